@@ -1,0 +1,52 @@
+"""ftm: earnings calls from WRDS to firm topics and cross-firm themes.
+
+The names below load on first use, so that `import ftm` stays fast and pulls in none of the heavy
+libraries.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ftm.analysis.loaders import load_calls, load_sentences, load_topics
+    from ftm.connectors.s3_connector import S3TranscriptConnector
+    from ftm.connectors.wrds_connector import WRDSConnector
+    from ftm.core.quarter import Quarter
+    from ftm.orchestrate.quarter_orchestrator import QuarterOrchestrator
+    from ftm.prefetch.prefetcher import WRDSPrefetcher
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Quarter": "ftm.core.quarter",
+    "QuarterOrchestrator": "ftm.orchestrate.quarter_orchestrator",
+    "S3TranscriptConnector": "ftm.connectors.s3_connector",
+    "WRDSConnector": "ftm.connectors.wrds_connector",
+    "WRDSPrefetcher": "ftm.prefetch.prefetcher",
+    "load_calls": "ftm.analysis.loaders",
+    "load_sentences": "ftm.analysis.loaders",
+    "load_topics": "ftm.analysis.loaders",
+}
+
+__all__ = [
+    "Quarter",
+    "QuarterOrchestrator",
+    "S3TranscriptConnector",
+    "WRDSConnector",
+    "WRDSPrefetcher",
+    "load_calls",
+    "load_sentences",
+    "load_topics",
+]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'ftm' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

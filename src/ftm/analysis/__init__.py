@@ -1,0 +1,1 @@
+"""Looking at what a quarter holds: loaders, attrition, status."""

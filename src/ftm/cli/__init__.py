@@ -1,0 +1,1 @@
+"""The `ftm` command: one file per group of commands."""

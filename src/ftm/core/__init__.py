@@ -1,0 +1,1 @@
+"""Names, types and rules that every layer shares; no I/O."""

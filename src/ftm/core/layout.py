@@ -1,0 +1,123 @@
+"""Every key of the store, as pure functions. Keys are relative to the store's root."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ftm.core.quarter import Quarter
+
+
+@dataclass(frozen=True, slots=True)
+class PrefetchLayout:
+    """Keys of one prefetched quarter.
+
+    Generation 1 lies in the quarter's folder, a refresh in `gen=0002/` beside it; the manifest,
+    the checkpoint and the parts exist once per quarter. File names in the manifest are relative
+    to `root`, so `chunk_0000.parquet` or `gen=0002/chunk_0000.parquet`.
+    """
+
+    quarter: Quarter
+
+    @property
+    def root(self) -> str:
+        return f"prefetch/transcripts/quarter={self.quarter}"
+
+    @property
+    def manifest(self) -> str:
+        return f"{self.root}/manifest.json"
+
+    @property
+    def checkpoint(self) -> str:
+        return f"{self.root}/_checkpoint.json"
+
+    @property
+    def parts(self) -> str:
+        return f"{self.root}/_parts"
+
+    def generation(self, number: int) -> str:
+        """Prefix of file names of a generation, relative to root: empty or `gen=0002/`."""
+        return "" if number == 1 else f"gen={number:04d}/"
+
+    def key(self, file: str) -> str:
+        """The key of a file the manifest names."""
+        return f"{self.root}/{file}"
+
+    def plan_file(self, generation: int) -> str:
+        return f"{self.generation(generation)}calls.parquet"
+
+    def chunk_file(self, generation: int, number: int) -> str:
+        return f"{self.generation(generation)}chunk_{number:04d}.parquet"
+
+    def components_file(self, generation: int, number: int) -> str:
+        return f"{self.generation(generation)}components_{number:04d}.parquet"
+
+    def chunk_part_file(self, generation: int, number: int) -> str:
+        return f"_parts/gen={generation:04d}/chunk_part_{number:05d}.parquet"
+
+    def components_part_file(self, generation: int, number: int) -> str:
+        return f"_parts/gen={generation:04d}/components_part_{number:05d}.parquet"
+
+
+@dataclass(frozen=True, slots=True)
+class RunLayout:
+    """Keys of one run of a quarter."""
+
+    quarter: Quarter
+    run_id: str
+
+    @property
+    def root(self) -> str:
+        return f"runs/{self.quarter}/{self.run_id}"
+
+    @property
+    def spec(self) -> str:
+        return f"{self.root}/spec.json"
+
+    @property
+    def manifest(self) -> str:
+        """The copy of the prefetch manifest this run reads."""
+        return f"{self.root}/prefetch.json.gz"
+
+    def jobs(self, stage: str, attempt: int) -> str:
+        return f"{self.root}/jobs/{stage}_{attempt}.json"
+
+    def batch_manifest(self, attempt: int) -> str:
+        return f"manifests/{self.quarter}/{self.run_id}/map_{attempt}.jsonl"
+
+    @property
+    def progress_root(self) -> str:
+        return f"progress/{self.quarter}/run={self.run_id}"
+
+    def progress(self, batch_id: str) -> str:
+        return f"{self.progress_root}/{batch_id}.json"
+
+    def _part(self, dataset: str, batch_id: str, number: int) -> str:
+        folder = f"intermediate/{dataset}/quarter={self.quarter}/run={self.run_id}"
+        return f"{folder}/{batch_id}_part_{number:04d}.parquet"
+
+    def firm_topics_part(self, batch_id: str, number: int) -> str:
+        return self._part("firm-topics", batch_id, number)
+
+    def firm_sentences_part(self, batch_id: str, number: int) -> str:
+        return self._part("firm-sentences", batch_id, number)
+
+    def processed(self, table: str) -> str:
+        return f"processed/quarter={self.quarter}/run={self.run_id}/{table}.parquet"
+
+
+def batch_id(quarter: Quarter, number: int) -> str:
+    """`2023Q1_batch_0000`."""
+    return f"{quarter}_batch_{number:04d}"
+
+
+def runs_root(quarter: Quarter) -> str:
+    """Folder of all runs of a quarter."""
+    return f"runs/{quarter}"
+
+
+def current_pointer(quarter: Quarter) -> str:
+    """The object that says which run is published."""
+    return f"processed/quarter={quarter}/_current.json"
+
+
+PREFETCH_ROOT = "prefetch/transcripts"

@@ -1,0 +1,188 @@
+"""Settings: the one place that reads the environment and `ftm.toml`.
+
+Precedence: flag > environment > ftm.toml > default. Secrets have neither flag nor toml key.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any, Literal, cast
+
+from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
+from pydantic.fields import FieldInfo
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from ftm.core.errors import ConfigError
+
+TOML_FILE = "ftm.toml"
+SECRETS = frozenset({"wrds_password", "llm_api_key"})
+
+
+def _env(*names: str) -> AliasChoices:
+    return AliasChoices(*names)
+
+
+class Settings(BaseSettings):
+    """Everything that can be configured, with its default.
+
+    Build it with `Settings.load(store=…, nlp=…)`: arguments that are None count as not given.
+    In `ftm.toml` a key is the field's name: `store = "s3://bucket"`.
+    """
+
+    model_config = SettingsConfigDict(
+        extra="ignore", populate_by_name=True, frozen=True, env_ignore_empty=True
+    )
+
+    # where
+    store: str | None = Field(None, validation_alias=_env("FTM_STORE"))
+    s3_bucket: str | None = Field(None, validation_alias=_env("S3_BUCKET"))
+    aws_endpoint_url: str | None = Field(None, validation_alias=_env("AWS_ENDPOINT_URL"))
+    # WRDS
+    wrds_host: str = Field("wrds-pgdata.wharton.upenn.edu", validation_alias=_env("FTM_WRDS_HOST"))
+    wrds_port: int = Field(9737, validation_alias=_env("FTM_WRDS_PORT"))
+    wrds_dbname: str = Field("wrds", validation_alias=_env("FTM_WRDS_DBNAME"))
+    wrds_sslmode: str = Field("require", validation_alias=_env("FTM_WRDS_SSLMODE"))
+    wrds_username: str | None = Field(None, validation_alias=_env("WRDS_USERNAME"))
+    wrds_password: SecretStr | None = Field(None, validation_alias=_env("WRDS_PASSWORD"))
+    pgpassfile: Path | None = Field(None, validation_alias=_env("PGPASSFILE"))
+    # text
+    nlp: str = Field("rules", validation_alias=_env("FTM_NLP"))
+    prefetch_checkpoint: int = Field(100, ge=1, validation_alias=_env("FTM_PREFETCH_CHECKPOINT"))
+    # map
+    data_source: str = Field("wrds", validation_alias=_env("DATA_SOURCE"))
+    embedding_model: str = Field(
+        "all-MiniLM-L6-v2", validation_alias=_env("FTM_EMBEDDING_MODEL", "EMBEDDING_MODEL_NAME")
+    )
+    embed_text: Literal["raw", "cleaned"] = Field("raw", validation_alias=_env("FTM_EMBED_TEXT"))
+    clustering: Literal["umap-hdbscan", "ward", "leiden", "noop"] = Field(
+        "ward", validation_alias=_env("FTM_CLUSTERING")
+    )
+    seed: int = Field(42, validation_alias=_env("FTM_SEED"))
+    keep_kinds: str = Field("content", validation_alias=_env("FTM_KEEP_KINDS"))
+    device: str = Field("auto", validation_alias=_env("FTM_DEVICE"))
+    dtype: Literal["float32", "bfloat16"] = Field("float32", validation_alias=_env("FTM_DTYPE"))
+    map_checkpoint: int = Field(50, ge=1, validation_alias=_env("CHECKPOINT_INTERVAL"))
+    allow_failures: bool = Field(True, validation_alias=_env("ALLOW_FAILURES"))
+    max_consecutive_failures: int = Field(
+        5, ge=1, validation_alias=_env("MAX_CONSECUTIVE_FAILURES")
+    )
+    max_failure_rate: float = Field(0.05, ge=0, le=1, validation_alias=_env("MAX_FAILURE_RATE"))
+    min_processed_for_rate: int = Field(100, ge=1, validation_alias=_env("MIN_PROCESSED_FOR_RATE"))
+    # naming
+    naming: Literal["keywords", "llm"] = Field("keywords", validation_alias=_env("FTM_NAMING"))
+    llm_base_url: str | None = Field(None, validation_alias=_env("LLM_BASE_URL"))
+    llm_model_name: str = Field("Qwen/Qwen3-8B", validation_alias=_env("LLM_MODEL_NAME"))
+    llm_api_key: SecretStr | None = Field(None, validation_alias=_env("LLM_API_KEY"))
+    llm_max_concurrent: int = Field(10, ge=1, validation_alias=_env("LLM_MAX_CONCURRENT"))
+    allow_external_llm: bool = Field(False, validation_alias=_env("FTM_ALLOW_EXTERNAL_LLM"))
+    # worker only
+    quarter: str | None = Field(None, validation_alias=_env("QUARTER"))
+    manifest_key: str | None = Field(None, validation_alias=_env("MANIFEST_S3_KEY"))
+    batch_id: str | None = Field(None, validation_alias=_env("BATCH_ID"))
+    array_index: int | None = Field(None, validation_alias=_env("AWS_BATCH_JOB_ARRAY_INDEX"))
+    run_id: str | None = Field(None, validation_alias=_env("FTM_RUN_ID"))
+    job_id: str | None = Field(None, validation_alias=_env("AWS_BATCH_JOB_ID"))
+
+    @field_validator("store")
+    @classmethod
+    def _known_scheme(cls, url: str | None) -> str | None:
+        if url is None or url.startswith(("s3://", "file://", "memory://")):
+            return url
+        raise ValueError("a store is s3://bucket[/prefix] or file:///folder")
+
+    @property
+    def store_url(self) -> str:
+        """The store's URL.
+
+        Raises:
+            ConfigError: neither FTM_STORE nor S3_BUCKET nor a flag names one.
+        """
+        if self.store:
+            return self.store
+        if self.s3_bucket:
+            return f"s3://{self.s3_bucket}"
+        raise ConfigError(
+            "no store is set; pass --store or set FTM_STORE to s3://bucket[/prefix] or file:///folder"
+        )
+
+    @classmethod
+    def load(cls, **given: Any) -> Settings:
+        """Settings from arguments, environment and `ftm.toml`.
+
+        Args:
+            given: field names with values; None means not given.
+
+        Raises:
+            ConfigError: a value cannot be used; the message names the setting.
+        """
+        try:
+            return cls(**{name: value for name, value in given.items() if value is not None})
+        except ValidationError as error:
+            raise ConfigError(_explain(error)) from None
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Flag, environment, ftm.toml; no dotenv, no secrets folder."""
+        return (init_settings, env_settings, _TomlWithoutSecrets(settings_cls, Path(TOML_FILE)))
+
+
+class _TomlWithoutSecrets(TomlConfigSettingsSource):
+    """`ftm.toml`, in which a secret or an unknown key is an error rather than ignored."""
+
+    def __call__(self) -> dict[str, Any]:
+        keys = super().__call__()
+        if found := sorted(SECRETS & keys.keys()):
+            raise ConfigError(
+                f"{TOML_FILE} holds {found[0]!r}; secrets come from the environment only"
+            )
+        if unknown := sorted(keys.keys() - Settings.model_fields.keys()):
+            raise ConfigError(f"{TOML_FILE} has an unknown key {unknown[0]!r}")
+        return keys
+
+
+def variables(settings: Settings) -> dict[str, str]:
+    """The non-secret settings that differ from their default, as environment variables.
+
+    A worker started with these (and the worker-only ones) sees the same settings.
+    """
+    found: dict[str, str] = {}
+    for name, info in Settings.model_fields.items():
+        value = getattr(settings, name)
+        if name in SECRETS or value is None or value == info.default:
+            continue
+        text = str(value).lower() if isinstance(value, bool) else str(value)
+        found[variable_name(info)] = text
+    return found
+
+
+def variable_name(info: FieldInfo) -> str:
+    """The environment variable of a field."""
+    return str(cast(AliasChoices, info.validation_alias).choices[0])
+
+
+def _explain(error: ValidationError) -> str:
+    first = error.errors()[0]
+    name = str(first["loc"][0]) if first["loc"] else "settings"
+    info = Settings.model_fields.get(name)
+    variable = variable_name(info) if info is not None else name
+    secret = name in SECRETS
+    value = "" if secret else f" {first['input']!r}"
+    return f"{variable}{value} cannot be used: {first['msg']}"
+
+
+def environment() -> dict[str, str]:
+    """A copy of this process's environment, for child processes."""
+    return dict(os.environ)

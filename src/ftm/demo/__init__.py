@@ -1,0 +1,1 @@
+"""A synthetic WRDS quarter with planted topics."""

@@ -1,0 +1,81 @@
+"""The interface of a job backend: somewhere the worker command runs once per batch."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+
+class JobState(StrEnum):
+    """Where one batch stands."""
+
+    PENDING = "pending"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def is_final(self) -> bool:
+        """No further change will come."""
+        return self in (JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED)
+
+
+@dataclass(frozen=True, slots=True)
+class StageJobs:
+    """What to run: one worker process per batch, told apart by index or batch id.
+
+    Args:
+        name: deterministic per run, stage and attempt; a second submit of it finds the first.
+        stage: map, reduce, name or package: `python -m ftm.worker {stage}`.
+        batch_ids: child i works on batch_ids[i].
+        environment: variables every child gets, besides its index (or BATCH_ID when alone).
+        tags: for the cost report: run, quarter, project.
+    """
+
+    name: str
+    stage: str
+    batch_ids: tuple[str, ...]
+    environment: Mapping[str, str]
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class JobStatus:
+    """One batch's job.
+
+    Args:
+        batch_id: which.
+        state: where it stands.
+        reason: in words, what went wrong and what to do; empty while nothing did.
+        exit_code: of the process, once it ended by itself.
+        log: where its output is (a path, or a log stream).
+    """
+
+    batch_id: str
+    state: JobState
+    reason: str = ""
+    exit_code: int | None = None
+    log: str = ""
+
+
+class JobBackend(ABC):
+    """Runs stages. Handles are strings that survive the process that made them."""
+
+    @abstractmethod
+    def submit(self, jobs: StageJobs) -> str:
+        """Start a stage; the same name again returns the handle of the jobs already there."""
+
+    @abstractmethod
+    def poll(self, handle: str) -> list[JobStatus]:
+        """The state of every batch, in order of batch_ids."""
+
+    @abstractmethod
+    def cancel(self, handle: str, reason: str) -> None:
+        """Stop what has not finished; workers get SIGTERM first."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Free what the backend holds; jobs that can outlive this process go on."""

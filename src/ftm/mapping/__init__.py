@@ -1,0 +1,1 @@
+"""The map stage: firms to topics, batch by batch."""

@@ -1,0 +1,1 @@
+"""Carrying one quarter from prefetch check to published output."""

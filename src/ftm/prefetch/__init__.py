@@ -1,0 +1,1 @@
+"""Reading a quarter from WRDS once: plan, chunks, manifest."""

@@ -1,0 +1,1 @@
+"""Objects, Parquet, manifests, checkpoints and leases in the store."""

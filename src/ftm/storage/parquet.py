@@ -1,0 +1,87 @@
+"""Parquet with a schema: checked on write and read, the same bytes for the same table."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ftm.core.errors import SchemaError
+
+
+def to_bytes(
+    table: pa.Table,
+    schema: pa.Schema,
+    *,
+    metadata: Mapping[str, str] | None = None,
+    group_sizes: Sequence[int] | None = None,
+) -> bytes:
+    """Serialise a table, zstd, fixed writer settings.
+
+    Args:
+        table: its columns must be those of the schema, in order, with castable types.
+        schema: one of core.schemas.
+        metadata: goes into the Parquet key-value metadata.
+        group_sizes: rows per row group, in order; they must add up. None: one group.
+
+    Raises:
+        SchemaError: columns, types or nulls do not fit.
+    """
+    fitted = fit(table, schema).replace_schema_metadata(
+        {k: v for k, v in sorted((metadata or {}).items())} or None
+    )
+    sizes = [fitted.num_rows] if group_sizes is None else list(group_sizes)
+    if sum(sizes) != fitted.num_rows:
+        raise SchemaError(
+            f"row groups add up to {sum(sizes)} rows, the table has {fitted.num_rows}"
+        )
+    sink = io.BytesIO()
+    with pq.ParquetWriter(sink, fitted.schema, compression="zstd", version="2.6") as writer:
+        start = 0
+        for size in sizes:
+            if size:
+                writer.write_table(fitted.slice(start, size), row_group_size=size)
+            start += size
+    return sink.getvalue()
+
+
+def from_bytes(data: bytes, schema: pa.Schema, *, key: str = "") -> pa.Table:
+    """Read a whole Parquet file and check it against its schema."""
+    try:
+        table = pq.read_table(io.BytesIO(data))
+    except (pa.ArrowException, OSError) as error:
+        from ftm.core.errors import CorruptObjectError
+
+        raise CorruptObjectError(
+            f"{key or 'Parquet data'} cannot be read: {error}", key=key
+        ) from error
+    return fit(table, schema, key=key)
+
+
+def fit(table: pa.Table, schema: pa.Schema, *, key: str = "") -> pa.Table:
+    """The table cast to exactly this schema.
+
+    Raises:
+        SchemaError: names the first column that does not fit.
+    """
+    what = key or "table"
+    if table.column_names != schema.names:
+        raise SchemaError(f"{what} has columns {table.column_names}, expected {schema.names}")
+    try:
+        cast = table.cast(pa.schema(list(schema)))
+    except (pa.ArrowException, ValueError) as error:
+        raise SchemaError(f"{what} does not fit its schema: {error}") from error
+    for field in schema:
+        if not field.nullable and cast[field.name].null_count:
+            raise SchemaError(
+                f"{what}: column {field.name} has {cast[field.name].null_count} nulls"
+            )
+    return cast
+
+
+def from_rows(rows: Sequence[Mapping[str, Any]], schema: pa.Schema) -> pa.Table:
+    """A table of this schema from dicts; no rows give a typed empty table."""
+    return pa.Table.from_pylist(list(rows), schema=schema)

@@ -1,0 +1,117 @@
+"""The small JSON records of a run: its spec, its batches, their progress."""
+
+from __future__ import annotations
+
+import json
+from typing import TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from ftm.core.errors import CorruptObjectError
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    def encode(self) -> bytes:
+        """JSON with sorted keys and a final newline: equal records are equal bytes."""
+        return (json.dumps(self.model_dump(mode="json"), sort_keys=True, indent=1) + "\n").encode()
+
+
+_T = TypeVar("_T", bound=_Record)
+
+
+class RunSpec(_Record):
+    """`spec.json`: everything that determines a run's output.
+
+    Args:
+        quarter: like 2023Q1.
+        run_id: derived from the rest but created_at and ftm_version: the same command, the same run.
+        created_at: ISO 8601 UTC; every processing_timestamp of the run.
+        manifest_sha256: of the run's copy of the prefetch manifest (its decoded content).
+        batches_sha256: of the first attempt's batch manifest.
+        model: `ftm.topics.fingerprint.model_fingerprint`, device and dtype included.
+        checkpoint_firms: firms per map part.
+        ftm_version: for the record only.
+    """
+
+    quarter: str
+    run_id: str
+    created_at: str
+    manifest_sha256: str
+    batches_sha256: str
+    model: dict[str, str]
+    checkpoint_firms: int
+    ftm_version: str
+
+
+class BatchLine(_Record):
+    """One line of a batch manifest."""
+
+    batch_id: str
+    quarter: str
+    firm_ids: list[str]
+
+
+class BatchProgress(_Record):
+    """`progress/…/{batch_id}.json`: what of a batch is durable.
+
+    Args:
+        batch_id: which.
+        parts: {key: sha256} of every firm-topics and firm-sentences part listed so far.
+        done: firms with their rows in those parts, in batch order (zero topics included).
+        failed: firm → error.
+        skipped: firm → reason (a firm of the batch the prefetch holds no sentences of).
+        complete: every firm of the batch is in done, failed or skipped and every part listed.
+        job_id: of the job that wrote it last; empty outside AWS.
+    """
+
+    batch_id: str
+    parts: dict[str, str] = {}
+    done: list[str] = []
+    failed: dict[str, str] = {}
+    skipped: dict[str, str] = {}
+    complete: bool = False
+    job_id: str = ""
+
+
+def decode_spec(data: bytes, *, key: str) -> RunSpec:
+    """Read a spec.
+
+    Raises:
+        CorruptObjectError: not a spec.
+    """
+    return _decode(RunSpec, data, key)
+
+
+def decode_progress(data: bytes, *, key: str) -> BatchProgress:
+    """Read a batch's progress.
+
+    Raises:
+        CorruptObjectError: not a progress record.
+    """
+    return _decode(BatchProgress, data, key)
+
+
+def encode_batches(lines: list[BatchLine]) -> bytes:
+    """A batch manifest: JSON lines, line i for array child i."""
+    return b"".join(json.dumps(line.model_dump()).encode() + b"\n" for line in lines)
+
+
+def decode_batches(data: bytes, *, key: str) -> list[BatchLine]:
+    """Read a batch manifest.
+
+    Raises:
+        CorruptObjectError: a line is not a batch.
+    """
+    return [_decode(BatchLine, line, key) for line in data.splitlines() if line.strip()]
+
+
+def _decode(kind: type[_T], data: bytes, key: str) -> _T:
+    try:
+        return kind.model_validate_json(data)
+    except ValidationError as error:
+        what = error.errors()[0]["msg"]
+        raise CorruptObjectError(
+            f"{key} is not a valid {kind.__name__}: {what}", key=key
+        ) from error

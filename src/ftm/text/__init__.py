@@ -1,0 +1,1 @@
+"""From speaker turns to sentences: splitting, cleaning, kinds."""

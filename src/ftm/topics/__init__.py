@@ -1,0 +1,1 @@
+"""Sentences to topics: embedding, clustering, keywords."""
