@@ -31,7 +31,7 @@ def to_bytes(
         SchemaError: columns, types or nulls do not fit.
     """
     fitted = fit(table, schema).replace_schema_metadata(
-        {k: v for k, v in sorted((metadata or {}).items())} or None
+        dict(sorted((metadata or {}).items())) or None
     )
     sizes = [fitted.num_rows] if group_sizes is None else list(group_sizes)
     if sum(sizes) != fitted.num_rows:

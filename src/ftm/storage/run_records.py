@@ -26,7 +26,7 @@ class RunSpec(_Record):
 
     Args:
         quarter: like 2023Q1.
-        run_id: derived from the rest but created_at and ftm_version: the same command, the same run.
+        run_id: derived from the rest but created_at and ftm_version, so a rerun finds its run.
         created_at: ISO 8601 UTC; every processing_timestamp of the run.
         manifest_sha256: of the run's copy of the prefetch manifest (its decoded content).
         batches_sha256: of the first attempt's batch manifest.
