@@ -6,6 +6,7 @@ Precedence: flag > environment > ftm.toml > default. Secrets have neither flag n
 from __future__ import annotations
 
 import os
+import tomllib
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -13,9 +14,9 @@ from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_vali
 from pydantic.fields import FieldInfo
 from pydantic_settings import (
     BaseSettings,
+    InitSettingsSource,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
-    TomlConfigSettingsSource,
 )
 
 from ftm.core.errors import ConfigError
@@ -136,21 +137,25 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Flag, environment, ftm.toml; no dotenv, no secrets folder."""
-        return (init_settings, env_settings, _TomlWithoutSecrets(settings_cls, Path(TOML_FILE)))
+        return (
+            init_settings,
+            env_settings,
+            InitSettingsSource(settings_cls, _read_toml(Path(TOML_FILE))),
+        )
 
 
-class _TomlWithoutSecrets(TomlConfigSettingsSource):
-    """`ftm.toml`, in which a secret or an unknown key is an error rather than ignored."""
-
-    def __call__(self) -> dict[str, Any]:
-        keys = super().__call__()
-        if found := sorted(SECRETS & keys.keys()):
-            raise ConfigError(
-                f"{TOML_FILE} holds {found[0]!r}; secrets come from the environment only"
-            )
-        if unknown := sorted(keys.keys() - Settings.model_fields.keys()):
-            raise ConfigError(f"{TOML_FILE} has an unknown key {unknown[0]!r}")
-        return keys
+def _read_toml(path: Path) -> dict[str, Any]:
+    """What `ftm.toml` holds; a secret, an unknown key or a syntax error stops everything."""
+    try:
+        keys = tomllib.loads(path.read_text("utf-8")) if path.exists() else {}
+    except (tomllib.TOMLDecodeError, OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} cannot be read: {error}") from error
+    if found := sorted(SECRETS & keys.keys()):
+        raise ConfigError(f"{path} holds {found[0]!r}; secrets come from the environment only")
+    if unknown := sorted(keys.keys() - Settings.model_fields.keys()):
+        known = ", ".join(sorted(Settings.model_fields.keys() - SECRETS))
+        raise ConfigError(f"{path} has an unknown key {unknown[0]!r}; known are {known}")
+    return keys
 
 
 def variables(settings: Settings) -> dict[str, str]:

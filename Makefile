@@ -1,0 +1,49 @@
+# `make` sets up .venv; `make demo` runs the main job; `make check` is what CI runs.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: setup demo check lint format types layers test test-fast bench clean help
+.DEFAULT_GOAL := setup
+
+setup: $(STAMP)  ## make .venv and install everything (about 2 minutes, 2 GB)
+
+$(STAMP): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+demo: setup  ## a synthetic quarter from an embedded PostgreSQL to firm topics (a few minutes)
+	$(BIN)/ftm demo
+
+check: setup lint types layers test  ## everything CI checks
+
+lint: setup
+	$(BIN)/ruff format --check src tests benchmarks
+	$(BIN)/ruff check src tests benchmarks
+
+format: setup  ## format and mend what can be mended
+	$(BIN)/ruff format src tests benchmarks
+	$(BIN)/ruff check --fix src tests benchmarks
+
+types: setup
+	$(BIN)/mypy
+
+layers: setup
+	$(BIN)/lint-imports
+
+test: setup  ## every test, in two processes
+	$(BIN)/python -m pytest -n 2 --dist loadgroup
+
+test-fast: setup  ## what a pre-commit can wait for
+	$(BIN)/python -m pytest -n 2 -m "not slow"
+
+bench: setup  ## figures for docs/benchmarks.md (about 20 minutes)
+	$(BIN)/python -m benchmarks
+
+clean:
+	rm -rf $(VENV) build dist ftm-demo .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+help:
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'

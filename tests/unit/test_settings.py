@@ -1,0 +1,107 @@
+"""Settings: precedence, refusals, secrets."""
+
+from pathlib import Path
+
+import pytest
+
+from ftm.core.errors import ConfigError
+from ftm.core.settings import Settings, variables
+
+
+@pytest.fixture(autouse=True)
+def clean(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No ftm variable of the developer's shell, and a folder without ftm.toml."""
+    for info in Settings.model_fields.values():
+        for name in info.validation_alias.choices:  # type: ignore[union-attr]
+            monkeypatch.delenv(str(name), raising=False)
+    monkeypatch.chdir(tmp_path)
+
+
+def test_flag_beats_environment_beats_toml_beats_default(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Each source gives way to the one before it."""
+    assert Settings.load().nlp == "rules"
+    (tmp_path / "ftm.toml").write_text('nlp = "from_toml"\n')
+    assert Settings.load().nlp == "from_toml"
+    monkeypatch.setenv("FTM_NLP", "from_env")
+    assert Settings.load().nlp == "from_env"
+    assert Settings.load(nlp="from_flag").nlp == "from_flag"
+    assert Settings.load(nlp=None).nlp == "from_env"
+
+
+def test_an_empty_variable_counts_as_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`FTM_STORE= ftm …` is the same as not setting it."""
+    monkeypatch.setenv("FTM_STORE", "")
+    monkeypatch.setenv("S3_BUCKET", "calls")
+    assert Settings.load().store_url == "s3://calls"
+
+
+def test_store_wins_over_bucket(monkeypatch: pytest.MonkeyPatch) -> None:
+    """FTM_STORE is the full word, S3_BUCKET the short one."""
+    monkeypatch.setenv("FTM_STORE", "file:///tmp/calls")
+    monkeypatch.setenv("S3_BUCKET", "calls")
+    assert Settings.load().store_url == "file:///tmp/calls"
+
+
+def test_no_store_says_what_to_set() -> None:
+    """Without any store the error names the flag and the variable."""
+    with pytest.raises(ConfigError, match=r"--store.*FTM_STORE"):
+        _ = Settings.load().store_url
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("FTM_STORE", "ftp://host/x"),
+        ("CHECKPOINT_INTERVAL", "0"),
+        ("CHECKPOINT_INTERVAL", "many"),
+        ("FTM_CLUSTERING", "k-means"),
+        ("MAX_FAILURE_RATE", "1.5"),
+        ("FTM_DTYPE", "float16"),
+    ],
+)
+def test_a_bad_variable_is_named_with_its_value(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    """The message holds the variable and what it was set to."""
+    monkeypatch.setenv(name, value)
+    with pytest.raises(ConfigError, match=f"{name} '{value}'"):
+        Settings.load()
+
+
+@pytest.mark.parametrize("key", ["wrds_password", "llm_api_key"])
+def test_secrets_in_toml_are_refused(tmp_path: Path, key: str) -> None:
+    """A password in ftm.toml is an error that does not repeat the password."""
+    (tmp_path / "ftm.toml").write_text(f'{key} = "hunter2"\n')
+    with pytest.raises(ConfigError, match=key) as caught:
+        Settings.load()
+    assert "hunter2" not in str(caught.value)
+
+
+def test_unknown_and_malformed_toml_are_errors(tmp_path: Path) -> None:
+    """A typing mistake in ftm.toml is not silently ignored."""
+    (tmp_path / "ftm.toml").write_text('stroe = "s3://x"\n')
+    with pytest.raises(ConfigError, match="stroe"):
+        Settings.load()
+    (tmp_path / "ftm.toml").write_text("store = [\n")
+    with pytest.raises(ConfigError, match=r"ftm\.toml"):
+        Settings.load()
+
+
+def test_variables_rebuild_the_same_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker started with `variables(settings)` sees what the orchestrator saw, secrets aside."""
+    monkeypatch.setenv("WRDS_PASSWORD", "hunter2")
+    original = Settings.load(store="s3://b/p", seed=7, allow_failures=False, max_failure_rate=0.5)
+    passed = variables(original)
+    assert "hunter2" not in str(passed)
+    monkeypatch.delenv("WRDS_PASSWORD")
+    for name, value in passed.items():
+        monkeypatch.setenv(name, value)
+    assert Settings.load() == original.model_copy(update={"wrds_password": None})
+
+
+def test_repr_hides_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Printing settings never prints a password."""
+    monkeypatch.setenv("WRDS_PASSWORD", "hunter2")
+    assert "hunter2" not in repr(Settings.load())
