@@ -1,0 +1,49 @@
+"""README and docs know what the code knows."""
+
+import re
+from pathlib import Path
+
+import click
+import pytest
+
+from ftm.cli.main import COMMANDS, cli
+from ftm.core.settings import SECRETS, Settings
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_is_documented_and_has_an_example(name: str) -> None:
+    """Each command is named in README or docs, and its help shows how to call it."""
+    command = cli.get_command(click.Context(cli), name)
+    assert command is not None
+    assert f"ftm {name}" in (command.help or "")
+    assert any(f"ftm {name}" in page.read_text("utf-8") for page in PAGES)
+
+
+@pytest.mark.parametrize("name", Settings.model_fields)
+def test_every_setting_is_documented_with_its_default(name: str) -> None:
+    """docs/settings.md has a row per setting: variables, key, default."""
+    info = Settings.model_fields[name]
+    page = (ROOT / "docs" / "settings.md").read_text("utf-8")
+    first = str(info.validation_alias.choices[0])  # type: ignore[union-attr]
+    row = next(line for line in page.splitlines() if line.startswith(f"| `{first}`"))
+    cells = [cell.strip().strip("`") for cell in row.strip("|").split("|")]
+    default = info.default
+    text = str(default).lower() if isinstance(default, bool) else str(default)
+    assert cells[1] == ("–" if name in SECRETS else name)
+    assert cells[2] == ("–" if default is None else text)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_between_pages_lead_somewhere(page: Path) -> None:
+    """Every relative link in README and docs is a file that exists."""
+    for target in re.findall(r"\]\(([^)#]+?)(?:#[^)]*)?\)", page.read_text("utf-8")):
+        if "://" not in target:
+            assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+def test_readme_fits_its_size() -> None:
+    """A README is read when it is short."""
+    assert len((ROOT / "README.md").read_text("utf-8").splitlines()) < 120
