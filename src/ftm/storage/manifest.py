@@ -2,9 +2,30 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict
+import gzip
+import io
+import json
+import zlib
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
 
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from ftm.core.errors import (
+    ConfigError,
+    CorruptObjectError,
+    ManifestNotFoundError,
+    ManifestVersionError,
+    ObjectNotFoundError,
+)
+from ftm.core.layout import PrefetchLayout
+from ftm.core.quarter import Quarter
 from ftm.core.schemas import MANIFEST_VERSION
+from ftm.storage.object_store import ObjectStore
+
+_GZIP = b"\x1f\x8b"
+_MAGIC_BYTES = 4
 
 
 class _Model(BaseModel):
@@ -80,14 +101,146 @@ class PrefetchManifest(_Model):
 
 def encode_manifest(manifest: PrefetchManifest) -> bytes:
     """Gzipped JSON with sorted keys and mtime 0: the same manifest gives the same bytes."""
-    raise NotImplementedError
+    text = json.dumps(manifest.model_dump(mode="json"), sort_keys=True, indent=1) + "\n"
+    sink = io.BytesIO()
+    # GzipFile, not gzip.compress: the header of the latter differs between Python versions.
+    with gzip.GzipFile(filename="", mode="wb", compresslevel=9, fileobj=sink, mtime=0) as stream:
+        stream.write(text.encode())
+    return sink.getvalue()
 
 
 def decode_manifest(data: bytes, *, key: str) -> PrefetchManifest:
     """Read a manifest, gzipped or not (told by its first two bytes).
 
+    Args:
+        data: the object's bytes.
+        key: where they came from, for messages.
+
     Raises:
         CorruptObjectError: not gzip, not JSON, or fields missing or inconsistent.
         ManifestVersionError: schema_version is newer than this ftm knows.
     """
-    raise NotImplementedError
+    fields = _decode_json(data, key)
+    _check_version(fields.get("schema_version"), key)
+    try:
+        manifest = PrefetchManifest.model_validate(fields)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise _corrupt(key, f"field {where}: {first['msg']}") from error
+    if problem := next(_problems(manifest), None):
+        raise _corrupt(key, problem)
+    return manifest
+
+
+def load_manifest(store: ObjectStore, quarter: Quarter | str) -> PrefetchManifest:
+    """The manifest of a prefetched quarter.
+
+    Raises:
+        ManifestNotFoundError: the quarter is not prefetched into this store.
+        CorruptObjectError, ManifestVersionError: as decode_manifest.
+        StoreError: the store cannot be read.
+    """
+    chosen = Quarter.parse(quarter)
+    key = PrefetchLayout(chosen).manifest
+    try:
+        data = store.get(key)
+    except ObjectNotFoundError as error:
+        raise ManifestNotFoundError(
+            f"{chosen} is not prefetched: there is no {store.name(key)}; "
+            f"run `ftm prefetch --quarter {chosen}`"
+        ) from error
+    manifest = decode_manifest(data, key=store.name(key))
+    if manifest.quarter != str(chosen):
+        raise _corrupt(store.name(key), f"it is the manifest of {manifest.quarter}")
+    return manifest
+
+
+def _decode_json(data: bytes, key: str) -> dict[str, Any]:
+    try:
+        plain = gzip.decompress(data) if data[:2] == _GZIP else data
+        fields = json.loads(plain)
+    except (OSError, EOFError, zlib.error, ValueError, RecursionError) as error:
+        raise _corrupt(key, f"neither JSON nor gzipped JSON ({error})") from error
+    if not isinstance(fields, dict):
+        raise _corrupt(key, f"a JSON {type(fields).__name__} where an object was expected")
+    return fields
+
+
+def _check_version(version: object, key: str) -> None:
+    if not isinstance(version, int) or isinstance(version, bool) or version < 1:
+        raise _corrupt(key, f"schema_version is {version!r}, expected 1 or more")
+    if version > MANIFEST_VERSION:
+        raise ManifestVersionError(
+            f"{key} has schema_version {version}, this ftm reads up to {MANIFEST_VERSION}; "
+            "run `pip install --upgrade ftm`"
+        )
+
+
+def _corrupt(key: str, problem: str) -> CorruptObjectError:
+    return CorruptObjectError(
+        f"manifest {key} is damaged: {problem}; restore it from a backup or make the quarter "
+        "anew with `ftm prefetch --quarter … --refresh`",
+        key=key,
+    )
+
+
+def _problems(manifest: PrefetchManifest) -> Iterator[str]:
+    """What in a manifest contradicts itself, worst first; lazy, as one is enough."""
+    try:
+        Quarter.parse(manifest.quarter)
+    except ConfigError as error:
+        yield str(error)
+    if manifest.generation < 1:
+        yield f"generation is {manifest.generation}, expected 1 or more"
+    yield from _wrong_counts(manifest)
+    yield from _wrong_firms(manifest)
+    for kind in (manifest.chunks, manifest.components):
+        for file, entry in kind.items():
+            yield from (f"{file}: {problem}" for problem in _wrong_ranges(file, entry))
+
+
+def _wrong_counts(manifest: PrefetchManifest) -> Iterator[str]:
+    if manifest.n_firms != len(manifest.firm_to_chunk):
+        yield f"n_firms is {manifest.n_firms}, firm_to_chunk has {len(manifest.firm_to_chunk)}"
+    if manifest.n_chunks != len(manifest.chunks):
+        yield f"n_chunks is {manifest.n_chunks}, chunks has {len(manifest.chunks)}"
+    held = Counter(manifest.firm_to_chunk.values())
+    if unlisted := sorted(held.keys() - manifest.chunks.keys()):
+        yield f"firm_to_chunk names {unlisted[0]}, which is not in chunks"
+    sizes = {file: held[file] for file in manifest.chunks}
+    if sizes != manifest.chunk_sizes:
+        yield "chunk_sizes differs from firm_to_chunk"
+    if manifest.n_sentences < 0:
+        yield f"n_sentences is {manifest.n_sentences}"
+
+
+def _wrong_firms(manifest: PrefetchManifest) -> Iterator[str]:
+    for file, entry in manifest.chunks.items():
+        for firm in firms_of(entry):
+            if manifest.firm_to_chunk.get(firm) != file:
+                yield f"{file} holds firm {firm}, firm_to_chunk does not say so"
+        if len(firms_of(entry)) != manifest.chunk_sizes.get(file):
+            yield f"{file}: its row groups name {len(firms_of(entry))} firms, chunk_sizes differs"
+    parts = (manifest.firm_to_chunk.keys(), manifest.skipped.keys(), manifest.failed.keys())
+    twice = [firm for firm, n in Counter(f for part in parts for f in part).items() if n > 1]
+    if twice:
+        yield f"firm {twice[0]} is in more than one of firm_to_chunk, skipped and failed"
+
+
+def _wrong_ranges(file: str, entry: FileEntry) -> Iterator[str]:
+    if file.startswith("/") or ".." in file.split("/"):
+        yield "the name leaves the quarter's folder"
+    position = _MAGIC_BYTES
+    ranges = [(group.offset, group.bytes) for group in entry.row_groups]
+    for offset, size_bytes in (*ranges, (entry.footer.offset, entry.footer.bytes)):
+        if offset != position or size_bytes < 0:
+            yield f"a range starts at {offset}, the one before ends at {position}"
+        position = offset + size_bytes
+    if position != entry.bytes:
+        yield f"the footer ends at {position}, the file at {entry.bytes}"
+
+
+def firms_of(entry: FileEntry) -> list[str]:
+    """The firms of a file, in file order."""
+    return [firm for group in entry.row_groups for firm in group.firms]

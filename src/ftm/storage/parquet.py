@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ftm.core.errors import SchemaError
+from ftm.core.errors import CorruptObjectError, SchemaError
 
 
 def to_bytes(
@@ -39,13 +39,22 @@ def to_bytes(
             f"row groups add up to {sum(sizes)} rows, the table has {fitted.num_rows}"
         )
     sink = io.BytesIO()
-    with pq.ParquetWriter(sink, fitted.schema, compression="zstd", version="2.6") as writer:
+    with pq.ParquetWriter(sink, fitted.schema, **_writer_settings(fitted.schema)) as writer:
         start = 0
         for size in sizes:
             if size:
-                writer.write_table(fitted.slice(start, size), row_group_size=size)
+                # One array per column: page boundaries must not tell how the table was put
+                # together, or a resumed prefetch would write other bytes.
+                group = fitted.slice(start, size).combine_chunks()
+                writer.write_table(group, row_group_size=size)
             start += size
     return sink.getvalue()
+
+
+def _writer_settings(schema: pa.Schema) -> dict[str, Any]:
+    # No statistics of texts: they would put whole sentences into the footer, four times each.
+    ordered = [field.name for field in schema if not field.name.endswith("_text")]
+    return {"compression": "zstd", "version": "2.6", "write_statistics": ordered}
 
 
 def from_bytes(data: bytes, schema: pa.Schema, *, key: str = "") -> pa.Table:
@@ -53,8 +62,6 @@ def from_bytes(data: bytes, schema: pa.Schema, *, key: str = "") -> pa.Table:
     try:
         table = pq.read_table(io.BytesIO(data))
     except (pa.ArrowException, OSError) as error:
-        from ftm.core.errors import CorruptObjectError
-
         raise CorruptObjectError(
             f"{key or 'Parquet data'} cannot be read: {error}", key=key
         ) from error
