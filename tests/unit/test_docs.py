@@ -32,8 +32,8 @@ def test_every_setting_is_documented_with_its_default(name: str) -> None:
     cells = [cell.strip().strip("`") for cell in row.strip("|").split("|")]
     default = info.default
     text = str(default).lower() if isinstance(default, bool) else str(default)
-    assert cells[1] == ("–" if name in SECRETS else name)
-    assert cells[2] == ("–" if default is None else text)
+    assert cells[1] == ("-" if name in SECRETS else name)
+    assert cells[2] == ("-" if default is None else text)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
