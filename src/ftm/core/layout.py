@@ -81,6 +81,10 @@ class RunLayout:
     def jobs(self, stage: str, attempt: int) -> str:
         return f"{self.root}/jobs/{stage}_{attempt}.json"
 
+    def outcome(self, stage: str, attempt: int) -> str:
+        """How the attempt's jobs ended, written when the last of them did."""
+        return f"{self.root}/jobs/{stage}_{attempt}.outcome.json"
+
     def batch_manifest(self, attempt: int) -> str:
         return f"manifests/{self.quarter}/{self.run_id}/map_{attempt}.jsonl"
 

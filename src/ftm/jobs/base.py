@@ -68,6 +68,13 @@ class JobBackend(ABC):
     def submit(self, jobs: StageJobs) -> str:
         """Start a stage; the same name again returns the handle of the jobs already there."""
 
+    def find(self, name: str) -> str | None:  # noqa: ARG002
+        """The handle of jobs submitted under this name that still exist, or None.
+
+        A backend whose jobs end with this process finds only its own.
+        """
+        return None
+
     @abstractmethod
     def poll(self, handle: str) -> list[JobStatus]:
         """The state of every batch, in order of batch_ids."""

@@ -75,6 +75,57 @@ class BatchProgress(_Record):
     job_id: str = ""
 
 
+class JobRecord(_Record):
+    """`jobs/{stage}_{attempt}.json`: what is about to be submitted, put before it is.
+
+    Args:
+        name: of the jobs, deterministic per run, stage and attempt.
+        stage: like map.
+        attempt: 1, 2, …
+        batch_ids: what this attempt works on; child i on batch_ids[i].
+    """
+
+    name: str
+    stage: str
+    attempt: int
+    batch_ids: list[str]
+
+
+class BatchOutcome(_Record):
+    """How one batch's job ended: state, why in words, exit code, where its log is."""
+
+    batch_id: str
+    state: str
+    reason: str = ""
+    exit_code: int | None = None
+    log: str = ""
+
+
+class StageOutcome(_Record):
+    """`jobs/{stage}_{attempt}.outcome.json`: for people who ask later what failed and why."""
+
+    name: str
+    batches: list[BatchOutcome]
+
+
+def decode_job(data: bytes, *, key: str) -> JobRecord:
+    """Read a job record.
+
+    Raises:
+        CorruptObjectError: not a job record.
+    """
+    return _decode(JobRecord, data, key)
+
+
+def decode_outcome(data: bytes, *, key: str) -> StageOutcome:
+    """Read a stage's outcome.
+
+    Raises:
+        CorruptObjectError: not an outcome.
+    """
+    return _decode(StageOutcome, data, key)
+
+
 def decode_spec(data: bytes, *, key: str) -> RunSpec:
     """Read a spec.
 
