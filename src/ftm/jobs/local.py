@@ -1,0 +1,233 @@
+"""Batches as processes of this machine: the command and environment a container would get."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ftm.core.errors import JobError
+from ftm.jobs.base import JobBackend, JobState, JobStatus, StageJobs
+
+GRACE_S = 30.0
+"""Between SIGTERM and SIGKILL, as AWS Batch gives a container:
+https://docs.aws.amazon.com/batch/latest/userguide/job_timeouts.html"""
+
+CORES_PER_WORKER = 4
+"""Embedding uses up to four cores well; a second worker costs its own copy of the model."""
+
+_SUPERVISOR = Path(__file__).with_name("supervisor.py")
+
+_INHERITED = (
+    *("PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LANGUAGE", "TZ", "TMPDIR"),
+    *("PYTHONPATH", "VIRTUAL_ENV", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES"),
+    *("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"),
+    *("http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"),
+)
+_INHERITED_PREFIXES = ("LC_", "XDG_", "AWS_", "HF_", "NUMBA_")
+"""What a process needs to run here at all, and the AWS credentials a container has from its role.
+Settings of ftm are not inherited: a worker sees those of the run and no others."""
+
+
+@dataclass(slots=True)
+class _Job:
+    """One batch: its process once it started, its state, the last line of its log."""
+
+    batch_id: str
+    environment: dict[str, str]
+    log: Path
+    process: subprocess.Popen[bytes] | None = None
+    status: JobStatus = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.set(JobState.PENDING)
+
+    def set(self, state: JobState, reason: str = "", exit_code: int | None = None) -> None:
+        self.status = JobStatus(self.batch_id, state, reason, exit_code, str(self.log))
+
+
+class LocalBackend(JobBackend):
+    """Runs `python -m ftm.worker {stage}` once per batch, a few at a time.
+
+    Jobs start and are reaped in `poll`, so somebody has to call it; they end with this process,
+    even if it is killed. Their output goes to one log file per batch.
+
+    Args:
+        log_folder: logs lie in `{log_folder}/{jobs.name}/{batch_id}.log`.
+        max_workers: processes at once; None: one per four cores.
+        environment: what children inherit from (a part of it); usually this process's own.
+        command: what precedes the stage; None: this Python and `-m ftm.worker`.
+        grace_s: seconds between SIGTERM and SIGKILL.
+    """
+
+    def __init__(
+        self,
+        log_folder: Path,
+        *,
+        max_workers: int | None = None,
+        environment: Mapping[str, str],
+        command: Sequence[str] | None = None,
+        grace_s: float = GRACE_S,
+    ) -> None:
+        cores = _n_cores()
+        self.max_workers = max_workers or max(1, cores // CORES_PER_WORKER)
+        self._threads = max(1, cores // self.max_workers)
+        self._log_folder = log_folder
+        self._inherited = inherited(environment)
+        self._command = list(command or [sys.executable, "-m", "ftm.worker"])
+        self._grace_s = grace_s
+        self._stages: dict[str, tuple[StageJobs, list[_Job]]] = {}
+
+    def submit(self, jobs: StageJobs) -> str:
+        """See JobBackend; the first processes start at once."""
+        if jobs.name not in self._stages:
+            folder = self._log_folder / jobs.name
+            try:
+                folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            except OSError as error:
+                raise JobError(f"cannot make the log folder {folder}: {error.strerror}") from error
+            self._stages[jobs.name] = (jobs, self._jobs(jobs, folder))
+        self.poll(jobs.name)
+        return jobs.name
+
+    def find(self, name: str) -> str | None:
+        """See JobBackend; knows only jobs this object submitted."""
+        return name if name in self._stages else None
+
+    def poll(self, handle: str) -> list[JobStatus]:
+        """See JobBackend; also starts what there is room for."""
+        stage, jobs = self._stages[handle]
+        for job in jobs:
+            self._reap(job)
+        for job in jobs:
+            if job.status.state is JobState.PENDING and self._n_running < self.max_workers:
+                self._start(job, stage.stage)
+        return [job.status for job in jobs]
+
+    def cancel(self, handle: str, reason: str) -> None:
+        """See JobBackend; returns when every process has ended."""
+        _, jobs = self._stages[handle]
+        for job in jobs:
+            self._reap(job)
+            if job.status.state is JobState.PENDING:
+                job.set(JobState.CANCELLED, reason)
+            elif job.process is not None and job.process.stdin is not None:
+                job.process.stdin.close()
+        self._wait(jobs, reason)
+
+    def close(self) -> None:
+        """Cancel what still runs."""
+        for name in list(self._stages):
+            self.cancel(name, "the backend was closed")
+
+    @property
+    def _n_running(self) -> int:
+        return sum(
+            job.status.state is JobState.RUNNING
+            for _, jobs in self._stages.values()
+            for job in jobs
+        )
+
+    def _jobs(self, jobs: StageJobs, folder: Path) -> list[_Job]:
+        shared = {**self._inherited, **self._thread_limits(), **jobs.environment}
+        if len(jobs.batch_ids) == 1:
+            own = [{"BATCH_ID": jobs.batch_ids[0]}]
+        else:
+            own = [{"AWS_BATCH_JOB_ARRAY_INDEX": str(i)} for i in range(len(jobs.batch_ids))]
+        return [
+            _Job(batch_id, {**shared, **variables}, folder / f"{batch_id}.log")
+            for batch_id, variables in zip(jobs.batch_ids, own, strict=True)
+        ]
+
+    def _thread_limits(self) -> dict[str, str]:
+        # Without it every worker's OpenMP takes all cores and they slow each other down.
+        return {"OMP_NUM_THREADS": str(self._threads)}
+
+    def _start(self, job: _Job, stage: str) -> None:
+        command = [sys.executable, "-I", "-S", str(_SUPERVISOR), str(self._grace_s)]
+        try:
+            with job.log.open("ab") as log:
+                # The worker's folder is that of its logs: an ftm.toml where the user stands must
+                # not reach it, as it would not reach a container.
+                job.process = subprocess.Popen(  # noqa: S603 - our own worker
+                    [*command, *self._command, stage],
+                    env=job.environment,
+                    cwd=job.log.parent,
+                    stdin=subprocess.PIPE,
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                    start_new_session=True,
+                )
+        except OSError as error:
+            job.set(JobState.FAILED, f"could not start: {error}")
+            return
+        job.set(JobState.RUNNING)
+
+    def _reap(self, job: _Job, cancelled: str = "") -> bool:
+        """Note how a job ended; False while it runs."""
+        if job.process is None or job.status.state.is_final:
+            return True
+        code = job.process.poll()
+        if code is None:
+            return False
+        if job.process.stdin is not None:
+            job.process.stdin.close()
+        code = code if code >= 0 else 128 - code
+        if code == 0:
+            job.set(JobState.SUCCEEDED, exit_code=0)
+        elif cancelled:
+            job.set(JobState.CANCELLED, cancelled, code)
+        else:
+            job.set(JobState.FAILED, f"{explain(code)}{_last_line(job.log)}", code)
+        return True
+
+    def _wait(self, jobs: Sequence[_Job], reason: str) -> None:
+        while not all(self._reap(job, reason) for job in jobs):
+            time.sleep(0.02)
+
+
+def _n_cores() -> int:
+    """Cores this process may use; fewer than the machine has under taskset or Slurm."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def inherited(environment: Mapping[str, str]) -> dict[str, str]:
+    """The part of an environment that a worker on this machine may see."""
+    return {
+        name: value
+        for name, value in environment.items()
+        if (name in _INHERITED or name.startswith(_INHERITED_PREFIXES))
+        and not name.startswith("AWS_BATCH_")
+    }
+
+
+def explain(exit_code: int) -> str:
+    """An exit code in words."""
+    if exit_code == 137:
+        return (
+            "killed (exit 137), most likely out of memory: use fewer --workers or a smaller "
+            "--batch-size"
+        )
+    if exit_code == 143:
+        return "stopped by SIGTERM (exit 143)"
+    if exit_code > 128:
+        return f"ended by signal {exit_code - 128} (exit {exit_code})"
+    return f"exit {exit_code}"
+
+
+def _last_line(log: Path) -> str:
+    """`: ` and the last line the worker wrote; empty when it wrote nothing."""
+    try:
+        with log.open("rb") as file:
+            file.seek(max(0, log.stat().st_size - 4096))
+            lines = file.read().decode(errors="replace").split("\n")
+    except OSError:
+        return ""
+    last = next((line.strip() for line in reversed(lines) if line.strip()), "")
+    return f": {last[:300]}" if last else ""
