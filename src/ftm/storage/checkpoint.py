@@ -1,0 +1,187 @@
+"""The prefetch checkpoint: what of an unfinished prefetch is durable already."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from ftm.core.errors import CorruptObjectError, ManifestVersionError
+from ftm.storage.lease import Document
+from ftm.storage.manifest import FileEntry, Source
+
+CHECKPOINT_VERSION = 1
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class NamedFile(_Model):
+    """A part: its file relative to the quarter's root, and its sha256."""
+
+    file: str
+    sha256: str
+
+
+class Part(_Model):
+    """Some firms of the chunk that is being filled.
+
+    Args:
+        n_attempted: firms tried, whatever became of them.
+        firms: those whose sentences are in `chunk`, in file order.
+        n_sentences: in `chunk`.
+        chunk: their sentences; None when `firms` is empty.
+        components: their and the skipped firms' speaker turns; None when there are none.
+    """
+
+    n_attempted: int
+    firms: list[str]
+    n_sentences: int
+    chunk: NamedFile | None
+    components: NamedFile | None
+
+
+class NamedEntry(_Model):
+    """A published file and what the manifest will say of it."""
+
+    file: str
+    entry: FileEntry
+
+
+class ClosedChunk(_Model):
+    """A chunk put for ever; a chunk of skipped firms only has no file of sentences."""
+
+    n_attempted: int
+    n_sentences: int
+    chunk: NamedEntry | None
+    components: NamedEntry | None
+
+
+class Selection(_Model):
+    """Which firms were asked for, and how many were tried before that was asked.
+
+    Args:
+        firm_ids: sorted; None: all.
+        limit: at most so many firms are tried for this selection; None: no limit.
+        after: firms the session had tried when it took this selection.
+    """
+
+    firm_ids: list[str] | None
+    limit: int | None
+    after: int = 0
+
+    def is_same_request(self, other: Selection) -> bool:
+        """Whether both ask for the same, whenever they began."""
+        return (self.firm_ids, self.limit) == (other.firm_ids, other.limit)
+
+
+class PlanChoice(_Model):
+    """The options a plan was made with; see connectors.discovery.PlanOptions."""
+
+    calls: str
+    as_of: str | None
+    linktypes: list[str]
+
+
+class Session(_Model):
+    """One prefetch from its start to its manifest, however often it is killed in between.
+
+    Args:
+        kind: refresh starts a generation from WRDS, preprocess one from stored components.
+        generation: that is being filled.
+        created_at: ISO 8601 UTC, when the session first began; the manifest's `created_at`.
+        options: of the plan.
+        preprocessing: fingerprint of the text pipeline.
+        chunk_size: firms tried per chunk.
+        part_size: firms tried per part.
+        selection: what is asked for.
+        source: where the plan was read from, once it was.
+        plan_sha256: of the plan's file, once it is known.
+        from_generation: preprocess: whose components are read; else None.
+        n_parts: names of parts given out so far; a name is never given twice.
+        parts: of the chunk that is open.
+        chunks: closed by this session.
+        skipped: firm → reason, this session.
+        failed: firm → error, this session; not tried again before it ends.
+    """
+
+    kind: Literal["prefetch", "refresh", "preprocess"]
+    generation: int
+    created_at: str
+    options: PlanChoice
+    preprocessing: dict[str, str]
+    chunk_size: int
+    part_size: int
+    selection: Selection
+    source: Source | None = None
+    plan_sha256: str | None = None
+    from_generation: int | None = None
+    n_parts: int = 0
+    parts: list[Part] = []
+    chunks: list[ClosedChunk] = []
+    skipped: dict[str, str] = {}
+    failed: dict[str, str] = {}
+
+    @property
+    def n_open(self) -> int:
+        """Firms tried for the chunk that is open."""
+        return sum(part.n_attempted for part in self.parts)
+
+    @property
+    def n_attempted(self) -> int:
+        """Firms tried so far."""
+        return self.n_open + sum(chunk.n_attempted for chunk in self.chunks)
+
+    @property
+    def is_empty(self) -> bool:
+        """Nothing durable is named yet, not even a plan."""
+        return not self.n_attempted and self.plan_sha256 is None
+
+    def durable(self) -> set[str]:
+        """Firms whose sentences this session has put."""
+        firms = {firm for part in self.parts for firm in part.firms}
+        for closed in self.chunks:
+            if closed.chunk is not None:
+                firms.update(f for group in closed.chunk.entry.row_groups for f in group.firms)
+        return firms
+
+    def changed(self, **fields: Any) -> Session:
+        """A copy with other fields."""
+        return self.model_copy(update=fields)
+
+
+def encode_session(quarter: str, session: Session) -> Document:
+    """What the checkpoint object holds besides the lease."""
+    return {
+        "checkpoint_version": CHECKPOINT_VERSION,
+        "quarter": quarter,
+        "session": session.model_dump(mode="json"),
+    }
+
+
+def decode_session(document: Document, *, key: str) -> Session | None:
+    """The unfinished session of a checkpoint; None when it holds only a lease, or nothing.
+
+    Raises:
+        CorruptObjectError: not a session.
+        ManifestVersionError: a newer ftm wrote it.
+    """
+    found = document.get("session")
+    if found is None:
+        return None
+    version = document.get("checkpoint_version")
+    if isinstance(version, int) and version > CHECKPOINT_VERSION:
+        raise ManifestVersionError(
+            f"{key} has version {version}, this ftm reads up to {CHECKPOINT_VERSION}; "
+            "run `pip install --upgrade ftm`"
+        )
+    try:
+        return Session.model_validate(found)
+    except ValidationError as error:
+        what = error.errors()[0]
+        raise CorruptObjectError(
+            f"{key} is damaged ({'.'.join(map(str, what['loc']))}: {what['msg']}); delete it and "
+            "run the command again",
+            key=key,
+        ) from error
