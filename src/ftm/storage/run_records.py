@@ -63,6 +63,8 @@ class BatchProgress(_Record):
         failed: firm → error.
         skipped: firm → reason (a firm of the batch the prefetch holds no sentences of).
         complete: every firm of the batch is in done, failed or skipped and every part listed.
+        partial: {key: sha256} of parts that hold some of their firms only (a stop, or failed
+            firms being tried again); replaced by the full part before that is listed in parts.
         job_id: of the job that wrote it last; empty outside AWS.
     """
 
@@ -72,6 +74,7 @@ class BatchProgress(_Record):
     failed: dict[str, str] = {}
     skipped: dict[str, str] = {}
     complete: bool = False
+    partial: dict[str, str] = {}
     job_id: str = ""
 
 

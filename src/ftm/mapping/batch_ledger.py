@@ -1,0 +1,267 @@
+"""What of a batch is durable: its parts, and the progress record that lists them.
+
+Part n holds the n-th slice of the batch line's firms, those without sentences left out. A part
+is written first and listed, with its sha256, afterwards; a listed part is never overwritten. One
+that lacks firms (a stop, or failures to be tried again) is `partial`: its rows are read back
+instead of computed anew, and it is replaced before it is listed.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from hashlib import sha256
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from ftm.core.errors import CorruptObjectError, ObjectNotFoundError
+from ftm.core.layout import RunLayout
+from ftm.core.schemas import FIRM_SENTENCES, FIRM_TOPICS
+from ftm.mapping.firm_rows import FirmRows
+from ftm.storage.object_store import ObjectStore
+from ftm.storage.parquet import from_bytes, to_bytes
+from ftm.storage.run_records import BatchLine, BatchProgress, decode_progress
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Part:
+    """A part being filled.
+
+    Args:
+        number: n.
+        firm_ids: the firms it is to hold, in batch order.
+        rows: of the firms that are done.
+        failed: firm → error.
+    """
+
+    number: int
+    firm_ids: tuple[str, ...]
+    rows: dict[str, FirmRows] = field(default_factory=dict)
+    failed: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def missing(self) -> list[str]:
+        """Firms without an outcome, in batch order."""
+        return [f for f in self.firm_ids if f not in self.rows and f not in self.failed]
+
+    @property
+    def done(self) -> list[str]:
+        """Firms with rows, in batch order."""
+        return [f for f in self.firm_ids if f in self.rows]
+
+    def encode(self) -> tuple[bytes, bytes]:
+        """The firm-topics and the firm-sentences file; firms in batch order."""
+        rows = [self.rows[f] for f in self.done]
+        topics = _concat([r.topics for r in rows], FIRM_TOPICS)
+        sentences = _concat([r.sentences for r in rows], FIRM_SENTENCES)
+        return to_bytes(topics, FIRM_TOPICS), to_bytes(sentences, FIRM_SENTENCES)
+
+
+class BatchLedger:
+    """Reads and writes one batch's parts and progress.
+
+    Args:
+        store: where.
+        layout: the run's keys.
+        line: the batch.
+        part_firms: firms per part, the same for the whole run.
+        unavailable: firm → reason, of firms the prefetch holds no sentences of.
+        job_id: goes into the progress record.
+    """
+
+    def __init__(
+        self,
+        store: ObjectStore,
+        layout: RunLayout,
+        line: BatchLine,
+        *,
+        part_firms: int,
+        unavailable: Mapping[str, str],
+        job_id: str = "",
+    ) -> None:
+        self._store = store
+        self._layout = layout
+        self._line = line
+        skipped = {f: unavailable[f] for f in line.firm_ids if f in unavailable}
+        self.firm_ids = tuple(f for f in line.firm_ids if f not in skipped)
+        self._slices = [
+            tuple(f for f in line.firm_ids[i : i + part_firms] if f not in skipped)
+            for i in range(0, len(line.firm_ids), part_firms)
+        ]
+        self._fresh = BatchProgress(batch_id=line.batch_id, skipped=skipped, job_id=job_id)
+        self._progress = self._fresh
+
+    @property
+    def progress(self) -> BatchProgress:
+        """The record as last read or written."""
+        return self._progress
+
+    def resume(self) -> None:
+        """Read the batch's progress and keep of it what the store still holds.
+
+        Parts with failed firms, and parts that differ from their record, stop being listed; so
+        those firms are tried again.
+
+        Raises:
+            CorruptObjectError: the record is damaged or of another batch.
+        """
+        stored = self._read_progress()
+        if stored is None:
+            return
+        kept, partial = self._sort_parts(stored)
+        done = [f for n in sorted(kept) for f in self._slices[n] if f in set(stored.done)]
+        failed = {f: e for f, e in stored.failed.items() if f in set(self.firm_ids)}
+        self._progress = self._fresh.model_copy(
+            update={
+                "parts": {k: stored.parts[k] for n in sorted(kept) for k in self._keys(n)},
+                "partial": partial,
+                "done": done,
+                "failed": failed,
+                "complete": stored.complete and len(kept) == len(self._slices),
+            }
+        )
+        if self._progress != stored:
+            self._write()
+
+    def pending(self) -> Iterator[Part]:
+        """The parts that are not listed, in order, each with the rows it already has."""
+        for number, firm_ids in enumerate(self._slices):
+            if not self._is_listed(number):
+                yield Part(number, firm_ids, rows=self._read_partial(number))
+
+    def list_part(self, part: Part) -> None:
+        """Write a full part, then the record that lists it."""
+        hashes = self._put(part)
+        parts = {**self._progress.parts, **hashes}
+        done = set(self._progress.done) | set(part.rows)
+        old_failures = {f: e for f, e in self._progress.failed.items() if f not in part.firm_ids}
+        failed = {**old_failures, **part.failed}
+        all_listed = len(parts) == 2 * len(self._slices)
+        self._update(
+            parts=parts,
+            partial={k: h for k, h in self._progress.partial.items() if k not in hashes},
+            done=[f for f in self.firm_ids if f in done],
+            failed=failed,
+            complete=all_listed and bool(done or not failed),
+        )
+
+    def keep_partial(self, part: Part) -> None:
+        """Write what a part has so far, so that a rerun need not compute it again."""
+        if not (part.rows or part.failed):
+            return
+        hashes = self._put(part)
+        self._update(
+            partial={**self._progress.partial, **hashes},
+            failed={**self._progress.failed, **part.failed},
+        )
+
+    def finish(self) -> BatchProgress:
+        """The final record; written here only when the batch has no part at all."""
+        if not self._slices and not self._progress.complete:
+            self._update(complete=True)
+        return self._progress
+
+    def _keys(self, number: int) -> tuple[str, str]:
+        batch = self._line.batch_id
+        return (
+            self._layout.firm_topics_part(batch, number),
+            self._layout.firm_sentences_part(batch, number),
+        )
+
+    def _is_listed(self, number: int) -> bool:
+        return all(key in self._progress.parts for key in self._keys(number))
+
+    def _put(self, part: Part) -> dict[str, str]:
+        found = {}
+        for key, data in zip(self._keys(part.number), part.encode(), strict=True):
+            self._store.put(key, data)
+            found[key] = sha256(data).hexdigest()
+        return found
+
+    def _update(self, **changes: object) -> None:
+        self._progress = self._progress.model_copy(update=changes)
+        self._write()
+
+    def _write(self) -> None:
+        self._store.put(self._layout.progress(self._line.batch_id), self._progress.encode())
+
+    def _read_progress(self) -> BatchProgress | None:
+        key = self._layout.progress(self._line.batch_id)
+        try:
+            data = self._store.get(key)
+        except ObjectNotFoundError:
+            return None
+        stored = decode_progress(data, key=self._store.name(key))
+        strangers = {*stored.done, *stored.failed} - set(self._line.firm_ids)
+        known = {k for n in range(len(self._slices)) for k in self._keys(n)}
+        if stored.batch_id != self._line.batch_id or strangers or not known >= set(stored.parts):
+            raise CorruptObjectError(
+                f"{self._store.name(key)} is the progress of another batch than "
+                f"{self._line.batch_id} of the batch manifest; delete it and rerun",
+                key=key,
+            )
+        return stored
+
+    def _sort_parts(self, stored: BatchProgress) -> tuple[set[int], dict[str, str]]:
+        """Parts that stay listed, and the {key: sha256} of those to be completed."""
+        kept: set[int] = set()
+        recorded = {**stored.partial, **stored.parts}
+        partial: dict[str, str] = {}
+        for number, firm_ids in enumerate(self._slices):
+            keys = self._keys(number)
+            hashes = {key: recorded[key] for key in keys if key in recorded}
+            if len(hashes) < len(keys) or not self._holds(hashes):
+                continue
+            listed = all(key in stored.parts for key in keys)
+            if listed and not stored.failed.keys() & set(firm_ids):
+                kept.add(number)
+            else:
+                partial.update(hashes)
+        return kept, partial
+
+    def _holds(self, hashes: Mapping[str, str]) -> bool:
+        """Whether the store holds these very files."""
+        return all(self._verified(key, wanted) is not None for key, wanted in hashes.items())
+
+    def _verified(self, key: str, wanted: str) -> bytes | None:
+        try:
+            data = self._store.get(key)
+        except ObjectNotFoundError:
+            data = b""
+        if sha256(data).hexdigest() == wanted:
+            return data
+        log.warning("%s is not what its record says; its firms are computed again", key)
+        return None
+
+    def _read_partial(self, number: int) -> dict[str, FirmRows]:
+        files = []
+        for key, schema in zip(self._keys(number), (FIRM_TOPICS, FIRM_SENTENCES), strict=True):
+            wanted = self._progress.partial.get(key)
+            data = None if wanted is None else self._verified(key, wanted)
+            if data is None:
+                return {}
+            files.append(from_bytes(data, schema, key=key))
+        return _split(*files, firm_ids=self._slices[number])
+
+
+def _split(
+    topics: pa.Table, sentences: pa.Table, *, firm_ids: tuple[str, ...]
+) -> dict[str, FirmRows]:
+    held = set(sentences["firm_id"].unique().to_pylist()) & set(firm_ids)
+    return {
+        firm: FirmRows(
+            topics.filter(pc.equal(topics["firm_id"], firm)),
+            sentences.filter(pc.equal(sentences["firm_id"], firm)),
+        )
+        for firm in firm_ids
+        if firm in held
+    }
+
+
+def _concat(tables: list[pa.Table], schema: pa.Schema) -> pa.Table:
+    # One chunk per column: the bytes must not tell in how many steps the part was filled.
+    return pa.concat_tables([schema.empty_table(), *tables]).combine_chunks()
