@@ -12,8 +12,14 @@ from ftm.core.quarter import Quarter
 from ftm.core.settings import Settings
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from ftm.connectors.base import DataConnector
+    from ftm.mapping.firm_processor import FirmProcessor
+    from ftm.mapping.stage_clock import StageClock
+    from ftm.storage.manifest import PrefetchManifest
     from ftm.storage.object_store import ObjectStore
+    from ftm.topics.base import Embedder, TopicPool
 
 DATA_SOURCES = ("wrds", "s3")
 
@@ -31,6 +37,7 @@ def get_data_connector(
     bucket: str | None = None,
     *,
     settings: Settings | None = None,
+    manifest: PrefetchManifest | None = None,
 ) -> DataConnector:
     """The connector a worker or a notebook reads transcripts with.
 
@@ -39,6 +46,7 @@ def get_data_connector(
         quarter: needed by `s3`.
         bucket: bucket name, or None for the store of the settings.
         settings: None: read from the environment.
+        manifest: read the quarter through this manifest, a run's own copy, for `s3`.
 
     Raises:
         ConfigError: (a ValueError) another data source, or no quarter for `s3`.
@@ -54,7 +62,86 @@ def get_data_connector(
         if quarter is None:
             raise ConfigError("DATA_SOURCE=s3 needs a quarter, like 2023Q1 (QUARTER)")
         store = None if bucket else get_store(chosen)
-        return S3TranscriptConnector(bucket=bucket, quarter=quarter, store=store)
+        return S3TranscriptConnector(bucket=bucket, quarter=quarter, store=store, manifest=manifest)
     raise ConfigError(
         f"unknown DATA_SOURCE {data_source!r}; it is one of {', '.join(DATA_SOURCES)}"
     )
+
+
+def get_model_fingerprint(settings: Settings) -> dict[str, str]:
+    """What determines a run's topics besides its sentences; no model is loaded."""
+    from ftm.topics.fingerprint import model_fingerprint
+
+    return model_fingerprint(
+        embedding_model=settings.embedding_model,
+        embed_text=settings.embed_text,
+        clustering=settings.clustering,
+        seed=settings.seed,
+        keep_kinds=settings.keep_kinds,
+        device=settings.device,
+        dtype=settings.dtype,
+    )
+
+
+def get_embedder(settings: Settings) -> Embedder:
+    """The embedding model, loaded."""
+    from ftm.topics.noop import NOOP, NoOpEmbedder
+
+    if settings.embedding_model == NOOP:
+        return NoOpEmbedder()
+    raise NotImplementedError
+
+
+def get_topic_pool(settings: Settings) -> TopicPool:
+    """Where firms are clustered."""
+    from ftm.topics.base import InlinePool
+    from ftm.topics.noop import NOOP, NoOpTopicModel
+
+    if settings.clustering == NOOP:
+        return InlinePool(NoOpTopicModel())
+    raise NotImplementedError
+
+
+def get_firm_processor(
+    settings: Settings, *, timestamp: datetime, clock: StageClock | None = None
+) -> FirmProcessor:
+    """The map stage's work on one firm, models loaded.
+
+    Args:
+        settings: their device is resolved, never `auto`.
+        timestamp: the run's start.
+        clock: told where the time goes.
+    """
+    from ftm.mapping.firm_processor import FirmProcessor
+
+    kinds = get_keep_kinds(settings)
+    # The pool first: its processes compile while this one loads the embedding model.
+    pool = get_topic_pool(settings)
+    try:
+        embedder = get_embedder(settings)
+    except BaseException:
+        pool.close()
+        raise
+    return FirmProcessor(
+        embedder,
+        pool,
+        timestamp=timestamp,
+        embed_text=settings.embed_text,
+        keep_kinds=kinds,
+        clock=clock,
+    )
+
+
+def get_keep_kinds(settings: Settings) -> frozenset[str]:
+    """The kinds of sentences to cluster.
+
+    Raises:
+        ConfigError: an unknown kind, or none at all.
+    """
+    from ftm.core.schemas import KINDS
+
+    kinds = frozenset(kind.strip() for kind in settings.keep_kinds.split(",") if kind.strip())
+    if not kinds or (unknown := sorted(kinds - set(KINDS))):
+        wrong = settings.keep_kinds if not kinds else unknown[0]
+        raise ConfigError(f"FTM_KEEP_KINDS {wrong!r}: use one or more of {', '.join(KINDS)}")
+    return kinds

@@ -1,0 +1,135 @@
+"""What a map worker is given: the run's spec, its batch, the run's copy of the manifest."""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from hashlib import sha256
+
+from ftm.core.errors import ConfigError, CorruptObjectError, ObjectNotFoundError
+from ftm.core.layout import RunLayout
+from ftm.storage.manifest import PrefetchManifest, decode_manifest
+from ftm.storage.object_store import ObjectStore
+from ftm.storage.run_records import BatchLine, RunSpec, decode_batches, decode_spec
+
+_GZIP = b"\x1f\x8b"
+
+
+def read_run_spec(store: ObjectStore, layout: RunLayout) -> RunSpec:
+    """The spec of the run a worker belongs to.
+
+    Raises:
+        ConfigError: there is no such run.
+        CorruptObjectError: the spec is damaged, or of another run.
+    """
+    name = store.name(layout.spec)
+    spec = decode_spec(_get(store, layout.spec, "FTM_RUN_ID and QUARTER"), key=name)
+    if (spec.quarter, spec.run_id) != (str(layout.quarter), layout.run_id):
+        raise CorruptObjectError(
+            f"{name} is the spec of run {spec.run_id} of {spec.quarter}", key=layout.spec
+        )
+    return spec
+
+
+def run_start(spec: RunSpec) -> datetime:
+    """The run's start, the processing_timestamp of everything it writes.
+
+    Raises:
+        CorruptObjectError: it is no ISO 8601 time.
+    """
+    try:
+        start = datetime.fromisoformat(spec.created_at)
+    except ValueError as error:
+        raise CorruptObjectError(
+            f"run {spec.run_id}: created_at {spec.created_at!r} is not an ISO 8601 time"
+        ) from error
+    return start.replace(tzinfo=UTC) if start.tzinfo is None else start.astimezone(UTC)
+
+
+def read_batch(
+    store: ObjectStore, key: str, *, batch_id: str | None, index: int | None
+) -> BatchLine:
+    """The line of the batch manifest this worker is to do.
+
+    Args:
+        store: holds the batch manifest.
+        key: its key.
+        batch_id: the line with this id; wins over `index`.
+        index: the i-th line, 0-based (AWS_BATCH_JOB_ARRAY_INDEX).
+
+    Raises:
+        ConfigError: no such object or line, or neither id nor index.
+        CorruptObjectError: the object is no batch manifest, or the line names a firm twice.
+    """
+    lines = decode_batches(_get(store, key, "MANIFEST_S3_KEY"), key=store.name(key))
+    line = _pick(lines, key=store.name(key), batch_id=batch_id, index=index)
+    if len(set(line.firm_ids)) != len(line.firm_ids):
+        raise CorruptObjectError(f"{store.name(key)}: {line.batch_id} names a firm twice", key=key)
+    return line
+
+
+def _pick(
+    lines: list[BatchLine], *, key: str, batch_id: str | None, index: int | None
+) -> BatchLine:
+    if batch_id is not None:
+        found = [line for line in lines if line.batch_id == batch_id]
+        if found:
+            return found[0]
+        known = ", ".join(line.batch_id for line in lines[:3])
+        raise ConfigError(f"BATCH_ID {batch_id!r} is not among the {len(lines)} of {key}: {known}…")
+    if index is None:
+        raise ConfigError("which batch? set BATCH_ID or AWS_BATCH_JOB_ARRAY_INDEX")
+    if not 0 <= index < len(lines):
+        raise ConfigError(f"AWS_BATCH_JOB_ARRAY_INDEX {index}: {key} has {len(lines)} batches")
+    return lines[index]
+
+
+def read_run_manifest(store: ObjectStore, layout: RunLayout, spec: RunSpec) -> PrefetchManifest:
+    """The run's own copy of the prefetch manifest.
+
+    Raises:
+        ConfigError: the run has none.
+        CorruptObjectError: it is not the one the spec was made from.
+    """
+    name = store.name(layout.manifest)
+    data = _get(store, layout.manifest, "FTM_RUN_ID and QUARTER")
+    manifest = decode_manifest(data, key=name)
+    plain = gzip.decompress(data) if data[:2] == _GZIP else data
+    if sha256(plain).hexdigest() != spec.manifest_sha256:
+        raise CorruptObjectError(
+            f"{name} is not the manifest that run {spec.run_id} was planned from; "
+            "start a new run with `ftm run-quarter`",
+            key=layout.manifest,
+        )
+    return manifest
+
+
+def without_sentences(manifest: PrefetchManifest) -> dict[str, str]:
+    """Firms the prefetch holds no sentences of, with the reason."""
+    return {**manifest.skipped, **{f: f"prefetch failed: {e}" for f, e in manifest.failed.items()}}
+
+
+def check_fingerprint(own: Mapping[str, str], spec: RunSpec) -> None:
+    """Refuse to mix two models in one run.
+
+    Raises:
+        ConfigError: names what differs.
+    """
+    differing = [
+        f"{name} is {own.get(name)!r} here and {spec.model.get(name)!r} in the run"
+        for name in sorted({*own, *spec.model})
+        if own.get(name) != spec.model.get(name)
+    ]
+    if differing:
+        raise ConfigError(
+            f"this worker's model is not that of run {spec.run_id}: {'; '.join(differing)}. "
+            "Use the run's image and settings, or start a new run with `ftm run-quarter`"
+        )
+
+
+def _get(store: ObjectStore, key: str, setting: str) -> bytes:
+    try:
+        return store.get(key)
+    except ObjectNotFoundError as error:
+        raise ConfigError(f"there is no {store.name(key)}; check {setting}") from error

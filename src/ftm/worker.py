@@ -1,0 +1,156 @@
+"""What a container runs: `python -m ftm.worker map`, told everything by its environment.
+
+Exit codes: 0 done; 1 a known failure, one line on stderr; 2 wrong usage; 143 (130) told to stop
+by SIGTERM (SIGINT) before the end, what is done being recorded; a bug keeps its traceback.
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from types import FrameType
+from typing import TypeVar
+
+from ftm import __version__, wiring
+from ftm.core.errors import ConfigError, FtmError
+from ftm.core.layout import RunLayout
+from ftm.core.quarter import Quarter
+from ftm.core.settings import Settings
+from ftm.mapping.batch_ledger import BatchLedger
+from ftm.mapping.circuit_breaker import BreakerSettings
+from ftm.mapping.firm_processor import FirmProcessor
+from ftm.mapping.map_job import MapOptions, run_map
+from ftm.mapping.run_inputs import (
+    check_fingerprint,
+    read_batch,
+    read_run_manifest,
+    read_run_spec,
+    run_start,
+    without_sentences,
+)
+from ftm.mapping.stage_clock import StageClock
+from ftm.storage.run_records import BatchProgress, RunSpec
+
+log = logging.getLogger(__name__)
+
+STAGES = ("map",)
+_T = TypeVar("_T")
+
+
+class StopSignal:
+    """Remembers SIGTERM and SIGINT, so that the work can end where it may be resumed."""
+
+    def __init__(self) -> None:
+        self.number: int | None = None
+
+    def __call__(self) -> bool:
+        """Whether somebody asked us to stop."""
+        return self.number is not None
+
+    def listen(self) -> None:
+        """Take both signals over; a second one changes nothing, SIGKILL ends it at once."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._remember)
+
+    def _remember(self, number: int, _frame: FrameType | None) -> None:
+        self.number = number
+
+
+def map_batch(settings: Settings, stop: StopSignal) -> BatchProgress:
+    """Do one batch of the map stage.
+
+    Raises:
+        FtmError: see run_map; ConfigError when the environment does not say what to do.
+    """
+    layout = RunLayout(
+        Quarter.parse(_need(settings.quarter, "QUARTER")), _need(settings.run_id, "FTM_RUN_ID")
+    )
+    store = wiring.get_store(settings)
+    spec = read_run_spec(store, layout)
+    key = _need(settings.manifest_key, "MANIFEST_S3_KEY")
+    line = read_batch(store, key, batch_id=settings.batch_id, index=settings.array_index)
+    device = spec.model.get("device", "cpu")
+    log.info(
+        "ftm %s: map, run %s, %s (%d firms), device %s",
+        *(__version__, spec.run_id, line.batch_id, len(line.firm_ids), device),
+    )
+    manifest = read_run_manifest(store, layout, spec)
+    ledger = BatchLedger(
+        store,
+        layout,
+        line,
+        part_firms=spec.checkpoint_firms,
+        unavailable=without_sentences(manifest),
+        job_id=settings.job_id or "",
+    )
+    source = wiring.get_data_connector(
+        settings.data_source, layout.quarter, settings=settings, manifest=manifest
+    )
+    with source:
+        return run_map(
+            ledger,
+            source=source,
+            make_processor=lambda clock: _processor(settings, spec, clock),
+            options=MapOptions(breaker=_breaker(settings), stopping=stop),
+        )
+
+
+def _processor(settings: Settings, spec: RunSpec, clock: StageClock) -> FirmProcessor:
+    # One device per run: `auto` was resolved when the run was planned, never here.
+    device = spec.model.get("device", "cpu") if settings.device == "auto" else settings.device
+    own = settings.model_copy(update={"device": device})
+    check_fingerprint(wiring.get_model_fingerprint(own), spec)
+    return wiring.get_firm_processor(own, timestamp=run_start(spec), clock=clock)
+
+
+def _breaker(settings: Settings) -> BreakerSettings:
+    return BreakerSettings(
+        allow_failures=settings.allow_failures,
+        max_consecutive=settings.max_consecutive_failures,
+        max_rate=settings.max_failure_rate,
+        min_processed=settings.min_processed_for_rate,
+    )
+
+
+def _need(value: _T | None, variable: str) -> _T:
+    if value is None:
+        raise ConfigError(f"{variable} is not set; `ftm run-quarter` starts workers with it")
+    return value
+
+
+def _log_to_stderr() -> None:
+    handler = logging.StreamHandler(sys.stderr)
+    form = logging.Formatter("%(asctime)sZ %(levelname)s %(message)s", "%Y-%m-%dT%H:%M:%S")
+    form.converter = time.gmtime
+    handler.setFormatter(form)
+    logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
+    logging.getLogger("ftm").setLevel(logging.INFO)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one stage and return the exit code."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if len(given) != 1 or given[0] not in STAGES:
+        sys.stderr.write(
+            f"ftm.worker: unknown stage {' '.join(given)!r}; "
+            f"usage: python -m ftm.worker {'|'.join(STAGES)}\n"
+        )
+        return 2
+    _log_to_stderr()
+    stop = StopSignal()
+    stop.listen()
+    try:
+        progress = map_batch(Settings.load(), stop)
+    except FtmError as error:
+        sys.stderr.write(f"ftm.worker: {' '.join(str(error).split())}\n")
+        return 1
+    if stop.number is not None and not progress.complete:
+        return 128 + stop.number
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
