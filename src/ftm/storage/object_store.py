@@ -1,21 +1,23 @@
 """One object store by URL: `s3://`, `file://`, `memory://`, through obstore.
 
-Everything ftm reads or writes goes through `ObjectStore`. Failpoints: `before_write` is called
-with (operation, key) before and after every put and delete; it does nothing unless a test sets it.
+Everything ftm reads or writes goes through `ObjectStore`. Transient errors are retried here and
+nowhere else. Failpoints: `hook` is called with ("before put", key) and the like around every
+write; it does nothing unless a test gives one.
 """
 
 from __future__ import annotations
 
-import errno
-from collections.abc import Callable, Iterator
+import logging
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
-from urllib.parse import unquote, urlsplit
+from typing import Any, Literal, TypeVar
 
 import obstore
+import stamina
 from obstore import exceptions as obstore_errors
-from obstore.store import LocalStore, MemoryStore, S3Store
+from obstore.store import MemoryStore
 
 from ftm.core.errors import (
     ConfigError,
@@ -25,6 +27,12 @@ from ftm.core.errors import (
     StoreError,
     StoreUnavailableError,
 )
+from ftm.storage.backends import check_key, file_backend, folder_of, s3_backend
+from ftm.storage.store_errors import TransientStoreError, explain
+
+_LOG = logging.getLogger(__name__)
+_T = TypeVar("_T")
+_PROBE = "_probe"
 
 WriteHook = Callable[[str, str], None]
 """Called as hook("before put", key), ("after put", key), ("before delete", key), …"""
@@ -43,6 +51,24 @@ class ObjectInfo:
     etag: str
 
 
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """How long transient errors are borne.
+
+    A wrong endpoint shows at once and is said in seconds; a store that has answered before is
+    given longer, because a prefetch that stops asks for another login.
+
+    Args:
+        first_contact_s: while the store has never answered.
+        later_s: after that.
+        wait_s: before the first retry; doubles up to 10 s.
+    """
+
+    first_contact_s: float = 6.0
+    later_s: float = 120.0
+    wait_s: float = 0.2
+
+
 class ObjectStore:
     """Bytes by key below a root.
 
@@ -52,6 +78,7 @@ class ObjectStore:
         scheme: `s3`, `file` or `memory`.
         folder: the root folder of a `file://` store, else None.
         hook: failpoint for tests.
+        retry: how long transient errors are borne.
     """
 
     def __init__(
@@ -62,8 +89,11 @@ class ObjectStore:
         scheme: Literal["s3", "file", "memory"],
         folder: Path | None = None,
         hook: WriteHook = _no_hook,
+        retry: RetryPolicy | None = None,
     ) -> None:
         self._backend = backend
+        self._retry = retry or RetryPolicy()
+        self._answered = False
         self.url = url
         self.scheme = scheme
         self.folder = folder
@@ -80,21 +110,32 @@ class ObjectStore:
 
     def get_versioned(self, key: str) -> tuple[bytes, str]:
         """The whole object and the etag to hand to `put(…, if_match=…)`."""
-        try:
+
+        def read() -> tuple[bytes, str]:
             answer = obstore.get(self._backend, key)
             return bytes(answer.bytes()), str(answer.meta["e_tag"] or "")
-        except Exception as error:
-            raise self._explain(error, "read", key) from error
+
+        return self._call("read", key, read)
 
     def get_range(self, key: str, start: int, length: int) -> bytes:
-        """`length` bytes from `start`; fewer than asked is an error, never a short answer."""
-        try:
+        """`length` bytes from `start`; fewer than asked is an error, never a short answer.
+
+        Raises:
+            ObjectNotFoundError: no such object.
+            StoreError: the object is shorter, or anything else the store answers.
+        """
+        if length == 0:
+            return b""
+        where = f"{self.name(key)} bytes {start} to {start + length}"
+
+        def read() -> bytes:
             data = bytes(obstore.get_range(self._backend, key, start=start, length=length))
-        except Exception as error:
-            raise self._explain(error, "read", key) from error
-        if len(data) != length:
-            raise StoreError(f"{self.name(key)}: asked for {length} bytes, got {len(data)}")
-        return data
+            if len(data) != length:
+                self._check_reach(key, start + length)
+                raise TransientStoreError(f"cannot read {where}: {len(data)} bytes came")
+            return data
+
+        return self._call("read", key, read)
 
     def put(
         self,
@@ -112,7 +153,8 @@ class ObjectStore:
             data: all of it.
             if_absent: fail if the key exists, unless it already holds these very bytes
                 (a put whose answer got lost).
-            if_match: S3 only: replace exactly this version.
+            if_match: S3 and memory: replace exactly this version; the object already holding
+                these very bytes is success here too. A `file://` writer holds a lock instead.
             gzip_encoded: set ContentEncoding gzip (S3; other stores have no headers).
 
         Raises:
@@ -124,110 +166,178 @@ class ObjectStore:
         elif if_match is not None and self.scheme != "file":
             mode = {"e_tag": if_match}
         attributes = {"Content-Encoding": "gzip"} if gzip_encoded and self.scheme == "s3" else None
+
+        def write() -> str:
+            # One request: a multipart upload cannot be conditional and leaves debris when killed.
+            done = obstore.put(
+                self._backend, key, data, mode=mode, attributes=attributes, use_multipart=False
+            )
+            return str(done["e_tag"] or "")
+
+        check_key(key)
         self.hook("before put", key)
         try:
-            result = obstore.put(self._backend, key, data, mode=mode, attributes=attributes)
-        except obstore_errors.AlreadyExistsError as error:
-            found, etag = self.get_versioned(key)
-            if found != data:
-                raise ObjectExistsError(f"{self.name(key)} already exists") from error
-            return etag
-        except Exception as error:
-            raise self._explain(error, "write", key) from error
+            etag = self._call("write", key, write)
+        except (ObjectExistsError, PreconditionFailedError):
+            found = self._etag_if_holding(key, data)
+            if found is None:
+                raise
+            etag = found
         self.hook("after put", key)
-        return str(result["e_tag"] or "")
+        return etag
 
     def head(self, key: str) -> ObjectInfo | None:
         """Size and etag, or None if there is no such object."""
-        try:
+
+        def read() -> ObjectInfo:
             meta = obstore.head(self._backend, key)
-        except FileNotFoundError:
+            return ObjectInfo(key, int(meta["size"]), str(meta["e_tag"] or ""))
+
+        try:
+            return self._call("read", key, read)
+        except ObjectNotFoundError:
             return None
-        except Exception as error:
-            raise self._explain(error, "read", key) from error
-        return ObjectInfo(key, int(meta["size"]), str(meta["e_tag"] or ""))
 
     def exists(self, key: str) -> bool:
         """Whether the key holds an object."""
         return self.head(key) is not None
 
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
-        """Every object below a folder-like prefix, sorted by key."""
-        try:
-            found = [
+        """Every object below a folder-like prefix, sorted by key; none if there is none."""
+
+        def read() -> Iterable[ObjectInfo]:
+            return [
                 ObjectInfo(str(m["path"]), int(m["size"]), str(m["e_tag"] or ""))
                 for page in obstore.list(self._backend, prefix or None)
                 for m in page
             ]
-        except Exception as error:
-            raise self._explain(error, "list", prefix) from error
-        yield from sorted(found, key=lambda info: info.key)
+
+        yield from sorted(self._call("list", prefix, read), key=lambda info: info.key)
+
+    def list_folders(self, prefix: str = "") -> Sequence[str]:
+        """Names of the folders directly below a prefix, sorted: one request however much is there.
+
+        `quarter=2023Q1` for `prefix="prefetch/transcripts"`.
+        """
+
+        def read() -> Sequence[str]:
+            found = obstore.list_with_delimiter(self._backend, prefix or None)
+            return sorted(str(path).rpartition("/")[2] for path in found["common_prefixes"])
+
+        return self._call("list", prefix, read)
 
     def delete(self, key: str) -> None:
         """Remove an object; one that is not there is fine."""
+        check_key(key)
         self.hook("before delete", key)
-        try:
-            obstore.delete(self._backend, key)
-        except FileNotFoundError:
-            pass
-        except Exception as error:
-            raise self._explain(error, "delete", key) from error
+        with suppress(ObjectNotFoundError):
+            self._call("delete", key, lambda: obstore.delete(self._backend, key))
         self.hook("after delete", key)
+
+    def check_writable(self) -> None:
+        """Write, read and remove a small probe object: before hours of work, not after.
+
+        Raises:
+            StoreUnavailableError: what is wrong and what to do.
+        """
+        data = b"ftm asks whether it may write here; this object may be deleted\n"
+        try:
+            self._call("write", _PROBE, lambda: obstore.put(self._backend, _PROBE, data))
+            self._call("read", _PROBE, lambda: obstore.get(self._backend, _PROBE).bytes())
+            self._call("delete", _PROBE, lambda: obstore.delete(self._backend, _PROBE))
+        except ObjectNotFoundError:
+            _LOG.debug("another process removed the probe of %s first", self.url)
+        except StoreUnavailableError:
+            raise
+        except StoreError as error:
+            raise StoreUnavailableError(f"the store {self.url} cannot be used: {error}") from error
 
     def name(self, key: str) -> str:
         """The object's full URL, for messages."""
         return f"{self.url.rstrip('/')}/{key}"
 
-    def _explain(self, error: Exception, verb: str, key: str) -> StoreError:
-        where = self.name(key)
-        text = str(error).partition("\n")[0]
-        if isinstance(error, FileNotFoundError) and "bucket" not in text.lower():
-            return ObjectNotFoundError(f"{where} does not exist")
-        if isinstance(error, obstore_errors.PreconditionError):
-            return PreconditionFailedError(f"{where} was changed by another writer")
-        if isinstance(error, PermissionError) or f"errno {errno.EACCES}" in text:
-            return StoreUnavailableError(f"cannot {verb} {where}: access denied")
-        return StoreError(f"cannot {verb} {where}: {text}")
+    def _call(self, verb: str, key: str, operation: Callable[[], _T]) -> _T:
+        """Run an operation, retrying while the trouble is transient."""
+        if key:
+            check_key(key)
+        limit_s = self._retry.later_s if self._answered else self._retry.first_contact_s
+        for attempt in stamina.retry_context(
+            on=_say_and_retry,
+            attempts=None,
+            timeout=limit_s,
+            wait_initial=self._retry.wait_s,
+            wait_jitter=self._retry.wait_s,
+            wait_max=10.0,
+        ):
+            with attempt:
+                result = self._try(verb, key, operation)
+        self._answered = True
+        return result
+
+    def _try(self, verb: str, key: str, operation: Callable[[], _T]) -> _T:
+        try:
+            return operation()
+        except StoreError:
+            raise
+        except obstore_errors.AlreadyExistsError as error:
+            raise ObjectExistsError(f"{self.name(key)} already exists") from error
+        except (obstore_errors.BaseError, OSError, ValueError) as error:
+            explained = explain(error, verb=verb, where=self.name(key))
+            self._answered |= not isinstance(explained, TransientStoreError)
+            raise explained from error
+
+    def _check_reach(self, key: str, end: int) -> None:
+        info = self.head(key)
+        if info is not None and info.size_bytes < end:
+            raise StoreError(
+                f"{self.name(key)} has {info.size_bytes} bytes, bytes up to {end} were asked for"
+            )
+
+    def _etag_if_holding(self, key: str, data: bytes) -> str | None:
+        """The etag of an object that holds these bytes: our own put, whose answer got lost."""
+        try:
+            found, etag = self.get_versioned(key)
+        except ObjectNotFoundError:
+            return None
+        return etag if found == data else None
 
 
-def open_store(url: str, *, endpoint_url: str | None = None) -> ObjectStore:
+def open_store(
+    url: str,
+    *,
+    endpoint_url: str | None = None,
+    hook: WriteHook = _no_hook,
+    retry: RetryPolicy | None = None,
+) -> ObjectStore:
     """Open a store.
 
     Args:
         url: `s3://bucket[/prefix]`, `file:///folder` (made if missing) or `memory://`.
         endpoint_url: where S3 is, when it is not AWS (AWS_ENDPOINT_URL).
+        hook: failpoint for tests.
+        retry: how long transient errors are borne.
 
     Raises:
         ConfigError: the URL is none of these.
-        StoreUnavailableError: the folder cannot be made or the bucket not used.
+        StoreUnavailableError: the folder cannot be made, or there are no credentials. That a
+            bucket is missing shows at the first use, or in `check_writable`.
     """
-    parts = urlsplit(url)
-    if parts.scheme == "memory":
-        return ObjectStore(MemoryStore(), url=url, scheme="memory")
-    if parts.scheme == "file":
-        folder = Path(unquote(parts.path))
-        return ObjectStore(_local(folder), url=url, scheme="file", folder=folder)
-    if parts.scheme == "s3" and parts.netloc:
-        backend = _s3(parts.netloc, prefix=parts.path.strip("/"), endpoint_url=endpoint_url)
-        return ObjectStore(backend, url=url, scheme="s3")
+    scheme, _, rest = url.partition("://")
+    if scheme == "memory":
+        return ObjectStore(MemoryStore(), url=url, scheme="memory", hook=hook, retry=retry)
+    if scheme == "file":
+        folder = folder_of(rest, url)
+        return ObjectStore(
+            file_backend(folder), url=url, scheme="file", folder=folder, hook=hook, retry=retry
+        )
+    if scheme == "s3":
+        backend = s3_backend(rest, url, endpoint_url=endpoint_url)
+        return ObjectStore(backend, url=url, scheme="s3", hook=hook, retry=retry)
     raise ConfigError(f"unknown store {url!r}; use s3://bucket[/prefix] or file:///folder")
 
 
-def _local(folder: Path) -> LocalStore:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise StoreUnavailableError(f"cannot make the folder {folder}: {error.strerror}") from error
-    return LocalStore(folder)
-
-
-def _s3(bucket: str, *, prefix: str, endpoint_url: str | None) -> S3Store:
-    from obstore.auth.boto3 import Boto3CredentialProvider
-
-    return S3Store(
-        bucket,
-        prefix=prefix or None,
-        endpoint=endpoint_url,
-        client_options={"allow_http": bool(endpoint_url and endpoint_url.startswith("http:"))},
-        credential_provider=Boto3CredentialProvider(),
-    )
+def _say_and_retry(error: Exception) -> bool:
+    if not isinstance(error, TransientStoreError):
+        return False
+    _LOG.warning("%s; trying again", error)
+    return True

@@ -1,0 +1,107 @@
+"""The obstore backends behind a store's URL, and which keys a store takes."""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from obstore.store import LocalStore, S3Store
+
+from ftm.core.errors import ConfigError, StoreError, StoreUnavailableError
+
+_BUCKET = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9._-]{1,61}[a-zA-Z0-9]")
+
+
+def check_key(key: str) -> None:
+    """Refuse a key that is empty, leaves the root, or that some store would change.
+
+    Raises:
+        StoreError: with the key.
+    """
+    parts = key.split("/")
+    if any(part in ("", ".", "..") for part in parts) or "\\" in key or not key.isprintable():
+        raise StoreError(f"not a key: {key!r}; keys stay below the store's root, like a/b.parquet")
+
+
+def folder_of(rest: str, url: str) -> Path:
+    """The folder a `file://` URL names; `rest` is what follows `file://`.
+
+    Raises:
+        ConfigError: it is not absolute.
+    """
+    folder = Path(unquote(rest))
+    if not folder.is_absolute():
+        raise ConfigError(f"{url!r} is not an absolute folder; write file:///home/me/store")
+    return folder
+
+
+def file_backend(folder: Path) -> LocalStore:
+    """A folder, made if missing; empty folders go with their last object.
+
+    Raises:
+        StoreUnavailableError: it cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        why = "it is a file" if isinstance(error, FileExistsError) else error.strerror
+        raise StoreUnavailableError(
+            f"cannot make the folder {folder}: {why}; choose another (FTM_STORE or --store)"
+        ) from error
+    return LocalStore(folder, automatic_cleanup=True)
+
+
+def _bucket_and_prefix(rest: str, url: str) -> tuple[str, str]:
+    bucket, _, prefix = rest.partition("/")
+    if not _BUCKET.fullmatch(bucket):
+        raise ConfigError(f"{url!r} names no valid bucket; write s3://bucket or s3://bucket/prefix")
+    prefix = prefix.rstrip("/")
+    if prefix and (urlsplit(url).query or urlsplit(url).fragment):
+        raise ConfigError(f"{url!r}: a prefix has no ? and no #")
+    try:
+        if prefix:
+            check_key(prefix)
+    except StoreError as error:
+        raise ConfigError(f"{url!r}: {prefix!r} cannot be a prefix ({error})") from error
+    return bucket, prefix
+
+
+def s3_backend(rest: str, url: str, *, endpoint_url: str | None) -> S3Store:
+    """A bucket, or a folder in one, with boto3's credentials.
+
+    Args:
+        rest: what follows `s3://`.
+        url: the whole, for messages.
+        endpoint_url: None for AWS.
+
+    Raises:
+        ConfigError: no valid bucket or prefix.
+        StoreUnavailableError: no credentials are found.
+    """
+    from botocore.exceptions import BotoCoreError
+    from obstore.auth.boto3 import Boto3CredentialProvider
+
+    bucket, prefix = _bucket_and_prefix(rest, url)
+    try:
+        credentials = Boto3CredentialProvider()
+    except (BotoCoreError, ValueError) as error:
+        raise StoreUnavailableError(
+            f"no AWS credentials for s3://{bucket} ({error}); run `aws configure` or `aws sso "
+            "login`, or set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+        ) from error
+    return S3Store(
+        bucket,
+        prefix=prefix or None,
+        endpoint=endpoint_url,
+        client_options={
+            "allow_http": bool(endpoint_url and endpoint_url.startswith("http:")),
+            "connect_timeout": timedelta(seconds=3),
+            "read_timeout": timedelta(seconds=30),
+            "timeout": timedelta(minutes=5),
+        },
+        # Retries are `_call`'s, so that they are seen and counted once.
+        retry_config={"max_retries": 0},
+        credential_provider=credentials,
+    )

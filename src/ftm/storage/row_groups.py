@@ -1,0 +1,174 @@
+"""Reading files of whole firms by range: the footer once, then only the row groups wanted.
+
+Every range is hashed before pyarrow sees it. A range that differs is fetched once more (a transfer
+can flip a bit), after that the object itself is damaged.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+from hashlib import sha256
+from threading import Lock
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ftm.core.errors import (
+    CorruptObjectError,
+    ObjectNotFoundError,
+    StoreError,
+    StoreUnavailableError,
+)
+from ftm.storage.manifest import FileEntry, firms_of
+from ftm.storage.object_store import ObjectStore
+from ftm.storage.parquet import fit, from_bytes
+from ftm.storage.parquet_layout import FirmFacts, decode_firm_facts, firm_runs, parse_footer
+
+_LOG = logging.getLogger(__name__)
+
+
+class FirmFileReader:
+    """One Parquet file of the manifest, read by row group.
+
+    Keeps the parsed footer; row groups are the caller's to keep. May be used from two threads.
+
+    Args:
+        store: where the file is.
+        key: which file.
+        entry: what the manifest says of it.
+        schema: CHUNK or COMPONENTS.
+        mend: the command that makes a damaged file anew, for messages.
+    """
+
+    def __init__(
+        self, store: ObjectStore, key: str, entry: FileEntry, *, schema: pa.Schema, mend: str
+    ) -> None:
+        self._store = store
+        self._key = key
+        self._entry = entry
+        self._schema = schema
+        self._mend = mend
+        self._footer: pq.FileMetaData | None = None
+        self._facts: dict[str, FirmFacts] = {}
+        self._lock = Lock()
+        self.n_groups = len(entry.row_groups)
+        self.group_of = {f: n for n, group in enumerate(entry.row_groups) for f in group.firms}
+
+    def read_group(self, number: int) -> pa.Table:
+        """The rows of a row group, its firms exactly those the manifest names.
+
+        Raises:
+            CorruptObjectError: bytes or firms differ from the manifest, or the file is gone.
+            StoreError: the store failed.
+        """
+        footer = self._load_footer()
+        group = self._entry.row_groups[number]
+        data = self._fetch(f"row group {number}", group.offset, group.bytes, group.sha256)
+        source = _SparseFile(self._entry.bytes, group.offset, data)
+        try:
+            file = pq.ParquetFile(source, metadata=footer, pre_buffer=False)
+            table = file.read_row_group(number, use_threads=False)
+        except (pa.ArrowException, OSError) as error:
+            raise self._damaged(f"row group {number} cannot be parsed ({error})") from error
+        self._check_firms(table, group.firms)
+        return fit(table, self._schema, key=self._store.name(self._key))
+
+    def facts(self) -> dict[str, FirmFacts]:
+        """What the footer says of each firm; empty if it says nothing."""
+        self._load_footer()
+        return self._facts
+
+    def read_all(self) -> pa.Table:
+        """The whole file in one request, checked against the manifest."""
+        data = self._fetch("the file", 0, self._entry.bytes, self._entry.sha256)
+        table = from_bytes(data, self._schema, key=self._store.name(self._key))
+        self._check_firms(table, firms_of(self._entry))
+        return table
+
+    def _load_footer(self) -> pq.FileMetaData:
+        with self._lock:
+            if self._footer is None:
+                where = self._entry.footer
+                data = self._fetch("the footer", where.offset, where.bytes, where.sha256)
+                name = self._store.name(self._key)
+                footer = parse_footer(data, key=name)
+                self._facts = decode_firm_facts(footer.metadata, key=name)
+                self._footer = footer
+            return self._footer
+
+    def _fetch(self, what: str, offset: int, length: int, digest: str) -> bytes:
+        for attempt in (1, 2):
+            data = self._read(offset, length)
+            if sha256(data).hexdigest() == digest:
+                return data
+            if attempt == 1:
+                _LOG.warning(
+                    "%s: %s does not have its hash; fetching it again",
+                    self._store.name(self._key),
+                    what,
+                )
+        raise self._damaged(
+            f"{what} (bytes {offset} to {offset + length}) does not have the sha256 its manifest "
+            "records"
+        )
+
+    def _read(self, offset: int, length: int) -> bytes:
+        try:
+            return self._store.get_range(self._key, offset, length)
+        except ObjectNotFoundError as error:
+            raise self._damaged("its manifest names it, but it is not there") from error
+        except StoreUnavailableError:
+            raise
+        except StoreError as error:
+            info = self._store.head(self._key)
+            if info is None or info.size_bytes == self._entry.bytes:
+                raise
+            raise self._damaged(
+                f"it has {info.size_bytes} bytes, its manifest records {self._entry.bytes}"
+            ) from error
+
+    def _check_firms(self, table: pa.Table, expected: list[str]) -> None:
+        found, _ = firm_runs(table)
+        if missing := [firm for firm in expected if firm not in set(found)]:
+            raise self._damaged(f"firm {missing[0]} is in its manifest but not in the file")
+        if found != expected:
+            raise self._damaged(f"it holds firms {found[:3]}…, its manifest {expected[:3]}…")
+
+    def _damaged(self, problem: str) -> CorruptObjectError:
+        name = self._store.name(self._key)
+        return CorruptObjectError(
+            f"{name} is damaged: {problem}; run `{self._mend}`", key=self._key
+        )
+
+
+class _SparseFile(io.RawIOBase):
+    """A file of which only one range is in memory; reading outside it is an error."""
+
+    def __init__(self, size_bytes: int, offset: int, data: bytes) -> None:
+        self._size = size_bytes
+        self._offset = offset
+        self._data = memoryview(data)
+        self._position = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._position
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._size}[whence]
+        self._position = base + offset
+        return self._position
+
+    def read(self, size: int = -1) -> bytes:
+        end = self._size if size < 0 else min(self._position + size, self._size)
+        start = self._position - self._offset
+        if start < 0 or end - self._offset > len(self._data):
+            raise OSError(f"bytes {self._position} to {end} are not in memory")
+        self._position = end
+        return bytes(self._data[start : end - self._offset])
