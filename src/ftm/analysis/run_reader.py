@@ -1,0 +1,269 @@
+"""The records and the parts of runs, as they lie in the store."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal, TypeVar
+
+import pyarrow as pa
+
+from ftm.core.errors import CorruptObjectError, ObjectNotFoundError, OrchestratorError
+from ftm.core.layout import PrefetchLayout, RunLayout, current_pointer, runs_root
+from ftm.core.quarter import Quarter
+from ftm.core.schemas import CALLS, DATASETS
+from ftm.storage.manifest import PrefetchManifest, decode_manifest
+from ftm.storage.object_store import ObjectStore
+from ftm.storage.parquet import from_bytes
+from ftm.storage.run_records import (
+    BatchLine,
+    BatchOutcome,
+    BatchProgress,
+    RunSpec,
+    decode_batches,
+    decode_outcome,
+    decode_progress,
+    decode_spec,
+)
+
+STAGE = "map"
+_CONNECTIONS = 16
+
+MapDataset = Literal["firm-topics", "firm-sentences"]
+_S = TypeVar("_S")
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True)
+class RunRecords:
+    """A run as its small records tell it.
+
+    Args:
+        spec: what determines its output.
+        batches: of the first attempt, so all of them; empty if it was never submitted.
+        progress: batch_id → what is durable; a batch that has not begun is missing.
+        outcomes: batch_id → how its last job ended; only what has ended.
+    """
+
+    spec: RunSpec
+    batches: tuple[BatchLine, ...]
+    progress: dict[str, BatchProgress]
+    outcomes: dict[str, BatchOutcome]
+
+    @property
+    def layout(self) -> RunLayout:
+        """Keys of the run."""
+        return RunLayout(Quarter.parse(self.spec.quarter), self.spec.run_id)
+
+    @cached_property
+    def n_complete(self) -> int:
+        """Batches whose every firm is done, failed or skipped."""
+        return sum(self.progress_of(batch.batch_id).complete for batch in self.batches)
+
+    @property
+    def is_complete(self) -> bool:
+        """Every batch is complete, and there is at least one."""
+        return bool(self.batches) and self.n_complete == len(self.batches)
+
+    @property
+    def n_firms(self) -> int:
+        """Firms of all batches."""
+        return sum(len(batch.firm_ids) for batch in self.batches)
+
+    @cached_property
+    def done(self) -> tuple[str, ...]:
+        """Firms with results, in batch order."""
+        return tuple(f for b in self.batches for f in self.progress_of(b.batch_id).done)
+
+    @cached_property
+    def failed(self) -> dict[str, str]:
+        """Firm → error."""
+        return {
+            f: why for b in self.batches for f, why in self.progress_of(b.batch_id).failed.items()
+        }
+
+    @cached_property
+    def skipped(self) -> dict[str, str]:
+        """Firm → reason."""
+        return {
+            f: why for b in self.batches for f, why in self.progress_of(b.batch_id).skipped.items()
+        }
+
+    def progress_of(self, batch_id: str) -> BatchProgress:
+        """What is durable of a batch; an empty record if nothing is."""
+        return self.progress.get(batch_id) or BatchProgress(batch_id=batch_id)
+
+
+def read_run(store: ObjectStore, quarter: Quarter, run_id: str) -> RunRecords:
+    """A run by id.
+
+    Raises:
+        OrchestratorError: no such run; names those there are.
+    """
+    layout = RunLayout(quarter, run_id)
+    try:
+        spec = decode_spec(store.get(layout.spec), key=store.name(layout.spec))
+    except ObjectNotFoundError as error:
+        known = ", ".join(run_ids(store, quarter)) or "none"
+        raise OrchestratorError(
+            f"{quarter} has no run {run_id!r} in {store.url}; its runs: {known}"
+        ) from error
+    return RunRecords(
+        spec=spec,
+        batches=tuple(_read_batches(store, layout)),
+        progress=read_progress(store, layout),
+        outcomes=_read_outcomes(store, layout),
+    )
+
+
+def run_ids(store: ObjectStore, quarter: Quarter) -> list[str]:
+    """Ids of the quarter's runs that have a spec, sorted."""
+    root = runs_root(quarter) + "/"
+    names = (info.key.removeprefix(root) for info in store.list(runs_root(quarter)))
+    return sorted(name.removesuffix("/spec.json") for name in names if _is_spec(name))
+
+
+def list_runs(store: ObjectStore, quarter: Quarter) -> list[RunRecords]:
+    """Every run of a quarter, oldest first."""
+    runs = [read_run(store, quarter, run_id) for run_id in run_ids(store, quarter)]
+    return sorted(runs, key=lambda run: (run.spec.created_at, run.spec.run_id))
+
+
+def find_run(store: ObjectStore, quarter: Quarter, run_id: str | None = None) -> RunRecords:
+    """The run to read: the one asked for, else the published one, else the newest complete one.
+
+    Raises:
+        OrchestratorError: there is none; says what to run.
+    """
+    if run_id is None:
+        run_id = _published(store, quarter)
+    if run_id is not None:
+        return read_run(store, quarter, run_id)
+    runs = list_runs(store, quarter)
+    complete = [run for run in runs if run.is_complete]
+    if complete:
+        return complete[-1]
+    if runs:
+        last = runs[-1]
+        raise OrchestratorError(
+            f"no run of {quarter} is complete: {last.spec.run_id} has {last.n_complete} of "
+            f"{len(last.batches)} batches; run `ftm run-quarter --quarter {quarter}` again to "
+            "resume it"
+        )
+    raise OrchestratorError(
+        f"{quarter} has no run in {store.url}; run `ftm run-quarter --quarter {quarter}`"
+    )
+
+
+def read_progress(store: ObjectStore, layout: RunLayout) -> dict[str, BatchProgress]:
+    """batch_id → what is durable of it, for every batch that has begun."""
+    keys = [info.key for info in store.list(layout.progress_root) if info.key.endswith(".json")]
+    records = _each(lambda key: decode_progress(store.get(key), key=store.name(key)), keys)
+    return {record.batch_id: record for record in records}
+
+
+def read_run_manifest(store: ObjectStore, layout: RunLayout) -> PrefetchManifest:
+    """The run's own copy of the prefetch manifest."""
+    return decode_manifest(store.get(layout.manifest), key=store.name(layout.manifest))
+
+
+def read_calls(store: ObjectStore, manifest: PrefetchManifest) -> pa.Table:
+    """The plan of a manifest: schema CALLS, one row per call considered.
+
+    Raises:
+        CorruptObjectError: the file is not the one the manifest recorded.
+    """
+    key = PrefetchLayout(Quarter.parse(manifest.quarter)).key(manifest.plan.file)
+    data = checked(store, key, manifest.plan.sha256)
+    return from_bytes(data, CALLS, key=store.name(key))
+
+
+def iter_parts(
+    store: ObjectStore, run: RunRecords, dataset: MapDataset
+) -> Iterator[tuple[str, pa.Table]]:
+    """(batch_id, table) of every part that a run's batches list, in order.
+
+    Raises:
+        CorruptObjectError: a part is missing or differs from what its batch recorded.
+    """
+    listed = [
+        (batch.batch_id, key, sha256)
+        for batch in run.batches
+        for key, sha256 in sorted(run.progress_of(batch.batch_id).parts.items())
+        if key.startswith(f"intermediate/{dataset}/")
+    ]
+    tables = _each(
+        lambda part: from_bytes(
+            checked(store, part[1], part[2]), DATASETS[dataset], key=store.name(part[1])
+        ),
+        listed,
+    )
+    for (batch_id, _, _), table in zip(listed, tables, strict=True):
+        yield batch_id, table
+
+
+def read_table(store: ObjectStore, run: RunRecords, dataset: MapDataset) -> pa.Table:
+    """All parts of a dataset as one table; a typed empty one when there are none."""
+    tables = [table for _, table in iter_parts(store, run, dataset)]
+    return pa.concat_tables(tables) if tables else DATASETS[dataset].empty_table()
+
+
+def checked(store: ObjectStore, key: str, sha256: str) -> bytes:
+    """An object whose hash is known.
+
+    Raises:
+        CorruptObjectError: it is missing or has other bytes.
+    """
+    try:
+        data = store.get(key)
+    except ObjectNotFoundError as error:
+        raise CorruptObjectError(f"{store.name(key)} is missing", key=key) from error
+    if hashlib.sha256(data).hexdigest() != sha256:
+        raise CorruptObjectError(
+            f"{store.name(key)} differs from what was recorded when it was written", key=key
+        )
+    return data
+
+
+def _is_spec(name: str) -> bool:
+    return name.endswith("/spec.json") and name.count("/") == 1
+
+
+def _published(store: ObjectStore, quarter: Quarter) -> str | None:
+    key = current_pointer(quarter)
+    try:
+        return str(json.loads(store.get(key))["run_id"])
+    except ObjectNotFoundError:
+        return None
+    except (ValueError, KeyError, TypeError) as error:
+        raise CorruptObjectError(f"{store.name(key)} names no run", key=key) from error
+
+
+def _read_batches(store: ObjectStore, layout: RunLayout) -> list[BatchLine]:
+    key = layout.batch_manifest(1)
+    try:
+        return decode_batches(store.get(key), key=store.name(key))
+    except ObjectNotFoundError:
+        return []
+
+
+def _read_outcomes(store: ObjectStore, layout: RunLayout) -> dict[str, BatchOutcome]:
+    """The last outcome of every batch; later attempts win."""
+    folder = f"{layout.root}/jobs"
+    keys = [info.key for info in store.list(folder) if info.key.endswith(".outcome.json")]
+    found = [decode_outcome(store.get(key), key=store.name(key)) for key in _by_attempt(keys)]
+    return {batch.batch_id: batch for outcome in found for batch in outcome.batches}
+
+
+def _by_attempt(keys: Iterable[str]) -> list[str]:
+    return sorted(keys, key=lambda key: int(key.rpartition("_")[2].partition(".")[0]))
+
+
+def _each(function: Callable[[_S], _T], items: Sequence[_S]) -> Iterator[_T]:
+    """`function` of every item, in order, a few at a time: reading is waiting."""
+    with ThreadPoolExecutor(_CONNECTIONS) as pool:
+        yield from pool.map(function, items)

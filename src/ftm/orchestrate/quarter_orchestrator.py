@@ -1,0 +1,216 @@
+"""One quarter, from the prefetch check to the topics of every firm."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from ftm.analysis.run_reader import read_calls, read_run
+from ftm.core.errors import (
+    ConfigError,
+    ManifestNotFoundError,
+    OrchestratorError,
+    PrefetchRequiredError,
+)
+from ftm.core.layout import PrefetchLayout
+from ftm.core.quarter import Quarter
+from ftm.core.settings import Settings
+from ftm.jobs.base import JobBackend
+from ftm.orchestrate.run_plan import RunPlan, plan_run, record_plan
+from ftm.orchestrate.run_watch import ProgressReader, RunWatcher, SilentWatcher
+from ftm.orchestrate.stage_runner import StageRunner
+from ftm.orchestrate.summary import RunState, RunSummary, collect
+from ftm.storage.manifest import PrefetchManifest, load_manifest
+from ftm.storage.object_store import ObjectStore
+from ftm.storage.run_records import BatchLine
+
+if TYPE_CHECKING:
+    from ftm.prefetch.prefetcher import PrefetchSummary, WRDSPrefetcher
+
+BATCH_SIZE = 200
+"""A whole chunk: start-up is paid once for about a minute or more of work."""
+
+
+def utc_now() -> datetime:
+    """The time, with its zone."""
+    return datetime.now(UTC)
+
+
+class QuarterOrchestrator:
+    """Carries a quarter through its stages; every step can be killed and run again.
+
+    Args:
+        store: where the quarter is.
+        backend: where batches run.
+        settings: models, device (resolved, never `auto`), seed; what workers get.
+        fingerprint: of what these settings make of a run's topics.
+        watcher: told how it goes.
+        make_prefetcher: builds the prefetcher of `run_prefetch`; not needed for anything else.
+        clock: UTC now; a new run's created_at.
+        poll_s: seconds between two looks at the jobs.
+    """
+
+    def __init__(
+        self,
+        store: ObjectStore,
+        backend: JobBackend,
+        *,
+        settings: Settings,
+        fingerprint: Callable[[Settings], Mapping[str, str]],
+        watcher: RunWatcher | None = None,
+        make_prefetcher: Callable[[], WRDSPrefetcher] | None = None,
+        clock: Callable[[], datetime] = utc_now,
+        poll_s: float = 0.5,
+    ) -> None:
+        self._store = store
+        self._settings = settings
+        self._fingerprint = fingerprint
+        self._make_prefetcher = make_prefetcher
+        self._clock = clock
+        self._runner = StageRunner(
+            store, backend, settings=settings, watcher=watcher or SilentWatcher(), poll_s=poll_s
+        )
+
+    def prefetch_exists(self, quarter: str | Quarter) -> bool:
+        """Whether the quarter has a manifest, complete or not."""
+        return self._store.exists(PrefetchLayout(Quarter.parse(quarter)).manifest)
+
+    def get_prefetch_firm_ids(self, quarter: str | Quarter) -> list[str]:
+        """Firms with sentences, sorted.
+
+        Raises:
+            PrefetchRequiredError: the quarter is not prefetched.
+        """
+        return sorted(self._manifest(Quarter.parse(quarter)).firm_to_chunk)
+
+    def get_prefetch_summary(self, quarter: str | Quarter) -> dict[str, object]:
+        """Counts and provenance of the prefetched quarter.
+
+        Raises:
+            PrefetchRequiredError: the quarter is not prefetched.
+        """
+        manifest = self._manifest(Quarter.parse(quarter))
+        return {
+            "quarter": manifest.quarter,
+            "generation": manifest.generation,
+            "complete": manifest.complete,
+            "created_at": manifest.created_at,
+            "n_firms": manifest.n_firms,
+            "n_chunks": manifest.n_chunks,
+            "n_sentences": manifest.n_sentences,
+            "n_skipped": len(manifest.skipped),
+            "n_failed": len(manifest.failed),
+        }
+
+    def run_prefetch(
+        self, quarter: str | Quarter, firm_ids: Sequence[str] | None = None
+    ) -> PrefetchSummary:
+        """Prefetch the quarter from WRDS: on a workstation only, as it logs in.
+
+        Raises:
+            ConfigError: this orchestrator was built without a prefetcher.
+        """
+        if self._make_prefetcher is None:
+            raise ConfigError(
+                "this orchestrator has no prefetcher; run "
+                f"`ftm prefetch --quarter {Quarter.parse(quarter)}`, or pass make_prefetcher"
+            )
+        return self._make_prefetcher().prefetch_quarter(Quarter.parse(quarter), firm_ids=firm_ids)
+
+    def run_quarter(
+        self,
+        quarter: str | Quarter,
+        batch_size: int = BATCH_SIZE,
+        wait: bool = True,
+        *,
+        allow_partial_prefetch: bool = False,
+    ) -> RunSummary:
+        """Cluster every firm of a prefetched quarter; run again, it resumes the same run.
+
+        Args:
+            quarter: which.
+            batch_size: firms per batch; whole chunks are kept together.
+            wait: False returns after submitting (local jobs advance only while watched).
+            allow_partial_prefetch: run although the prefetch has not got to every firm.
+
+        Raises:
+            PrefetchRequiredError: no manifest, or an incomplete one; nothing was written.
+            BatchFailedError: at least one batch failed; what is done is kept.
+        """
+        started_s = time.monotonic()
+        manifest = self._manifest(Quarter.parse(quarter))
+        self._check_complete(manifest, allow_partial_prefetch)
+        plan = self._plan(manifest, batch_size)
+        record_plan(self._store, plan)
+        pending = self._pending(plan)
+        if not pending:
+            return self._conclude(plan, "already complete", started_s)
+        attempt = self._runner.submit(plan, pending)
+        if not wait:
+            return self._submitted(plan)
+        self._runner.watch(plan, attempt)
+        return self._conclude(plan, "complete", started_s)
+
+    def _manifest(self, quarter: Quarter) -> PrefetchManifest:
+        try:
+            return load_manifest(self._store, quarter)
+        except ManifestNotFoundError as error:
+            begun = self._store.exists(PrefetchLayout(quarter).checkpoint)
+            what = "has only been prefetched in part" if begun else "is not prefetched"
+            again = " again, it resumes" if begun else " on the workstation that reads WRDS"
+            raise PrefetchRequiredError(
+                f"{quarter} {what} into {self._store.url}; "
+                f"run `ftm prefetch --quarter {quarter}`{again}"
+            ) from error
+
+    def _check_complete(self, manifest: PrefetchManifest, allow_partial: bool) -> None:
+        if not manifest.firm_to_chunk:
+            raise OrchestratorError(
+                f"{manifest.quarter} has no firm with sentences; "
+                f"`ftm attrition --quarter {manifest.quarter}` says why"
+            )
+        if manifest.complete or allow_partial:
+            return
+        calls = read_calls(self._store, manifest)
+        n_kept = calls.filter(calls["kept"]).num_rows
+        n_known = manifest.n_firms + len(manifest.skipped) + len(manifest.failed)
+        raise PrefetchRequiredError(
+            f"{manifest.quarter} is prefetched only in part ({n_known} of {n_kept} firms); finish "
+            f"it with `ftm prefetch --quarter {manifest.quarter}`, or run with "
+            "--allow-partial-prefetch"
+        )
+
+    def _plan(self, manifest: PrefetchManifest, batch_size: int) -> RunPlan:
+        return plan_run(
+            manifest,
+            batch_size=batch_size,
+            model=self._fingerprint(self._settings),
+            checkpoint_firms=self._settings.map_checkpoint,
+            now=self._clock(),
+        )
+
+    def _pending(self, plan: RunPlan) -> list[BatchLine]:
+        """Batches with firms to do, those that failed before included."""
+        progress = ProgressReader(self._store, plan.layout).read()
+        records = {batch.batch_id: progress.get(batch.batch_id) for batch in plan.batches}
+        finished = {name for name, r in records.items() if r and r.complete and not r.failed}
+        return [batch for batch in plan.batches if batch.batch_id not in finished]
+
+    def _submitted(self, plan: RunPlan) -> RunSummary:
+        return RunSummary(
+            quarter=str(plan.quarter),
+            run_id=plan.spec.run_id,
+            state="submitted",
+            n_batches=len(plan.batches),
+            n_firms=sum(len(batch.firm_ids) for batch in plan.batches),
+        )
+
+    def _conclude(self, plan: RunPlan, state: RunState, started_s: float) -> RunSummary:
+        run = read_run(self._store, plan.quarter, plan.spec.run_id)
+        summary, firms = collect(
+            self._store, run, state=state, seconds=time.monotonic() - started_s
+        )
+        self._store.put(plan.layout.processed("firms"), firms)
+        return summary

@@ -1,0 +1,119 @@
+"""What a run is going to do: its identity, its batches, and the records that say so."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from ftm import __version__
+from ftm.core.errors import ObjectExistsError, ObjectNotFoundError
+from ftm.core.layout import RunLayout
+from ftm.core.quarter import Quarter
+from ftm.orchestrate.batches import plan_batches
+from ftm.storage.manifest import PrefetchManifest, encode_manifest, firms_of
+from ftm.storage.object_store import ObjectStore
+from ftm.storage.run_records import BatchLine, RunSpec, decode_spec, encode_batches
+
+_RUN_ID_CHARACTERS = 12
+
+
+@dataclass(frozen=True, slots=True)
+class RunPlan:
+    """A run before it is recorded.
+
+    Args:
+        spec: what determines the run's output; created_at is what a new run would get.
+        batches: all of them, in order.
+        manifest: the bytes of the run's copy of the prefetch manifest.
+    """
+
+    spec: RunSpec
+    batches: tuple[BatchLine, ...]
+    manifest: bytes
+
+    @property
+    def quarter(self) -> Quarter:
+        """Which quarter."""
+        return Quarter.parse(self.spec.quarter)
+
+    @property
+    def layout(self) -> RunLayout:
+        """Keys of the run."""
+        return RunLayout(self.quarter, self.spec.run_id)
+
+
+def plan_run(
+    manifest: PrefetchManifest,
+    *,
+    batch_size: int,
+    model: Mapping[str, str],
+    checkpoint_firms: int,
+    now: datetime,
+) -> RunPlan:
+    """Work out a run; pure.
+
+    The run id hashes the manifest's content, the batches, the model's fingerprint and
+    `checkpoint_firms`: whoever asks for the same run again gets the same id, and so resumes it.
+
+    Args:
+        manifest: of the prefetched quarter.
+        batch_size: firms a batch should hold.
+        model: fingerprint of everything that determines topics, the device included.
+        checkpoint_firms: firms per map part.
+        now: UTC; the run's start, if it is new.
+
+    Raises:
+        ConfigError: the batch size cannot be used.
+    """
+    chunks = {file: firms_of(entry) for file, entry in manifest.chunks.items()}
+    batches = plan_batches(Quarter.parse(manifest.quarter), chunks, batch_size=batch_size)
+    data = encode_manifest(manifest)
+    identity = {
+        "quarter": manifest.quarter,
+        "manifest_sha256": hashlib.sha256(gzip.decompress(data)).hexdigest(),
+        "batches_sha256": hashlib.sha256(encode_batches(batches)).hexdigest(),
+        "model": dict(sorted(model.items())),
+        "checkpoint_firms": checkpoint_firms,
+    }
+    run_id = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+    spec = RunSpec.model_validate(
+        identity
+        | {
+            "run_id": run_id[:_RUN_ID_CHARACTERS],
+            "created_at": now.isoformat(timespec="seconds"),
+            "ftm_version": __version__,
+        }
+    )
+    return RunPlan(spec=spec, batches=tuple(batches), manifest=data)
+
+
+def record_plan(store: ObjectStore, plan: RunPlan) -> None:
+    """Write what is not yet there of a run: its manifest first, then its spec.
+
+    The run id stands for the content, so what exists is right; a spec that exists keeps its
+    `created_at`, which is in every row the run writes.
+    """
+    put_once(store, plan.layout.manifest, plan.manifest)
+    if not store.exists(plan.layout.spec):
+        put_once(store, plan.layout.spec, plan.spec.encode())
+
+
+def read_spec(store: ObjectStore, layout: RunLayout) -> RunSpec | None:
+    """The recorded spec of a run, or None for a new one."""
+    try:
+        return decode_spec(store.get(layout.spec), key=store.name(layout.spec))
+    except ObjectNotFoundError:
+        return None
+
+
+def put_once(store: ObjectStore, key: str, data: bytes) -> bool:
+    """Put if absent; False when another object was there, which then stays."""
+    try:
+        store.put(key, data, if_absent=True)
+    except ObjectExistsError:
+        return False
+    return True
