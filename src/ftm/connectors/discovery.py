@@ -72,3 +72,23 @@ class PrefetchSource(Protocol):
 
     def close(self) -> None:
         """End the session."""
+
+
+def firm_calls(calls: pa.Table) -> list[FirmCall]:
+    """The kept calls of a discovery or a plan, sorted by firm_id; empty when none is kept."""
+    rows = [row for row in calls.select(_CALL_COLUMNS).to_pylist() if row.pop("kept")]
+    for row in rows:
+        row["firm_name"] = row["firm_name"] or row["firm_id"]
+    return sorted((FirmCall(**row) for row in rows), key=lambda call: call.firm_id)
+
+
+_CALL_COLUMNS = [
+    "firm_id",
+    "firm_name",
+    "transcript_id",
+    "permno",
+    "gvkey",
+    "earnings_call_date",
+    "link_date",
+    "kept",
+]

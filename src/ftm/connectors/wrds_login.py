@@ -1,0 +1,165 @@
+"""Opening the one connection: one TCP connection, one login, and a word while Duo is pending."""
+
+from __future__ import annotations
+
+import select
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from ftm.connectors.wrds_credentials import Credentials, Notify
+from ftm.core.errors import ConfigError, WRDSConnectionError
+from ftm.core.settings import Settings
+
+CONNECT_TIMEOUT_S = 20.0
+LOGIN_TIMEOUT_S = 120.0
+"""A person has to find a phone and approve the push within this time."""
+QUIET_S = 2.0
+"""A login that takes longer than this is most likely waiting for Duo."""
+
+_GLOBAL = threading.Lock()  # psycopg2 has one wait callback for the whole process
+
+
+@dataclass(frozen=True, slots=True)
+class LoginTimes:
+    """Seconds: until TCP is connected, until the login is through, before Duo is mentioned."""
+
+    connect_s: float = CONNECT_TIMEOUT_S
+    login_s: float = LOGIN_TIMEOUT_S
+    quiet_s: float = QUIET_S
+
+
+def log_in(
+    settings: Settings,
+    credentials: Credentials,
+    *,
+    notify: Notify | None = None,
+    times: LoginTimes | None = None,
+) -> Any:
+    """Open a psycopg2 connection, once.
+
+    libpq's own connect timeout covers the login too, so it would cut off a person reaching for
+    a phone; and its blocking connect cannot be interrupted. Hence psycopg2's wait callback.
+
+    Raises:
+        WRDSConnectionError: no such host, refused, timed out, or the login was refused; nothing
+            is tried a second time, for every attempt may send a push.
+        ConfigError: an sslmode with which libpq would log in twice.
+    """
+    import psycopg2
+    from psycopg2.extensions import get_wait_callback, set_wait_callback
+
+    arguments = _arguments(settings, credentials)
+    waiter = _Waiter(settings, notify, times or LoginTimes())
+    with _GLOBAL:
+        before = get_wait_callback()
+        set_wait_callback(waiter)
+        try:
+            return psycopg2.connect(**arguments)
+        except psycopg2.Error as error:
+            raise _explain(error, settings, credentials) from None
+        finally:
+            set_wait_callback(before)
+
+
+def _arguments(settings: Settings, credentials: Credentials) -> dict[str, Any]:
+    """What libpq needs, with everything pinned that it would else take from the environment."""
+    on_socket = settings.wrds_host.startswith("/")
+    if settings.wrds_sslmode in ("allow", "prefer") and not on_socket:
+        raise ConfigError(
+            f"FTM_WRDS_SSLMODE {settings.wrds_sslmode!r} cannot be used: it may log in twice and"
+            " so send two Duo pushes; use require, verify-ca, verify-full or disable"
+        )
+    secret = credentials.password
+    return {
+        "host": settings.wrds_host,
+        "hostaddr": "",  # PGHOSTADDR would lead to another machine
+        "port": settings.wrds_port,
+        "dbname": settings.wrds_dbname,
+        "user": credentials.username,
+        "password": secret.get_secret_value() if secret else "",
+        "sslmode": "disable" if on_socket else settings.wrds_sslmode,
+        "gssencmode": "disable",  # else libpq may try a first connection with Kerberos
+        "target_session_attrs": "any",
+        "connect_timeout": 0,
+        "application_name": "ftm",
+        "keepalives_idle": 60,
+        "keepalives_interval": 15,
+        "keepalives_count": 4,
+    }
+
+
+class _Waiter:
+    """psycopg2's wait callback: waits for the socket with two deadlines, and speaks up."""
+
+    def __init__(self, settings: Settings, notify: Notify | None, times: LoginTimes) -> None:
+        self._where = f"{settings.wrds_host}:{settings.wrds_port}"
+        self._notify = notify
+        self._times = times
+        self._started = time.monotonic()
+        self._login_started: float | None = None
+
+    def __call__(self, connection: Any) -> None:
+        from psycopg2 import extensions as pg
+
+        while True:
+            state = connection.poll()
+            if state == pg.POLL_OK:
+                return
+            if state == pg.POLL_READ and self._login_started is None:
+                # The server is being waited for, so TCP stands and the login is under way.
+                self._login_started = time.monotonic()
+            reads = [connection.fileno()] if state == pg.POLL_READ else []
+            writes = [connection.fileno()] if state == pg.POLL_WRITE else []
+            self._wait(lambda r=reads, w=writes: any(select.select(r, w, [], 0.2)))  # type: ignore[misc]
+
+    def _wait(self, ready: Callable[[], bool]) -> None:
+        while not ready():
+            now = time.monotonic()
+            if self._login_started is None:
+                if now - self._started > self._times.connect_s:
+                    raise WRDSConnectionError(
+                        f"{self._where} does not answer: no connection within"
+                        f" {self._times.connect_s:g} s; check FTM_WRDS_HOST, FTM_WRDS_PORT and"
+                        " whether this network lets PostgreSQL out"
+                    )
+                continue
+            waited = now - self._login_started
+            if waited > self._times.login_s:
+                raise WRDSConnectionError(
+                    f"login at {self._where} not finished within {self._times.login_s:g} s: was"
+                    " the Duo push approved? Run the same command again for a new push"
+                )
+            if waited > self._times.quiet_s and self._notify:
+                self._notify(
+                    f"waiting for {self._where}: if your phone shows a Duo push, approve it"
+                )
+                self._notify = None
+
+
+def _explain(error: Exception, settings: Settings, credentials: Credentials) -> WRDSConnectionError:
+    """What went wrong, in words, without anything secret; never chained to libpq's text."""
+    text = str(error).strip()
+    if credentials.password and (secret := credentials.password.get_secret_value()):
+        text = text.replace(secret, "***")
+    where = f"{settings.wrds_host}:{settings.wrds_port}"
+    lowered = text.lower()
+    if "translate host name" in lowered:
+        return WRDSConnectionError(f"no such host: {settings.wrds_host!r}; check FTM_WRDS_HOST")
+    if "refused" in lowered or "no such file" in lowered or "unreachable" in lowered:
+        return WRDSConnectionError(
+            f"no PostgreSQL at {where}: {_first_line(text)}; check FTM_WRDS_HOST and FTM_WRDS_PORT"
+        )
+    if "authentication failed" in lowered or "no password supplied" in lowered:
+        return WRDSConnectionError(
+            f"{where} refused the login of {credentials.username!r}: wrong password, or the Duo"
+            " push was not approved; check WRDS_USERNAME and WRDS_PASSWORD or ~/.pgpass. Nothing"
+            " was tried a second time"
+        )
+    return WRDSConnectionError(f"login at {where} failed: {_first_line(text)}")
+
+
+def _first_line(text: str) -> str:
+    return text.splitlines()[0] if text else "the server closed the connection"

@@ -1,0 +1,173 @@
+"""One login, one transaction, typed rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from ftm.connectors.wrds_credentials import Notify, find_credentials
+from ftm.connectors.wrds_login import LoginTimes, log_in
+from ftm.core.errors import WRDSConnectionError, WRDSPermissionError, WRDSQueryError
+from ftm.core.settings import Settings
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Connection, Engine
+
+FETCH_ROWS = 500
+"""Rows a server-side cursor brings per round trip."""
+
+# https://www.postgresql.org/docs/current/errcodes-appendix.html
+_DENIED = {"42501", "42P01", "3F000", "42703"}
+_RESUME = "what is stored is safe: run the same command again to resume (one new Duo push)"
+
+Row = tuple[Any, ...]
+Attach = Callable[["Engine", Settings], Any]
+"""Wraps an engine into the object a user knows: a `wrds.Connection`."""
+
+
+class WRDSSession:
+    """The one connection to WRDS; logs in at the first query, never again.
+
+    Args:
+        settings: where PostgreSQL is and who logs in.
+        attach: makes the `wrds.Connection` around the engine.
+        given: a `wrds.Connection` the user already opened; it stays the user's to close.
+        notify: told what a person should know while waiting.
+        times: deadlines of the login.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        attach: Attach,
+        given: Any = None,
+        notify: Notify | None = None,
+        times: LoginTimes | None = None,
+    ) -> None:
+        self._settings = settings
+        self._attach = attach
+        self._wrds = given
+        self._owned = given is None
+        self._notify = notify
+        self._times = times
+        self._logins = 0
+        self._connection: Connection | None = None
+        self._lost = False
+
+    @property
+    def where(self) -> tuple[str, str]:
+        """Host and database, as the manifest records them."""
+        if self._owned:
+            return self._settings.wrds_host, self._settings.wrds_dbname
+        url = self._open().engine.url
+        return str(url.host or ""), str(url.database or "")
+
+    def rows(self, statement: str, parameters: Mapping[str, Any] | None = None) -> Iterator[Row]:
+        """Run a query and stream its rows, in the one transaction.
+
+        Raises:
+            WRDSConnectionError: the connection was lost, now or earlier.
+            WRDSPermissionError: the account may not read what the query names.
+            WRDSQueryError: the server refused the query.
+        """
+        import sqlalchemy as sa
+
+        connection = self._open()
+        with self._translated():
+            result = connection.execution_options(yield_per=FETCH_ROWS).execute(
+                sa.text(statement), dict(parameters or {})
+            )
+        try:
+            while True:
+                with self._translated():
+                    batch = result.fetchmany(FETCH_ROWS)
+                if not batch:
+                    return
+                yield from (tuple(row) for row in batch)
+        finally:
+            self._close_cursor(result)
+
+    def readable(self, statement: str) -> str | None:
+        """Whether a query runs: None if it does, else why not; the session stays usable."""
+        try:
+            list(self.rows(statement))
+        except WRDSQueryError as error:
+            self._open().rollback()
+            if getattr(error, "pgcode", None) in _DENIED:
+                return str(error.__cause__ or error).splitlines()[0]
+            raise
+        return None
+
+    def close(self) -> None:
+        """End the transaction, and the login too if it is ours."""
+        connection, self._connection = self._connection, None
+        if connection is None or self._lost:
+            return
+        if self._owned:
+            self._wrds.close()
+            return
+        connection.rollback()
+        connection.execution_options(isolation_level="AUTOCOMMIT", stream_results=False)
+
+    def _open(self) -> Connection:
+        if self._lost:
+            raise WRDSConnectionError(f"the connection to WRDS was lost; {_RESUME}")
+        if self._connection is None:
+            if self._owned:
+                if self._wrds is not None:
+                    raise WRDSConnectionError("this WRDS session is closed; open a new connector")
+                self._wrds = self._attach(self._engine(), self._settings)
+            connection = self._wrds.connection
+            connection.rollback()  # the dialect's first look at the server began a transaction
+            self._connection = connection.execution_options(
+                isolation_level="REPEATABLE READ", stream_results=True
+            )
+        return self._connection
+
+    def _engine(self) -> Engine:
+        import sqlalchemy as sa
+        from sqlalchemy.pool import NullPool
+
+        return sa.create_engine("postgresql+psycopg2://", creator=self._log_in, poolclass=NullPool)
+
+    def _log_in(self) -> Any:
+        """The engine's creator: SQLAlchemy would log in again after a cut, and must not."""
+        if self._logins:
+            self._lost = True
+            raise WRDSConnectionError(f"the connection to WRDS was lost; {_RESUME}")
+        self._logins += 1
+        credentials = find_credentials(self._settings, notify=self._notify)
+        return log_in(self._settings, credentials, notify=self._notify, times=self._times)
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        """SQLAlchemy's errors as ftm's, without the statement and its parameters."""
+        import sqlalchemy as sa
+
+        try:
+            yield
+        except sa.exc.DBAPIError as error:
+            cause = error.orig
+            code = getattr(cause, "pgcode", None)
+            text = str(cause).strip().splitlines()
+            first = text[0] if text else type(cause).__name__
+            if error.connection_invalidated or (code or "08").startswith(("08", "57P")):
+                self._lost = True
+                raise WRDSConnectionError(
+                    f"the connection to WRDS was lost: {first}; {_RESUME}"
+                ) from None
+            kind = WRDSPermissionError if code == "42501" else WRDSQueryError
+            wrapped = kind(f"WRDS refused a query: {first}")
+            wrapped.pgcode = code  # type: ignore[attr-defined]
+            raise wrapped from cause
+
+    def _close_cursor(self, result: Any) -> None:
+        import sqlalchemy as sa
+
+        try:
+            result.close()
+        except (sa.exc.SQLAlchemyError, WRDSConnectionError):
+            # A lost connection, or a transaction that already failed: told by the query itself.
+            self._lost = self._lost or bool(self._connection and self._connection.invalidated)
