@@ -5,6 +5,9 @@ Every heavy library is imported inside the function that needs it.
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from ftm.core.errors import ConfigError
@@ -15,11 +18,14 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from ftm.connectors.base import DataConnector
+    from ftm.jobs.base import JobBackend
     from ftm.mapping.firm_processor import FirmProcessor
     from ftm.mapping.stage_clock import StageClock
+    from ftm.orchestrate.quarter_orchestrator import QuarterOrchestrator
+    from ftm.orchestrate.run_watch import RunWatcher
     from ftm.storage.manifest import PrefetchManifest
     from ftm.storage.object_store import ObjectStore
-    from ftm.topics.base import Embedder, TopicPool
+    from ftm.topics.base import Embedder, TopicModel, TopicPool
 
 DATA_SOURCES = ("wrds", "s3")
 
@@ -68,40 +74,6 @@ def get_data_connector(
     )
 
 
-def get_model_fingerprint(settings: Settings) -> dict[str, str]:
-    """What determines a run's topics besides its sentences; no model is loaded."""
-    from ftm.topics.fingerprint import model_fingerprint
-
-    return model_fingerprint(
-        embedding_model=settings.embedding_model,
-        embed_text=settings.embed_text,
-        clustering=settings.clustering,
-        seed=settings.seed,
-        keep_kinds=settings.keep_kinds,
-        device=settings.device,
-        dtype=settings.dtype,
-    )
-
-
-def get_embedder(settings: Settings) -> Embedder:
-    """The embedding model, loaded."""
-    from ftm.topics.noop import NOOP, NoOpEmbedder
-
-    if settings.embedding_model == NOOP:
-        return NoOpEmbedder()
-    raise NotImplementedError
-
-
-def get_topic_pool(settings: Settings) -> TopicPool:
-    """Where firms are clustered."""
-    from ftm.topics.base import InlinePool
-    from ftm.topics.noop import NOOP, NoOpTopicModel
-
-    if settings.clustering == NOOP:
-        return InlinePool(NoOpTopicModel())
-    raise NotImplementedError
-
-
 def get_firm_processor(
     settings: Settings, *, timestamp: datetime, clock: StageClock | None = None
 ) -> FirmProcessor:
@@ -116,7 +88,7 @@ def get_firm_processor(
 
     kinds = get_keep_kinds(settings)
     # The pool first: its processes compile while this one loads the embedding model.
-    pool = get_topic_pool(settings)
+    pool = get_cluster_pool(settings, workers=get_cluster_workers(settings))
     try:
         embedder = get_embedder(settings)
     except BaseException:
@@ -132,6 +104,18 @@ def get_firm_processor(
     )
 
 
+def get_cluster_workers(settings: Settings) -> int:
+    """Clustering processes beside the one that embeds.
+
+    On a CPU embedding takes most of the cores' time, so one process per four cores keeps up; a
+    GPU embeds faster than one core clusters.
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    if settings.device.startswith("cuda"):
+        return max(1, (cores or 1) - 1)
+    return max(1, (cores or 1) // 4)
+
+
 def get_keep_kinds(settings: Settings) -> frozenset[str]:
     """The kinds of sentences to cluster.
 
@@ -145,3 +129,128 @@ def get_keep_kinds(settings: Settings) -> frozenset[str]:
         wrong = settings.keep_kinds if not kinds else unknown[0]
         raise ConfigError(f"FTM_KEEP_KINDS {wrong!r}: use one or more of {', '.join(KINDS)}")
     return kinds
+
+
+def resolve_device(settings: Settings) -> str:
+    """`cpu` or `cuda`, never `auto`; resolved once per run."""
+    from ftm.topics.device import resolve_device as resolve
+
+    return resolve(settings.device)
+
+
+def get_embedder(settings: Settings) -> Embedder:
+    """The embedding model of the settings, loaded."""
+    if settings.embedding_model == "noop":
+        from ftm.topics.noop import NoOpEmbedder
+
+        return NoOpEmbedder()
+    from ftm.topics.embedder import SentenceEmbedder
+
+    return SentenceEmbedder(
+        settings.embedding_model, device=resolve_device(settings), dtype=settings.dtype
+    )
+
+
+def get_topic_model(settings: Settings) -> TopicModel:
+    """The topic model of the settings."""
+    if settings.clustering == "noop":
+        from ftm.topics.noop import NoOpTopicModel
+
+        return NoOpTopicModel()
+    from ftm.topics.bertopic_model import BERTopicModel
+
+    return BERTopicModel(settings.clustering, seed=settings.seed)
+
+
+def get_cluster_pool(settings: Settings, workers: int) -> TopicPool:
+    """Processes that cluster beside the caller; none for 0 workers or the no-op model."""
+    from ftm.topics.base import InlinePool
+
+    model = get_topic_model(settings)
+    if workers < 1 or settings.clustering == "noop":
+        return InlinePool(model)
+    from ftm.topics.pool import ClusterPool
+
+    return ClusterPool(model, workers=workers)
+
+
+def get_model_fingerprint(settings: Settings) -> dict[str, str]:
+    """What a run's topics depend on besides the sentences; loads no model."""
+    from ftm.topics.fingerprint import model_fingerprint
+
+    return model_fingerprint(
+        embedding_model=settings.embedding_model,
+        embed_text=settings.embed_text,
+        clustering=settings.clustering,
+        seed=settings.seed,
+        keep_kinds=settings.keep_kinds,
+        device="cpu" if settings.embedding_model == "noop" else resolve_device(settings),
+        dtype=settings.dtype,
+    )
+
+
+def get_job_backend(name: str, *, store: ObjectStore, workers: int | None = None) -> JobBackend:
+    """Where batches run.
+
+    Args:
+        name: `local`; `batch` is not there yet.
+        store: local logs lie in its folder, or in a new private one if it is not a folder.
+        workers: processes at once; None: one per four cores.
+
+    Raises:
+        ConfigError: another name, or a store that other processes cannot reach.
+    """
+    import os
+    import tempfile
+    from pathlib import Path
+
+    from ftm.core.settings import environment
+    from ftm.jobs.local import LocalBackend
+
+    if name == "batch":
+        raise ConfigError("--backend batch is not available yet; use --backend local")
+    if name != "local":
+        raise ConfigError(f"unknown backend {name!r}; it is local or batch")
+    if store.scheme == "memory":
+        raise ConfigError("workers cannot reach memory://; use file:///folder or s3://bucket")
+    folder = store.folder or Path(tempfile.mkdtemp(prefix=f"ftm-{os.getuid()}-"))
+    return LocalBackend(folder / "logs", max_workers=workers, environment=environment())
+
+
+@contextmanager
+def get_orchestrator(
+    settings: Settings,
+    *,
+    backend: str = "local",
+    workers: int | None = None,
+    watcher: RunWatcher | None = None,
+) -> Iterator[QuarterOrchestrator]:
+    """An orchestrator on the store of the settings; leaving the block stops its local jobs."""
+    from contextlib import closing
+
+    from ftm.orchestrate.quarter_orchestrator import QuarterOrchestrator
+
+    store = get_store(settings)
+    with closing(get_job_backend(backend, store=store, workers=workers)) as jobs:
+        yield QuarterOrchestrator(
+            store,
+            jobs,
+            settings=settings,
+            resolve=resolve_run_settings,
+            fingerprint=get_model_fingerprint,
+            watcher=watcher,
+        )
+
+
+def resolve_run_settings(settings: Settings) -> Settings:
+    """The settings a run records and its workers get: no `auto`, no relative path."""
+    from pathlib import Path
+
+    model = settings.embedding_model
+    folder = Path(model).expanduser()
+    changes = {
+        # A model without arithmetic needs no look at the hardware, which would import torch.
+        "device": "cpu" if model == "noop" else resolve_device(settings),
+        "embedding_model": str(folder.resolve()) if folder.is_dir() else model,
+    }
+    return settings.model_copy(update=changes)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import traceback
-from concurrent.futures import BrokenExecutor
 from pathlib import PurePath
 
 from ftm.core.errors import ConfigError, FtmError, ModelNotFoundError, StoreError
 from ftm.core.records import FirmTranscriptData
 
-FATAL = (ConfigError, ModelNotFoundError, StoreError, BrokenExecutor, MemoryError)
+FATAL = (ConfigError, ModelNotFoundError, StoreError, MemoryError)
 """What the next firm would meet as well; everything else is one firm's own failure."""
 
 _MESSAGE_CHARS = 200

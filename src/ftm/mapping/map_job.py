@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import BrokenExecutor
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import TypeVar
@@ -16,7 +15,6 @@ from ftm.core.errors import (
     CorruptObjectError,
     FtmError,
     StoreError,
-    TopicModelError,
 )
 from ftm.core.records import FirmTranscriptData
 from ftm.mapping.batch_ledger import BatchLedger, Part
@@ -149,10 +147,6 @@ class _Pipeline:
                     break
                 self._work_off(part)
             self._settle(down_to=0)
-        except BrokenExecutor as error:
-            self._keep_open_parts()
-            if not self._options.stopping():
-                raise _pool_died(error) from error
         except StoreError:
             raise
         except FtmError:
@@ -207,6 +201,8 @@ class _Pipeline:
         except FATAL:
             raise
         except Exception as error:  # noqa: BLE001 - whatever it is, it is this firm's alone
+            if self._options.stopping():
+                return None  # The signal may have killed the process that clustered it.
             part.failed[firm.firm_id] = describe_failure(error, firm)
             log.warning("firm %s failed: %s", firm.firm_id, part.failed[firm.firm_id])
             self._count(firm.firm_id, ok=False)
@@ -235,11 +231,4 @@ def _not_delivered(missing: set[str]) -> CorruptObjectError:
     return CorruptObjectError(
         f"the source did not deliver firm {min(missing)} ({len(missing)} missing); "
         "check the quarter with `ftm status` and prefetch it again with `--refresh`"
-    )
-
-
-def _pool_died(error: BrokenExecutor) -> TopicModelError:
-    return TopicModelError(
-        f"a clustering process died ({error or type(error).__name__}), most often for want of "
-        "memory; give the job more memory and run the same command again"
     )
