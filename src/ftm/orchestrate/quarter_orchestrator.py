@@ -38,14 +38,20 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
+def _as_is(settings: Settings) -> Settings:
+    return settings
+
+
 class QuarterOrchestrator:
     """Carries a quarter through its stages; every step can be killed and run again.
 
     Args:
         store: where the quarter is.
         backend: where batches run.
-        settings: models, device (resolved, never `auto`), seed; what workers get.
-        fingerprint: of what these settings make of a run's topics.
+        settings: models, device, seed; what workers get.
+        fingerprint: everything a run's topics depend on besides the sentences.
+        resolve: the settings with nothing left to choose for a worker (device `auto`); called
+            once a quarter is found to be there.
         watcher: told how it goes.
         make_prefetcher: builds the prefetcher of `run_prefetch`; not needed for anything else.
         clock: UTC now; a new run's created_at.
@@ -59,6 +65,7 @@ class QuarterOrchestrator:
         *,
         settings: Settings,
         fingerprint: Callable[[Settings], Mapping[str, str]],
+        resolve: Callable[[Settings], Settings] | None = None,
         watcher: RunWatcher | None = None,
         make_prefetcher: Callable[[], WRDSPrefetcher] | None = None,
         clock: Callable[[], datetime] = utc_now,
@@ -67,10 +74,11 @@ class QuarterOrchestrator:
         self._store = store
         self._settings = settings
         self._fingerprint = fingerprint
+        self._resolve = resolve or _as_is
         self._make_prefetcher = make_prefetcher
         self._clock = clock
         self._runner = StageRunner(
-            store, backend, settings=settings, watcher=watcher or SilentWatcher(), poll_s=poll_s
+            store, backend, watcher=watcher or SilentWatcher(), poll_s=poll_s
         )
 
     def prefetch_exists(self, quarter: str | Quarter) -> bool:
@@ -142,12 +150,13 @@ class QuarterOrchestrator:
         started_s = time.monotonic()
         manifest = self._manifest(Quarter.parse(quarter))
         self._check_complete(manifest, allow_partial_prefetch)
-        plan = self._plan(manifest, batch_size)
+        settings = self._resolve(self._settings)
+        plan = self._plan(manifest, settings, batch_size)
         record_plan(self._store, plan)
         pending = self._pending(plan)
         if not pending:
             return self._conclude(plan, "already complete", started_s)
-        attempt = self._runner.submit(plan, pending)
+        attempt = self._runner.submit(plan, pending, settings)
         if not wait:
             return self._submitted(plan)
         self._runner.watch(plan, attempt)
@@ -182,12 +191,12 @@ class QuarterOrchestrator:
             "--allow-partial-prefetch"
         )
 
-    def _plan(self, manifest: PrefetchManifest, batch_size: int) -> RunPlan:
+    def _plan(self, manifest: PrefetchManifest, settings: Settings, batch_size: int) -> RunPlan:
         return plan_run(
             manifest,
             batch_size=batch_size,
-            model=self._fingerprint(self._settings),
-            checkpoint_firms=self._settings.map_checkpoint,
+            model=self._fingerprint(settings),
+            checkpoint_firms=settings.map_checkpoint,
             now=self._clock(),
         )
 

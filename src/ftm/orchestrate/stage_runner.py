@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ftm.analysis.run_reader import STAGE
-from ftm.core.errors import BatchFailedError, ObjectNotFoundError
+from ftm.core.errors import BatchFailedError
 from ftm.core.layout import RunLayout
 from ftm.core.settings import Settings, variables
 from ftm.jobs.base import JobBackend, JobStatus, StageJobs
@@ -43,7 +43,6 @@ class StageRunner:
     Args:
         store: where the records go.
         backend: where batches run.
-        settings: what workers get, but for secrets and what is not theirs.
         watcher: told how it goes.
         poll_s: seconds between two looks at the jobs.
     """
@@ -53,18 +52,22 @@ class StageRunner:
         store: ObjectStore,
         backend: JobBackend,
         *,
-        settings: Settings,
         watcher: RunWatcher,
         poll_s: float,
     ) -> None:
         self._store = store
         self._backend = backend
-        self._settings = settings
         self._watcher = watcher
         self._poll_s = poll_s
 
-    def submit(self, plan: RunPlan, pending: Sequence[BatchLine]) -> Attempt:
-        """The jobs of the last attempt if they still run, else a new attempt at `pending`."""
+    def submit(self, plan: RunPlan, pending: Sequence[BatchLine], settings: Settings) -> Attempt:
+        """The jobs of the last attempt if they still run, else a new attempt at `pending`.
+
+        Args:
+            plan: the run.
+            pending: its batches with something to do.
+            settings: what workers get, but for secrets and what is not theirs.
+        """
         last = self._last_attempt(plan.layout)
         if last is not None and (handle := self._still_running(last)):
             return Attempt(last, handle)
@@ -74,7 +77,7 @@ class StageRunner:
             name=record.name,
             stage=STAGE,
             batch_ids=tuple(record.batch_ids),
-            environment=self._environment(plan, record.attempt),
+            environment=self._environment(plan, record.attempt, settings),
             tags={"project": "ftm", "quarter": str(plan.quarter), "run": plan.spec.run_id},
         )
         return Attempt(record, self._backend.submit(jobs))
@@ -90,13 +93,14 @@ class StageRunner:
         self._raise_failures(plan, statuses)
 
     def _last_attempt(self, layout: RunLayout) -> JobRecord | None:
-        record: JobRecord | None = None
-        while True:
-            key = layout.jobs(STAGE, record.attempt + 1 if record else 1)
-            try:
-                record = decode_job(self._store.get(key), key=self._store.name(key))
-            except ObjectNotFoundError:
-                return record
+        keys = [info.key for info in self._store.list(f"{layout.root}/jobs")]
+        records = [
+            decode_job(self._store.get(key), key=self._store.name(key))
+            for key in keys
+            if not key.endswith(".outcome.json")
+        ]
+        of_stage = [record for record in records if record.stage == STAGE]
+        return max(of_stage, key=lambda record: record.attempt, default=None)
 
     def _still_running(self, record: JobRecord) -> str | None:
         handle = self._backend.find(record.name)
@@ -117,13 +121,13 @@ class StageRunner:
             batch_ids=[line.batch_id for line in lines],
         )
 
-    def _environment(self, plan: RunPlan, attempt: int) -> dict[str, str]:
-        settings = {
+    def _environment(self, plan: RunPlan, attempt: int, settings: Settings) -> dict[str, str]:
+        given = {
             name: value
-            for name, value in variables(self._settings).items()
+            for name, value in variables(settings).items()
             if not name.startswith(_NOT_FOR_WORKERS)
         }
-        return settings | {
+        return given | {
             "FTM_STORE": self._store.url,
             "DATA_SOURCE": "s3",
             "QUARTER": str(plan.quarter),

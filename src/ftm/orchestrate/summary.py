@@ -16,6 +16,7 @@ from ftm.analysis.run_reader import (
     read_calls,
     read_run_manifest,
 )
+from ftm.core.errors import CorruptObjectError
 from ftm.core.schemas import FIRMS
 from ftm.storage.object_store import ObjectStore
 from ftm.storage.parquet import from_rows, to_bytes
@@ -127,6 +128,11 @@ def firms_table(
     """One row per firm of the run (schema FIRMS), sorted by firm_id."""
     calls = read_calls(store, read_run_manifest(store, run.layout))
     kept = {row["firm_id"]: row for row in calls.filter(calls["kept"]).to_pylist()}
+    if unplanned := sorted(counts.keys() - kept.keys()):
+        raise CorruptObjectError(
+            f"run {run.spec.run_id} has firm {unplanned[0]}, which the plan of its prefetch "
+            "does not keep"
+        )
     rows = [_firm_row(run, kept[firm], counts[firm]) for firm in sorted(counts)]
     return from_rows(rows, FIRMS)
 

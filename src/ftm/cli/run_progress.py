@@ -1,0 +1,197 @@
+"""A run on stderr while it goes on: a live table on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TextIO
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from ftm.cli.progress import LINE_EVERY_S, LINE_EVERY_SHARE, format_duration
+from ftm.jobs.base import JobState
+from ftm.orchestrate.run_watch import BatchView, RunWatcher
+
+MAX_ROWS = 12
+"""Batches shown at once: what runs and what failed; the others are counted."""
+
+_STYLES = {
+    JobState.PENDING: "dim",
+    JobState.RUNNING: "cyan",
+    JobState.SUCCEEDED: "green",
+    JobState.FAILED: "bold red",
+    JobState.CANCELLED: "yellow",
+}
+
+
+@contextmanager
+def watch_run(stream: TextIO | None = None) -> Iterator[RunWatcher]:
+    """A watcher for the length of a command; whatever ends the command ends it too.
+
+    Args:
+        stream: where to; None is stderr, so that stdout holds results only.
+    """
+    target = sys.stderr if stream is None else stream
+    watcher: RunWatcher = LiveWatcher(target) if target.isatty() else LineWatcher(target)
+    try:
+        yield watcher
+    finally:
+        watcher.finish()
+
+
+class Pace:
+    """How fast firms get done, not counting those done before.
+
+    Args:
+        clock_s: seconds, monotonic.
+    """
+
+    def __init__(self, clock_s: Callable[[], float] = time.monotonic) -> None:
+        self._clock_s = clock_s
+        self._started_s = clock_s()
+        self._first = 0
+
+    def start(self, batches: Sequence[BatchView]) -> None:
+        """Count from here."""
+        self._started_s = self._clock_s()
+        self._first = n_done(batches)
+
+    def describe(self, batches: Sequence[BatchView]) -> str:
+        """`12 of 40 firms (30 %), 95 firms a minute, about 2 min left`."""
+        done, total = n_done(batches), sum(batch.n_firms for batch in batches)
+        text = f"{done} of {total} firms ({100 * done // total if total else 100} %)"
+        elapsed_s = self._clock_s() - self._started_s
+        since = done - self._first
+        if since and elapsed_s > 0 and done < total:
+            left = format_duration(elapsed_s / since * (total - done))
+            text += f", {60 * since / elapsed_s:.0f} firms a minute, about {left} left"
+        return text
+
+
+class LineWatcher:
+    """A line when a batch starts or ends, and one a tenth of the run or every 30 seconds.
+
+    Args:
+        stream: where the lines go.
+        clock_s: seconds, monotonic.
+    """
+
+    def __init__(self, stream: TextIO, *, clock_s: Callable[[], float] = time.monotonic) -> None:
+        self._stream = stream
+        self._clock_s = clock_s
+        self._pace = Pace(clock_s)
+        self._states: dict[str, JobState] = {}
+        self._said_s = 0.0
+        self._said_at = -1
+
+    def start(self, text: str, batches: Sequence[BatchView]) -> None:
+        """See RunWatcher."""
+        self._pace.start(batches)
+        self._states = {batch.batch_id: batch.state for batch in batches}
+        self._said_s, self._said_at = self._clock_s(), n_done(batches)
+        self._say(text)
+
+    def update(self, batches: Sequence[BatchView]) -> None:
+        """See RunWatcher."""
+        for batch in batches:
+            if self._states.get(batch.batch_id) is not batch.state:
+                self._states[batch.batch_id] = batch.state
+                self._say(describe_batch(batch))
+        if self._is_due(batches):
+            self._said_s, self._said_at = self._clock_s(), n_done(batches)
+            self._say(self._pace.describe(batches))
+
+    def finish(self) -> None:
+        """See RunWatcher."""
+
+    def _is_due(self, batches: Sequence[BatchView]) -> bool:
+        done = n_done(batches)
+        step = max(sum(batch.n_firms for batch in batches) * LINE_EVERY_SHARE, 1)
+        waited = self._clock_s() - self._said_s >= LINE_EVERY_S
+        return done - self._said_at >= step or (waited and done != self._said_at)
+
+    def _say(self, text: str) -> None:
+        self._stream.write(f"{text}\n")
+        self._stream.flush()
+
+
+class LiveWatcher:
+    """A table that redraws itself: the whole run, then the batches that run or failed."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._console = Console(file=stream)
+        self._pace = Pace()
+        self._live: Live | None = None
+        self._text = ""
+
+    def start(self, text: str, batches: Sequence[BatchView]) -> None:
+        """See RunWatcher."""
+        self._pace.start(batches)
+        self._text = text
+        self._live = Live(self._draw(batches), console=self._console, refresh_per_second=4)
+        self._live.start()
+
+    def update(self, batches: Sequence[BatchView]) -> None:
+        """See RunWatcher."""
+        if self._live is not None:
+            self._live.update(self._draw(batches))
+
+    def finish(self) -> None:
+        """See RunWatcher; calling it twice is fine."""
+        if self._live is not None:
+            self._live.stop()
+        self._live = None
+
+    def _draw(self, batches: Sequence[BatchView]) -> Group:
+        return Group(
+            Text(self._text),
+            Text(self._pace.describe(batches)),
+            _bar(n_done(batches), sum(batch.n_firms for batch in batches)),
+            _table(batches),
+            Text(_counts(batches), style="dim"),
+        )
+
+
+def n_done(batches: Sequence[BatchView]) -> int:
+    """Firms whose outcome is durable."""
+    return sum(batch.n_done for batch in batches)
+
+
+def describe_batch(batch: BatchView) -> str:
+    """`2023Q1_batch_0001: failed, 50 of 200 firms, exit 1: … (log: …)`."""
+    text = f"{batch.batch_id}: {batch.state}, {batch.n_done} of {batch.n_firms} firms"
+    if batch.n_failed:
+        text += f", {batch.n_failed} of them failed"
+    if batch.reason:
+        text += f", {batch.reason}"
+    return text + (f" (log: {batch.log})" if batch.state is JobState.FAILED else "")
+
+
+def _table(batches: Sequence[BatchView]) -> Table:
+    shown = [b for b in batches if b.state in (JobState.RUNNING, JobState.FAILED)][:MAX_ROWS]
+    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    for batch in shown:
+        table.add_row(
+            batch.batch_id,
+            Text(batch.state.value, style=_STYLES[batch.state]),
+            _bar(batch.n_done, batch.n_firms),
+            f"{batch.n_done}/{batch.n_firms} firms",
+            Text(batch.reason, overflow="ellipsis", no_wrap=True),
+        )
+    return table
+
+
+def _bar(done: int, total: int) -> ProgressBar:
+    return ProgressBar(total=max(total, 1), completed=done, width=30)
+
+
+def _counts(batches: Sequence[BatchView]) -> str:
+    states = Counter(batch.state for batch in batches)
+    return "batches: " + ", ".join(f"{states[s]} {s}" for s in JobState if states[s])
