@@ -78,6 +78,11 @@ class TopicModel(ABC):
     def fingerprint(self) -> Mapping[str, str]:
         """Method, its parameters, seed and library versions."""
 
+    @property
+    def preload(self) -> Sequence[str]:
+        """Modules that a pool imports once, before it forks its workers."""
+        return ()
+
     @abstractmethod
     def fit_transform(
         self, documents: Sequence[str], embeddings: FloatArray | None = None

@@ -1,0 +1,93 @@
+"""What determines a run's topics, without loading a model. Imports no torch."""
+
+from __future__ import annotations
+
+from importlib.metadata import PackageNotFoundError, version
+
+from ftm.topics.model_files import weights_fingerprint
+from ftm.topics.noop import NOOP
+
+BATCH_SIZE = 16
+# Raised whenever the code in this package gives other topics for the same input.
+TOPICS_VERSION = "1"
+
+EMBEDDING_PACKAGES = ("sentence-transformers", "tokenizers", "torch", "transformers")
+CLUSTERING_PACKAGES = {
+    "ward": ("numpy", "scipy"),
+    "leiden": ("numpy", "scipy", "graspologic-native"),
+    "umap-hdbscan": ("numpy", "scipy", "scikit-learn", "umap-learn", "hdbscan", "numba"),
+}
+
+
+def model_fingerprint(
+    *,
+    embedding_model: str,
+    embed_text: str,
+    clustering: str,
+    seed: int,
+    keep_kinds: str,
+    device: str,
+    dtype: str,
+    batch_size: int = BATCH_SIZE,
+) -> dict[str, str]:
+    """Everything a run's topics depend on besides the sentences; equal means equal topics.
+
+    Args:
+        embedding_model: as in the settings.
+        embed_text: `raw` or `cleaned`.
+        clustering: as in the settings.
+        seed: of every random choice.
+        keep_kinds: kinds of sentences that are clustered, with commas.
+        device: resolved, `cpu` or `cuda`, never `auto`.
+        dtype: of the embedding model's arithmetic.
+        batch_size: sentences per embedding batch.
+
+    Raises:
+        ModelNotFoundError: no such embedding model.
+    """
+    kinds = ",".join(sorted({kind.strip() for kind in keep_kinds.split(",") if kind.strip()}))
+    return {
+        "topics_version": TOPICS_VERSION,
+        "embed_text": embed_text,
+        "keep_kinds": kinds,
+        **embedding_fingerprint(embedding_model, device=device, dtype=dtype, batch_size=batch_size),
+        **clustering_fingerprint(clustering, seed=seed),
+    }
+
+
+def embedding_fingerprint(
+    model: str, *, device: str, dtype: str, batch_size: int
+) -> dict[str, str]:
+    """The embedding half of `model_fingerprint`."""
+    if model == NOOP:
+        return {"embedding_model": NOOP, "weights": NOOP}
+    return {
+        "embedding_model": model,
+        "weights": weights_fingerprint(model),
+        "device": device,
+        "dtype": dtype,
+        "batch_size": str(batch_size),
+        **_versions(EMBEDDING_PACKAGES),
+    }
+
+
+def clustering_fingerprint(clustering: str, *, seed: int) -> dict[str, str]:
+    """The clustering half of `model_fingerprint`."""
+    if clustering == NOOP:
+        return {"clustering": NOOP}
+    return {
+        "clustering": clustering,
+        "seed": str(seed),
+        **_versions(CLUSTERING_PACKAGES[clustering]),
+    }
+
+
+def _versions(packages: tuple[str, ...]) -> dict[str, str]:
+    return {f"version:{package}": _version(package) for package in packages}
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"

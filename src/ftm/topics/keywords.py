@@ -1,0 +1,124 @@
+"""Keywords of topics: c-TF-IDF candidates, made diverse by maximal marginal relevance.
+
+The formulas are BERTopic's (`ClassTfidfTransformer`, `representation.mmr`), which importing would
+load torch in every clustering worker; a test holds them equal.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+import numpy.typing as npt
+
+from ftm.topics.base import FloatArray
+
+# scikit-learn's default: words of two or more letters.
+TOKEN = re.compile(r"(?u)\b\w\w+\b")
+MIN_SENTENCES = 2
+N_CANDIDATES = 30
+N_KEYWORDS = 10
+DIVERSITY = 0.3
+
+
+@dataclass(frozen=True, slots=True)
+class TermCounts:
+    """How often each term occurs in each sentence.
+
+    Args:
+        terms: 1- and 2-grams found in at least two sentences, sorted.
+        counts: float32, shape (n_documents, n_terms).
+    """
+
+    terms: tuple[str, ...]
+    counts: FloatArray
+
+
+def count_terms(documents: Sequence[str]) -> TermCounts:
+    """Count a firm's vocabulary; empty without a term in two sentences."""
+    per_document = [Counter(_terms(document)) for document in documents]
+    found_in = Counter(term for counts in per_document for term in counts)
+    terms = tuple(sorted(term for term, n in found_in.items() if n >= MIN_SENTENCES))
+    column = {term: i for i, term in enumerate(terms)}
+    counts = np.zeros((len(documents), len(terms)), np.float32)
+    for row, found in enumerate(per_document):
+        for term, n in found.items():
+            if term in column:
+                counts[row, column[term]] = n
+    return TermCounts(terms, counts)
+
+
+def topic_keywords(
+    vocabulary: TermCounts, labels: npt.NDArray[np.int32], embeddings: FloatArray
+) -> list[tuple[str, ...]]:
+    """Keywords of each topic 0, 1, …, best first; () for a topic without a term.
+
+    Args:
+        vocabulary: of the firm.
+        labels: topic of each document, -1 = outlier; outliers count as one more class.
+        embeddings: shape (n_documents, n_dims).
+    """
+    n_topics = int(labels.max(initial=-1)) + 1
+    if not vocabulary.terms:
+        return [()] * n_topics
+    classes = np.unique(labels)
+    totals = np.stack([vocabulary.counts[labels == c].sum(axis=0) for c in classes])
+    scores = class_tfidf(totals.astype(np.float64))[classes >= 0]
+    present = (vocabulary.counts > 0).astype(np.float32)
+    word_vectors = _unit(present.T @ embeddings)
+    return [
+        _keywords_of(vocabulary.terms, scores[topic], word_vectors) for topic in range(n_topics)
+    ]
+
+
+def class_tfidf(totals: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """c-TF-IDF of term totals per class, shape (n_classes, n_terms); every term occurs."""
+    sums = totals.sum(axis=1, keepdims=True)
+    frequencies = np.divide(totals, sums, out=np.zeros_like(totals), where=sums > 0)
+    average = int(totals.sum(axis=1).mean())
+    return np.asarray(frequencies * np.log(average / totals.sum(axis=0) + 1.0))
+
+
+def diverse(similarity_to_topic: FloatArray, similarities: FloatArray, n: int) -> list[int]:
+    """Indexes chosen by maximal marginal relevance; ties go to the first.
+
+    Args:
+        similarity_to_topic: of each candidate, shape (n_candidates,).
+        similarities: between candidates, shape (n_candidates, n_candidates).
+        n: how many at most.
+    """
+    chosen = [int(np.argmax(similarity_to_topic))]
+    while len(chosen) < min(n, len(similarity_to_topic)):
+        to_chosen = similarities[:, chosen].max(axis=1)
+        relevance = (1 - DIVERSITY) * similarity_to_topic - DIVERSITY * to_chosen
+        relevance[chosen] = -np.inf
+        chosen.append(int(np.argmax(relevance)))
+    return chosen
+
+
+def _keywords_of(
+    terms: tuple[str, ...], scores: npt.NDArray[np.float64], word_vectors: FloatArray
+) -> tuple[str, ...]:
+    # Stable: terms are sorted, so ties come out alphabetically.
+    best = np.argsort(-scores, kind="stable")[:N_CANDIDATES]
+    best = best[scores[best] > 0]
+    if not best.size:
+        return ()
+    vectors = word_vectors[best]
+    topic = _unit(vectors.mean(axis=0, keepdims=True))[0]
+    kept = diverse(vectors @ topic, vectors @ vectors.T, N_KEYWORDS)
+    return tuple(terms[best[i]] for i in sorted(kept))
+
+
+def _terms(document: str) -> list[str]:
+    words = TOKEN.findall(document.lower())
+    return words + [f"{a} {b}" for a, b in pairwise(words)]
+
+
+def _unit(rows: FloatArray) -> FloatArray:
+    norms = np.linalg.norm(rows, axis=1, keepdims=True)
+    return np.asarray(np.divide(rows, norms, out=np.zeros_like(rows), where=norms > 0))
