@@ -1,1 +1,1 @@
-"""A synthetic WRDS quarter with planted topics."""
+"""A synthetic WRDS quarter, the PostgreSQL to read it from, and what `ftm demo` makes of it."""
