@@ -1,0 +1,201 @@
+"""Preprocesses firms on several cores: texts go to the workers, rows come back, never Docs."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing.connection import wait
+from types import TracebackType
+from typing import Self
+
+from ftm.core.errors import ConfigError, PreprocessingError
+from ftm.core.records import FirmTurns, TranscriptSentence
+from ftm.text.base import FirmText, TextPipeline
+from ftm.text.pipelines import load_pipeline
+
+LOOK_AHEAD_FIRMS = 16
+"""Firms a worker may have waiting: enough to work on while the reader fetches the next chunk."""
+LOOK_AHEAD_CHARS = 32_000_000
+"""Text that may be under way at once, all workers together; a single longer firm still passes."""
+
+_Columns = tuple[list[str], list[str], list[int], list[str]]
+_Rows = tuple[_Columns, dict[int, tuple[int, int]], str | None, str | None]
+
+
+class ParallelPreprocessor:
+    """Runs a text pipeline over many firms, in order, with bounded look-ahead.
+
+    Use as a context manager: entering starts the workers, leaving stops them. The pipeline is
+    loaded in this process too, so that a missing model is found before any worker starts.
+
+    Args:
+        pipeline_name: see `load_pipeline`.
+        workers: processes; None means one per usable core, 1 means none but this one.
+
+    Raises:
+        ModelNotFoundError: the pipeline is not installed.
+        ConfigError: workers is below 1.
+    """
+
+    def __init__(self, pipeline_name: str, workers: int | None = None) -> None:
+        if workers is not None and workers < 1:
+            raise ConfigError(f"The number of workers is {workers!r}; expected 1 or more")
+        self.workers = workers or _usable_cores()
+        self._name = pipeline_name
+        self._pool = _start_pool(pipeline_name, self.workers) if self.workers > 1 else None
+        try:
+            self._pipeline = load_pipeline(pipeline_name)
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Stop the workers; what they have under way is dropped. May be called twice."""
+        if self._pool is not None:
+            self._pool.shutdown(wait=True, cancel_futures=True)
+
+    @property
+    def fingerprint(self) -> Mapping[str, str]:
+        """The pipeline's, see `TextPipeline`; the number of workers never changes a sentence."""
+        return self._pipeline.fingerprint
+
+    def map(self, firms: Iterable[FirmTurns]) -> Iterator[FirmText]:
+        """Yield every firm's text in the order of `firms`, which is read only a little ahead.
+
+        A firm that fails is yielded with `error`, and the others go on.
+
+        Raises:
+            PreprocessingError: a worker process died (usually killed for want of memory).
+        """
+        if self._pool is None:
+            return (_process(self._pipeline, firm) for firm in firms)
+        return self._map_parallel(self._pool, firms)
+
+    def _map_parallel(
+        self, pool: ProcessPoolExecutor, firms: Iterable[FirmTurns]
+    ) -> Iterator[FirmText]:
+        waiting: deque[tuple[FirmTurns, int, Future[_Rows]]] = deque()
+        under_way = 0
+        for firm in firms:
+            size = sum(len(turn.raw_text) for turn in firm.turns)
+            while waiting and (
+                len(waiting) >= LOOK_AHEAD_FIRMS * self.workers
+                or under_way + size > LOOK_AHEAD_CHARS
+            ):
+                done, chars, future = waiting.popleft()
+                under_way -= chars
+                yield self._result(done, future)
+            waiting.append((firm, size, self._submit(pool, firm)))
+            under_way += size
+        while waiting:
+            done, _, future = waiting.popleft()
+            yield self._result(done, future)
+
+    def _submit(self, pool: ProcessPoolExecutor, firm: FirmTurns) -> Future[_Rows]:
+        try:
+            return pool.submit(_process_remotely, firm)
+        except BrokenProcessPool as error:
+            raise self._killed(firm) from error
+
+    def _result(self, firm: FirmTurns, future: Future[_Rows]) -> FirmText:
+        try:
+            return _from_rows(firm, future.result())
+        except BrokenProcessPool as error:
+            raise self._killed(firm) from error
+
+    def _killed(self, firm: FirmTurns) -> PreprocessingError:
+        return PreprocessingError(
+            f"A text worker ({self._name!r}, one of {self.workers}) died at or after firm "
+            f"{firm.call.firm_id!r}; the usual cause is too little memory. What is checkpointed is "
+            "safe: run the same command again with fewer workers, e.g. --workers 1"
+        )
+
+
+def _start_pool(name: str, workers: int) -> ProcessPoolExecutor:
+    # spawn: a plain fork after torch or obstore were used deadlocks or dies.
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(workers, context, initializer=_start_worker, initargs=(name,))
+    for _ in range(workers):
+        pool.submit(_warm_up)
+    return pool
+
+
+def _usable_cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _process(pipeline: TextPipeline, firm: FirmTurns) -> FirmText:
+    try:
+        return pipeline.process(firm)
+    except Exception as error:  # noqa: BLE001  one bad firm must not stop the quarter
+        return FirmText(firm.call.firm_id, (), {}, error=f"{type(error).__name__}: {error}")
+
+
+_worker_pipeline: TextPipeline | None = None
+
+
+def _start_worker(name: str) -> None:
+    global _worker_pipeline  # noqa: PLW0603  a worker has one pipeline for its life
+    # Ctrl-C reaches the whole group; the parent decides when the workers go.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_leave_with_parent, daemon=True).start()
+    _worker_pipeline = load_pipeline(name)
+
+
+def _leave_with_parent() -> None:
+    """A killed parent closes no queue, so without this its workers would wait for ever."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        wait([parent.sentinel])
+        os._exit(1)
+
+
+def _warm_up() -> None:
+    """Makes the pool start its processes now rather than with the first firm."""
+
+
+def _process_remotely(firm: FirmTurns) -> _Rows:
+    if _worker_pipeline is None:
+        raise PreprocessingError("The text worker was asked to work before it was started")
+    return _to_rows(_process(_worker_pipeline, firm))
+
+
+def _to_rows(text: FirmText) -> _Rows:
+    """Columns of plain strings: they pickle several times faster than sentence objects."""
+    rows = text.sentences
+    speakers = list(dict.fromkeys(row.speaker_type for row in rows))
+    codes = {speaker: code for code, speaker in enumerate(speakers)}
+    columns = (
+        [row.raw_text for row in rows],
+        [row.cleaned_text for row in rows],
+        [codes[row.speaker_type] for row in rows],
+        speakers,
+    )
+    return columns, dict(text.spans), text.skip_reason, text.error
+
+
+def _from_rows(firm: FirmTurns, rows: _Rows) -> FirmText:
+    (raw, cleaned, codes, speakers), spans, skip_reason, error = rows
+    prefix = f"{firm.call.firm_id}_{firm.call.transcript_id}_"
+    sentences = tuple(
+        TranscriptSentence(f"{prefix}{at:04d}", text, clean, speakers[code], at)
+        for at, (text, clean, code) in enumerate(zip(raw, cleaned, codes, strict=True))
+    )
+    return FirmText(firm.call.firm_id, sentences, spans, skip_reason, error)

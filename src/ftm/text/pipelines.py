@@ -1,0 +1,107 @@
+"""Chooses and loads a text pipeline by name: `rules`, or an installed spaCy model."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from ftm.core.errors import ModelNotFoundError
+from ftm.text.base import TextPipeline
+
+if TYPE_CHECKING:
+    from spacy.language import Language
+
+RULES = "rules"
+TEXT_VERSION = "1"
+"""Raised with every change of the rules that changes a sentence, a lemma or an entity."""
+
+_UNNEEDED = ("textcat", "textcat_multilabel", "entity_linker", "spancat", "coref")
+
+
+def load_pipeline(name: str) -> TextPipeline:
+    """Load the text pipeline called `name`; takes about two seconds, most of it importing spaCy.
+
+    Args:
+        name: `rules`, or the name (or path) of an installed spaCy model.
+
+    Raises:
+        ModelNotFoundError: spaCy, its tables, or the model is not installed.
+    """
+    try:
+        import spacy
+    except ImportError as error:
+        raise ModelNotFoundError(
+            f"The text pipeline {name!r} needs spaCy, which is not installed here; "
+            "install it with: pip install 'ftm[prefetch]'"
+        ) from error
+    nlp = spacy.blank("en") if name == RULES else _load_model(name)
+    return _pipeline(name, nlp)
+
+
+def _load_model(name: str) -> Language:
+    import spacy
+
+    try:
+        nlp = spacy.load(name, exclude=_UNNEEDED)
+    except OSError as error:
+        installed = ", ".join(sorted(spacy.util.get_installed_models())) or "none"
+        raise ModelNotFoundError(
+            f"The text pipeline {name!r} (FTM_NLP) is not an installed spaCy model "
+            f"(installed: {installed}; built in: {RULES}); install it with: "
+            f"python -m spacy download {name}"
+        ) from error
+    if "senter" in nlp.component_names and "parser" in nlp.pipe_names:
+        nlp.enable_pipe("senter")
+        nlp.disable_pipe("parser")
+    return nlp
+
+
+def _pipeline(name: str, nlp: Language) -> TextPipeline:
+    from spacy.lang.en.stop_words import STOP_WORDS
+
+    from ftm.text import components
+    from ftm.text.lemmas import lemma_table
+    from ftm.text.spacy_pipeline import SpacyTextPipeline
+    from ftm.text.words import EXTRA_STOPWORDS, FILLERS
+
+    del components
+    lemma = lemma_table()
+    stopwords = frozenset(word.replace("’", "'") for word in STOP_WORDS) | EXTRA_STOPWORDS | FILLERS
+    _complete(nlp)
+    resources = {
+        "stopwords": sorted(stopwords),
+        "lemmas": lemma.version,
+        "components": nlp.pipe_names,
+    }
+    return SpacyTextPipeline(
+        nlp,
+        fingerprint=_fingerprint(name, nlp, resources),
+        stopwords=stopwords,
+        is_word=lambda word: word in lemma or word in stopwords,
+    )
+
+
+def _complete(nlp: Language) -> None:
+    """Add ftm's rules for whatever the pipeline cannot do itself."""
+    has = set(nlp.pipe_names)
+    if not has & {"parser", "senter", "sentencizer"}:
+        nlp.add_pipe("ftm_sentences")
+    if not has & {"lemmatizer", "trainable_lemmatizer"}:
+        nlp.add_pipe("ftm_lemmas")
+    if not has & {"ner", "entity_ruler", "span_ruler"}:
+        nlp.add_pipe("ftm_entities")
+
+
+def _fingerprint(name: str, nlp: Language, resources: Mapping[str, object]) -> dict[str, str]:
+    import spacy
+
+    settings = json.dumps([resources, nlp.meta | {"name": ""}], sort_keys=True, default=str)
+    tokenizer = nlp.tokenizer.to_bytes(exclude=["vocab"])
+    return {
+        "pipeline": name,
+        "text_version": TEXT_VERSION,
+        "spacy": ".".join(spacy.__version__.split(".")[:2]),
+        "resources": hashlib.sha256(settings.encode() + tokenizer).hexdigest(),
+    }

@@ -1,0 +1,44 @@
+"""Which tokens become words of the cleaned text."""
+
+from __future__ import annotations
+
+import re
+
+EXTRA_STOPWORDS = frozenset(
+    "yes thank thanks question questions afternoon operator welcome".split()
+)
+"""Stopwords of earnings calls, on top of spaCy's."""
+
+FILLERS = frozenset("uh um umm uhm mm mmm hmm mhm er erm ah oh huh yeah yep yup okay ok".split())
+"""Sounds of hesitation and assent: verbatim transcripts are full of them, and none is a word."""
+
+DROPPED_ENTITIES = ("PERSON", "DATE", "TIME", "CARDINAL", "ORDINAL", "MONEY", "PERCENT")
+
+_NUMBER = re.compile(r"[+-]?[.,]?\d[\d.,/:]*(?:st|nd|rd|th|x|k|m|mm|b|bn|s|%)?", re.IGNORECASE)
+
+
+def cleaned_word(word: str, lemma: str, stopwords: frozenset[str]) -> str:
+    """What a token contributes to the cleaned text: its lower-case lemma, or "" for nothing.
+
+    Nothing comes of stopwords (the word as spoken or its lemma), punctuation, numbers, blanks.
+    """
+    word = word.lower().replace("’", "'")
+    lemma = (lemma or word).lower().replace("’", "'")
+    if word in stopwords or lemma in stopwords or _NUMBER.fullmatch(word):
+        return ""
+    if not any(char.isalpha() for char in lemma):
+        return ""
+    return "" if len(lemma) == 1 and lemma.isascii() else "".join(lemma.split())
+
+
+TRANSCRIPTION_MARK = re.compile(
+    r"[\[(]\s*(?:indiscernible|inaudible|foreign language|unintelligible|crosstalk|laugh|ph\b|sic\b"
+    r"|technical difficult|multiple[ -]speaker|audio d|no audio|music|interruption|expletive"
+    r"|operator instructions|corrected by|applause|silence|background|break|audio gap|video"
+    r"|phonetic|off[ -]mic|pause|overlapping|non-english)[^\])\n]{0,80}[\])]\w*"
+    r"|</?[a-zA-Z][^<>\n]{0,200}>",
+    re.IGNORECASE,
+)
+"""What the transcriber wrote and nobody said: [indiscernible], (multiple speakers), HTML tags.
+
+Other brackets hold words restored by an editor ("[$16 million]") and stay."""
