@@ -1,0 +1,156 @@
+"""A quarter's calls, topics and sentences as pandas DataFrames, for notebooks.
+
+A run is read as the pointer `_current.json` says; while no run is published, the newest run whose
+batches are all complete is read. `run_id=` asks for a certain one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from ftm.analysis.run_reader import (
+    RunRecords,
+    find_run,
+    read_calls,
+    read_run_manifest,
+    read_table,
+)
+from ftm.connectors.s3_connector import S3TranscriptConnector
+from ftm.core.quarter import Quarter
+from ftm.core.schemas import CHUNK
+from ftm.core.settings import Settings
+from ftm.storage.manifest import load_manifest
+from ftm.storage.object_store import ObjectStore, open_store
+from ftm.storage.parquet import from_rows
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Store = str | ObjectStore | None
+
+
+def load_calls(quarter: str | Quarter, store: Store = None) -> pd.DataFrame:
+    """The plan: one row per earnings call considered, kept or not and why (schema CALLS).
+
+    Args:
+        quarter: like 2023Q1.
+        store: a URL, an open store, or None for the store of the settings.
+
+    Raises:
+        ManifestNotFoundError: the quarter is not prefetched.
+    """
+    opened = _open(store)
+    return _to_pandas(read_calls(opened, load_manifest(opened, Quarter.parse(quarter))))
+
+
+def load_topics(
+    quarter: str | Quarter, store: Store = None, *, run_id: str | None = None
+) -> pd.DataFrame:
+    """Every firm's topics, largest first: keywords, size, sentence ids (schema FIRM_TOPICS).
+
+    Args:
+        quarter: like 2023Q1.
+        store: a URL, an open store, or None for the store of the settings.
+        run_id: None: the published run, else the newest complete one.
+
+    Raises:
+        OrchestratorError: no such run, or none is complete; says what to run.
+        CorruptObjectError: a part differs from what was recorded.
+    """
+    opened = _open(store)
+    run = find_run(opened, Quarter.parse(quarter), run_id)
+    return _to_pandas(read_table(opened, run, "firm-topics"))
+
+
+def load_sentences(
+    quarter: str | Quarter,
+    store: Store = None,
+    *,
+    run_id: str | None = None,
+    firm_ids: Sequence[str] | None = None,
+) -> pd.DataFrame:
+    """Every sentence with its firm, its words, its kind and its topic.
+
+    Columns: those of the chunk, then kind, local_topic_id (-1 = outlier, missing = not clustered),
+    probability and topic_id (missing without a topic). A quarter has millions of rows; `firm_ids`
+    reads some firms only.
+
+    Args:
+        quarter: like 2023Q1.
+        store: a URL, an open store, or None for the store of the settings.
+        run_id: None: the published run, else the newest complete one.
+        firm_ids: None: all firms of the run that are done; an empty list: none.
+
+    Raises:
+        OrchestratorError: no such run, or none is complete; says what to run.
+        UnknownFirmError: an id that the quarter has no sentences of.
+        CorruptObjectError: a file differs from what was recorded.
+    """
+    opened = _open(store)
+    run = find_run(opened, Quarter.parse(quarter), run_id)
+    wanted = run.done if firm_ids is None else firm_ids
+    return _to_pandas(join_sentences(opened, run, wanted))
+
+
+def join_sentences(store: ObjectStore, run: RunRecords, firm_ids: Sequence[str]) -> pa.Table:
+    """Chunk rows of these firms with the run's assignments, in order of the chunks."""
+    texts = read_sentences(store, run, firm_ids)
+    found = read_table(store, run, "firm-sentences")
+    found = found.filter(pc.is_in(found["firm_id"], pa.array(list(firm_ids), pa.string())))
+    labels = found.select(["sentence_id", "kind", "local_topic_id", "probability"])
+    order = pa.array(range(texts.num_rows), pa.int64())
+    joined = texts.append_column("_order", order).join(labels, "sentence_id").sort_by("_order")
+    return _with_topic_id(joined.drop_columns(["_order"]))
+
+
+def read_sentences(store: ObjectStore, run: RunRecords, firm_ids: Sequence[str]) -> pa.Table:
+    """Chunk rows (schema CHUNK) of these firms, as the run's own manifest describes them."""
+    manifest = read_run_manifest(store, run.layout)
+    with S3TranscriptConnector(store=store, manifest=manifest) as connector:
+        rows = [
+            {
+                "firm_id": firm.firm_id,
+                "firm_name": firm.firm_name,
+                **{name: firm.metadata[name] for name in _FIRM_COLUMNS},
+                "sentence_id": sentence.sentence_id,
+                "raw_text": sentence.raw_text,
+                "cleaned_text": sentence.cleaned_text,
+                "speaker_type": sentence.speaker_type,
+                "position": sentence.position,
+                "quarter": run.spec.quarter,
+            }
+            for firm in connector.iter_firms(firm_ids)
+            for sentence in firm.sentences
+        ]
+    return from_rows(rows, CHUNK)
+
+
+_FIRM_COLUMNS = ("permno", "gvkey", "transcript_id", "earnings_call_date")
+
+
+def _with_topic_id(table: pa.Table) -> pa.Table:
+    """topic_id = firm_id_localtopic where there is a topic; null for outliers and the rest."""
+    local = table["local_topic_id"]
+    text = pc.binary_join_element_wise(table["firm_id"], pc.cast(local, pa.string()), "_")
+    has_topic = pc.greater_equal(local, 0)
+    return table.append_column("topic_id", pc.if_else(has_topic, text, None))
+
+
+def _open(store: Store) -> ObjectStore:
+    if isinstance(store, ObjectStore):
+        return store
+    settings = Settings.load(store=store)
+    return open_store(settings.store_url, endpoint_url=settings.aws_endpoint_url)
+
+
+def _to_pandas(table: pa.Table) -> pd.DataFrame:
+    """Integers that may be missing stay integers (Int32), dates and times are pandas' own."""
+    import pandas as pd
+
+    nullable = {pa.int32(): pd.Int32Dtype(), pa.int64(): pd.Int64Dtype()}
+    frame: pd.DataFrame = table.to_pandas(types_mapper=nullable.get, date_as_object=False)
+    return frame

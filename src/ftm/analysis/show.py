@@ -1,0 +1,301 @@
+"""One firm of a quarter: the call that represents it and why, and its topics."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import date, datetime
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from ftm.analysis.loaders import join_sentences
+from ftm.analysis.run_reader import RunRecords, find_run, read_calls, read_run_manifest, read_table
+from ftm.connectors.base import unknown_firms
+from ftm.core.errors import OrchestratorError, UnknownFirmError
+from ftm.core.quarter import Quarter
+from ftm.core.schemas import PLAN_REASONS, SKIP_REASONS
+from ftm.storage.manifest import PrefetchManifest, load_manifest
+from ftm.storage.object_store import ObjectStore
+
+TYPICAL_SENTENCES = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One row of the plan; the names are those of schema CALLS."""
+
+    keydevid: int
+    transcript_id: str | None
+    headline: str | None
+    fiscal_year: int | None
+    fiscal_quarter: int | None
+    call_ts_utc: datetime
+    time_missing: bool
+    earnings_call_date: date
+    call_date_et: date
+    day0: date
+    collection_type: str | None
+    presentation_type: str | None
+    created_ts_utc: datetime | None
+    n_versions: int
+    n_calls_in_quarter: int
+    gvkey: str | None
+    permno: int | None
+    linktype: str | None
+    linkprim: str | None
+    link_date: date | None
+    link_end_date: date | None
+    kept: bool
+    reason: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class TypicalSentence:
+    """A sentence as spoken, and by whom (Executives, Analysts)."""
+
+    text: str
+    speaker_type: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ShownTopic:
+    """A topic of the firm.
+
+    Args:
+        local_topic_id: 0 is the largest.
+        representation: its name.
+        keywords: best first.
+        n_sentences: in it.
+        share: of the firm's clustered sentences.
+        typical: nearest its centroid first.
+    """
+
+    local_topic_id: int
+    representation: str
+    keywords: tuple[str, ...]
+    n_sentences: int
+    share: float
+    typical: tuple[TypicalSentence, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class FirmView:
+    """A firm of a quarter.
+
+    Args:
+        quarter: like 2023Q1.
+        firm_id: Capital IQ company id.
+        firm_name: its name.
+        call: that represents it.
+        other_calls: in the quarter, that do not.
+        outcome: `topics`; else why there are none, in words.
+        run_id: of the run shown; empty without one.
+        n_sentences: in the store.
+        kinds: kind of sentence → how many.
+        n_clustered: sentences that went into clustering.
+        n_outliers: of these, in no topic.
+        topics: largest first.
+    """
+
+    quarter: str
+    firm_id: str
+    firm_name: str | None
+    call: Call
+    other_calls: tuple[Call, ...]
+    outcome: str
+    run_id: str = ""
+    n_sentences: int = 0
+    kinds: dict[str, int] | None = None
+    n_clustered: int = 0
+    n_outliers: int = 0
+    topics: tuple[ShownTopic, ...] = ()
+
+    @property
+    def why_this_call(self) -> str:
+        """Why this call and this version of it represent the firm, in words."""
+        call = self.call
+        parts = []
+        if self.other_calls:
+            moments = [other.call_ts_utc for other in self.other_calls]
+            which = "latest" if call.call_ts_utc >= max(moments) else "first"
+            parts.append(f"the {which} of the firm's {len(moments) + 1} calls in the quarter")
+        else:
+            parts.append("the firm's only call in the quarter")
+        if call.n_versions > 1:
+            parts.append(f"newest Final version of {call.n_versions}")
+        elif call.transcript_id is not None:
+            parts.append("its only version")
+        return "; ".join(parts)
+
+
+@dataclass(frozen=True, slots=True)
+class FirmKey:
+    """How a user names a firm; exactly one is given."""
+
+    firm_id: str | None = None
+    gvkey: str | None = None
+    permno: int | None = None
+
+    def __str__(self) -> str:
+        if self.firm_id is not None:
+            return f"firm {self.firm_id}"
+        return f"gvkey {self.gvkey}" if self.gvkey is not None else f"PERMNO {self.permno}"
+
+
+def show_firm(
+    store: ObjectStore,
+    quarter: Quarter,
+    key: FirmKey,
+    *,
+    run_id: str | None = None,
+    n_typical: int = TYPICAL_SENTENCES,
+) -> list[FirmView]:
+    """The firms of this key: one, or several that share a gvkey or PERMNO.
+
+    Args:
+        store: where the quarter is.
+        quarter: which.
+        key: which firm.
+        run_id: None: the published run, else the newest complete one, else none.
+        n_typical: sentences per topic.
+
+    Raises:
+        ManifestNotFoundError: the quarter is not prefetched.
+        UnknownFirmError: no earnings call of the quarter has this key.
+    """
+    run = _run_or_none(store, quarter, run_id)
+    manifest = read_run_manifest(store, run.layout) if run else load_manifest(store, quarter)
+    calls = read_calls(store, manifest)
+    firm_ids = _resolve(calls, key, quarter)
+    return [
+        _view(store, manifest, _rows_of(calls, firm), run, n_typical=n_typical) for firm in firm_ids
+    ]
+
+
+def _run_or_none(store: ObjectStore, quarter: Quarter, run_id: str | None) -> RunRecords | None:
+    try:
+        return find_run(store, quarter, run_id)
+    except OrchestratorError:
+        if run_id is not None:
+            raise
+        return None
+
+
+def _resolve(calls: pa.Table, key: FirmKey, quarter: Quarter) -> list[str]:
+    if key.firm_id is not None:
+        mask = pc.equal(calls["firm_id"], key.firm_id)
+    elif key.gvkey is not None:
+        mask = pc.equal(calls["gvkey"], key.gvkey.zfill(6))
+    else:
+        mask = pc.equal(calls["permno"], key.permno)
+    found = sorted(set(calls.filter(mask)["firm_id"].to_pylist()))
+    if found:
+        return found
+    if key.firm_id is not None:
+        known = sorted(set(calls["firm_id"].to_pylist()))
+        raise unknown_firms([key.firm_id], source=str(quarter), known=known)
+    raise UnknownFirmError(f"no firm with an earnings call in {quarter} has {key}")
+
+
+def _rows_of(calls: pa.Table, firm_id: str) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = calls.filter(pc.equal(calls["firm_id"], firm_id)).to_pylist()
+    return rows
+
+
+def _view(
+    store: ObjectStore,
+    manifest: PrefetchManifest,
+    rows: Sequence[dict[str, Any]],
+    run: RunRecords | None,
+    *,
+    n_typical: int,
+) -> FirmView:
+    chosen = next((row for row in rows if row["reason"] != "other_call"), rows[-1])
+    firm_id = chosen["firm_id"]
+    view = FirmView(
+        quarter=manifest.quarter,
+        firm_id=firm_id,
+        firm_name=chosen["firm_name"],
+        call=_call(chosen),
+        other_calls=tuple(_call(row) for row in rows if row is not chosen),
+        outcome=_why_no_topics(manifest, run, chosen),
+        run_id=run.spec.run_id if run else "",
+    )
+    if run is None or view.outcome != "topics":
+        return view
+    return _with_topics(view, store, run, n_typical=n_typical)
+
+
+def _call(row: dict[str, Any]) -> Call:
+    return Call(**{name: row[name] for name in Call.__slots__})
+
+
+def _why_no_topics(manifest: PrefetchManifest, run: RunRecords | None, call: dict[str, Any]) -> str:
+    firm, again = call["firm_id"], f"run `ftm prefetch --quarter {manifest.quarter}`"
+    if not call["kept"]:
+        return f"not kept: {PLAN_REASONS.get(call['reason'], call['reason'])}"
+    if reason := manifest.skipped.get(firm):
+        return f"skipped in the prefetch: {SKIP_REASONS.get(reason, reason)}"
+    if error := manifest.failed.get(firm):
+        return f"failed in the prefetch: {error}; {again} again"
+    if firm not in manifest.firm_to_chunk:
+        return f"not yet prefetched; {again}"
+    if run is None:
+        return f"prefetched, not yet clustered; run `ftm run-quarter --quarter {manifest.quarter}`"
+    if error := run.failed.get(firm):
+        return f"failed in run {run.spec.run_id}: {error}; run `ftm run-quarter` again"
+    if reason := run.skipped.get(firm):
+        return f"skipped in run {run.spec.run_id}: {reason}"
+    if firm not in run.done:
+        return f"not done in run {run.spec.run_id}; run `ftm run-quarter` again to resume it"
+    return "topics"
+
+
+def _with_topics(
+    view: FirmView, store: ObjectStore, run: RunRecords, *, n_typical: int
+) -> FirmView:
+    of_firm = _batch_of(run, view.firm_id)
+    sentences = join_sentences(store, of_firm, [view.firm_id])
+    topics = read_table(store, of_firm, "firm-topics")
+    topics = topics.filter(pc.equal(topics["firm_id"], view.firm_id))
+    clustered = sentences.filter(pc.is_valid(sentences["local_topic_id"]))
+    spoken = {
+        row["sentence_id"]: TypicalSentence(row["raw_text"], row["speaker_type"])
+        for row in clustered.select(["sentence_id", "raw_text", "speaker_type"]).to_pylist()
+    }
+    return replace(
+        view,
+        n_sentences=sentences.num_rows,
+        kinds=dict(Counter(sentences["kind"].to_pylist()).most_common()),
+        n_clustered=clustered.num_rows,
+        n_outliers=clustered.filter(pc.less(clustered["local_topic_id"], 0)).num_rows,
+        topics=tuple(
+            _topic(row, spoken, n_clustered=clustered.num_rows, n_typical=n_typical)
+            for row in topics.sort_by("local_topic_id").to_pylist()
+        ),
+    )
+
+
+def _batch_of(run: RunRecords, firm_id: str) -> RunRecords:
+    """The run with nothing but the firm's batch: the other parts need not be read."""
+    return replace(run, batches=tuple(b for b in run.batches if firm_id in b.firm_ids))
+
+
+def _topic(
+    row: dict[str, Any],
+    spoken: dict[str, TypicalSentence],
+    *,
+    n_clustered: int,
+    n_typical: int,
+) -> ShownTopic:
+    return ShownTopic(
+        local_topic_id=row["local_topic_id"],
+        representation=row["representation"],
+        keywords=tuple(row["keywords"]),
+        n_sentences=row["n_sentences"],
+        share=row["n_sentences"] / n_clustered if n_clustered else 0.0,
+        typical=tuple(spoken[sentence] for sentence in row["sentence_ids"][:n_typical]),
+    )
