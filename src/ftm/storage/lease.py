@@ -186,6 +186,19 @@ def open_leased(
     return ConditionalLease(store, key, lock_name=lock_name, writer=writer, clock=clock, say=say)
 
 
+def peek_leased(store: ObjectStore, key: str) -> Document:
+    """The content of a leased object, without taking the lease; empty if there is none.
+
+    Raises:
+        CorruptObjectError: the object is not JSON.
+    """
+    try:
+        document = _decode(store.get(key), key=store.name(key))
+    except ObjectNotFoundError:
+        return {}
+    return {name: value for name, value in document.items() if name != _FIELD}
+
+
 class ConditionalLease(LeasedObject):
     """A lease inside the object, for stores that can replace by If-Match."""
 
@@ -211,6 +224,7 @@ class ConditionalLease(LeasedObject):
         self._etag = ""
         self._expires = datetime.min.replace(tzinfo=UTC)
         self._lost = False
+        self._held = False
         self._guard = threading.RLock()
         self._stop = threading.Event()
 
@@ -225,6 +239,7 @@ class ConditionalLease(LeasedObject):
             self._refuse_or_say(_lease_of(document, key=self._store.name(self._key)))
             self._take({k: v for k, v in document.items() if k != _FIELD}, etag=etag)
         _live_nonces.add(self._writer.nonce)
+        self._held = True
         threading.Thread(target=self._renew_until_stopped, name="ftm-lease", daemon=True).start()
         return self._content
 
@@ -296,6 +311,8 @@ class ConditionalLease(LeasedObject):
 
     def release(self) -> None:
         """See LeasedObject; a lease that cannot be given up runs out by itself."""
+        if not self._held:
+            return
         self._end()
         with self._guard:
             try:
@@ -305,6 +322,7 @@ class ConditionalLease(LeasedObject):
                 return
 
     def _end(self) -> None:
+        self._held = False
         self._stop.set()
         _live_nonces.discard(self._writer.nonce)
 

@@ -1,0 +1,134 @@
+"""What a prefetch needs from the text step, and what it tells afterwards."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Protocol
+
+from ftm.core.records import FirmTurns
+from ftm.storage.manifest import PrefetchManifest
+from ftm.text.base import FirmText
+
+
+class Preprocessor(Protocol):
+    """A text pipeline over many firms; `ftm.text.parallel.ParallelPreprocessor` is the real one."""
+
+    @property
+    def fingerprint(self) -> Mapping[str, str]:
+        """See text.base.TextPipeline."""
+
+    def map(self, firms: Iterable[FirmTurns]) -> Iterator[FirmText]:
+        """One result per firm, in order; a firm that fails says so in its `error`."""
+
+    def close(self) -> None:
+        """Stop the workers."""
+
+
+@dataclass(frozen=True, slots=True)
+class PrefetchSummary:
+    """What a quarter holds after a prefetch, and what this one did.
+
+    Args:
+        quarter: like 2023Q1.
+        generation: that the manifest points to.
+        complete: every firm the plan keeps is stored, skipped or failed.
+        n_planned: firms the plan keeps.
+        n_firms: firms with sentences in the store.
+        n_new_firms: of them, firms this prefetch stored (a resumed one counts from its start).
+        n_sentences: in the store.
+        n_chunks: in the store.
+        skipped: reason → number of firms.
+        failed: firm → error; a rerun tries them again.
+        not_kept: firm → reason, of firms asked for by name that the plan does not keep.
+        resumed: an unfinished prefetch was taken up.
+        manifest: key of the manifest.
+    """
+
+    quarter: str
+    generation: int
+    complete: bool
+    n_planned: int
+    n_firms: int
+    n_new_firms: int
+    n_sentences: int
+    n_chunks: int
+    skipped: Mapping[str, int]
+    failed: Mapping[str, str]
+    not_kept: Mapping[str, str]
+    resumed: bool
+    manifest: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """For `--json`."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class PlanReport:
+    """What a prefetch would do.
+
+    Args:
+        quarter: like 2023Q1.
+        generation: that would be filled.
+        is_stored: the plan is in the store; else it was read from WRDS for this report only.
+        n_calls: rows of the plan.
+        n_firms: firms with a call.
+        n_planned: firms the plan keeps.
+        reasons: why calls are not kept → number of calls.
+        n_stored: firms stored already.
+        n_skipped: firms known to have no text.
+        n_failed: firms that failed and would be tried again.
+        pending: firms that would be read now, in order.
+        not_kept: as in PrefetchSummary.
+    """
+
+    quarter: str
+    generation: int
+    is_stored: bool
+    n_calls: int
+    n_firms: int
+    n_planned: int
+    reasons: Mapping[str, int]
+    n_stored: int
+    n_skipped: int
+    n_failed: int
+    pending: tuple[str, ...]
+    not_kept: Mapping[str, str]
+
+    def to_dict(self) -> dict[str, Any]:
+        """For `--json`."""
+        return asdict(self)
+
+
+def count_reasons(reasons: Iterable[str]) -> dict[str, int]:
+    """How often each reason occurs, most often first, ties by name."""
+    return dict(sorted(Counter(reasons).items(), key=lambda item: (-item[1], item[0])))
+
+
+def summarize(
+    manifest: PrefetchManifest,
+    *,
+    n_planned: int,
+    n_new_firms: int,
+    not_kept: Mapping[str, str],
+    resumed: bool,
+    key: str,
+) -> PrefetchSummary:
+    """The summary of a published manifest."""
+    return PrefetchSummary(
+        quarter=manifest.quarter,
+        generation=manifest.generation,
+        complete=manifest.complete,
+        n_planned=n_planned,
+        n_firms=manifest.n_firms,
+        n_new_firms=n_new_firms,
+        n_sentences=manifest.n_sentences,
+        n_chunks=manifest.n_chunks,
+        skipped=count_reasons(manifest.skipped.values()),
+        failed=dict(manifest.failed),
+        not_kept=dict(not_kept),
+        resumed=resumed,
+        manifest=key,
+    )

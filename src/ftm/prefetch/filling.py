@@ -1,0 +1,112 @@
+"""Filling a quarter: read ahead, preprocess, write part after part, publish."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
+
+from ftm.connectors.discovery import PrefetchSource
+from ftm.core.layout import PrefetchLayout
+from ftm.core.progress import Progress
+from ftm.core.records import FirmCall
+from ftm.prefetch.base import Preprocessor
+from ftm.prefetch.batching import next_part_size, pending_calls, split_into_chunks
+from ftm.prefetch.plan import kept_calls
+from ftm.prefetch.plan_file import StoredPlan
+from ftm.prefetch.publishing import build_manifest
+from ftm.prefetch.quarter_writer import QuarterWriter
+from ftm.prefetch.reading import ReadAhead, iter_outcomes
+from ftm.prefetch.rows import FirmOutcome
+from ftm.storage.manifest import PrefetchManifest
+
+
+def fill_quarter(
+    writer: QuarterWriter,
+    layout: PrefetchLayout,
+    plan: StoredPlan,
+    *,
+    get_source: Callable[[], PrefetchSource],
+    get_preprocessor: Callable[[], Preprocessor],
+    progress: Progress,
+) -> PrefetchManifest:
+    """Store what is pending and publish the manifest.
+
+    Args:
+        writer: holds the session.
+        layout: the quarter's keys.
+        plan: the session's.
+        get_source: called only if a firm is pending, so that a login is, too.
+        get_preprocessor: likewise.
+        progress: told firm by firm.
+
+    Raises:
+        FtmError: reading or writing failed; what the checkpoint names stays, a rerun goes on.
+    """
+    calls = kept_calls(plan.calls)
+    session = writer.session
+    pending = pending_calls(calls, session, writer.base)
+    done = session.n_attempted
+    progress.start(str(layout.quarter), total=done + len(pending), done=done)
+    if pending:
+        _read_and_write(writer, pending, get_source(), get_preprocessor(), progress)
+    if writer.session.parts:
+        writer.close_chunk()
+    manifest = _manifest(writer, layout, plan, calls)
+    writer.publish(manifest)
+    progress.finish()
+    return manifest
+
+
+def _read_and_write(
+    writer: QuarterWriter,
+    pending: Sequence[FirmCall],
+    source: PrefetchSource,
+    preprocessor: Preprocessor,
+    progress: Progress,
+) -> None:
+    session = writer.session
+    if session.n_open >= session.chunk_size:
+        writer.close_chunk()
+    batches = split_into_chunks(
+        pending, n_open=writer.session.n_open, chunk_size=session.chunk_size
+    )
+    quarter = writer.quarter
+    with ReadAhead(source, batches) as reader:
+        _write(writer, _told(iter_outcomes(reader, preprocessor, quarter), progress))
+
+
+def _write(writer: QuarterWriter, outcomes: Iterator[FirmOutcome]) -> None:
+    """Part after part; a chunk is closed as soon as it is full."""
+    chunk_size, part_size = writer.session.chunk_size, writer.session.part_size
+    while True:
+        size = next_part_size(writer.session.n_open, chunk_size=chunk_size, part_size=part_size)
+        part = list(islice(outcomes, size))
+        if not part:
+            return
+        writer.put_part(part)
+        if writer.session.n_open >= chunk_size:
+            writer.close_chunk()
+
+
+def _told(outcomes: Iterator[FirmOutcome], progress: Progress) -> Iterator[FirmOutcome]:
+    for outcome in outcomes:
+        progress.advance(firms=1, sentences=outcome.sentences.num_rows)
+        if outcome.error is not None:
+            progress.message(f"firm {outcome.firm_id} failed: {outcome.error}")
+        yield outcome
+
+
+def _manifest(
+    writer: QuarterWriter, layout: PrefetchLayout, plan: StoredPlan, calls: Sequence[FirmCall]
+) -> PrefetchManifest:
+    session = writer.session
+    if session.source is None:
+        raise ValueError(f"the session of {layout.quarter} has no source")  # adopt_plan sets it
+    return build_manifest(
+        layout,
+        session,
+        base=writer.base,
+        calls=calls,
+        plan_sha256=plan.sha256,
+        source=session.source,
+    )

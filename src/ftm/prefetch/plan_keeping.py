@@ -1,0 +1,135 @@
+"""The plan of a generation: made once, kept, followed ever after."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ftm.connectors.base import unknown_firms
+from ftm.connectors.discovery import PrefetchSource
+from ftm.core.errors import CorruptObjectError, ObjectExistsError, ObjectNotFoundError
+from ftm.core.layout import PrefetchLayout
+from ftm.core.quarter import Quarter
+from ftm.core.schemas import PLAN_REASONS
+from ftm.prefetch.plan import build_plan
+from ftm.prefetch.plan_file import (
+    StoredPlan,
+    make_plan,
+    plan_options,
+    read_plan,
+    reasons_not_kept,
+    source_of,
+)
+from ftm.prefetch.quarter_writer import QuarterWriter
+from ftm.prefetch.sessions import Request, options_error
+from ftm.storage.checkpoint import Selection, Session
+from ftm.storage.manifest import PrefetchManifest, Source
+from ftm.storage.object_store import ObjectStore
+
+
+def find_plan(store: ObjectStore, layout: PrefetchLayout, generation: int) -> StoredPlan | None:
+    """The stored plan of a generation, or None."""
+    try:
+        return read_plan(store, layout.key(layout.plan_file(generation)))
+    except ObjectNotFoundError:
+        return None
+
+
+def check_plan(
+    plan: StoredPlan | None, request: Request, session: Session, base: PrefetchManifest | None
+) -> None:
+    """Check that a generation's plan is the one its chunks follow, and the one asked for.
+
+    Raises:
+        CorruptObjectError: it is gone, or another.
+        ConfigError: it was made with other options.
+    """
+    recorded = base.plan.sha256 if base is not None else None
+    if session.n_attempted and recorded is None:
+        recorded = session.plan_sha256
+    if recorded is not None and (plan is None or plan.sha256 != recorded):
+        state = "is gone" if plan is None else "differs from what was recorded"
+        raise CorruptObjectError(
+            f"the plan (calls.parquet) of {request.quarter}, generation {session.generation}, "
+            f"{state}; restore it from a backup, or make the quarter anew with "
+            f"`ftm prefetch --quarter {request.quarter} --refresh`"
+        )
+    if plan is not None and (
+        problem := options_error(plan.options, request.options, request.quarter)
+    ):
+        raise problem
+
+
+def keep_plan(
+    store: ObjectStore,
+    layout: PrefetchLayout,
+    writer: QuarterWriter,
+    request: Request,
+    get_source: Callable[[], PrefetchSource],
+) -> StoredPlan:
+    """The plan this session follows: the stored one, or one made now and stored first.
+
+    Raises:
+        UnknownFirmError: a firm asked for has no call in the quarter; nothing is stored.
+        WRDSConnectionError, WRDSQueryError: discovery failed.
+    """
+    plan = find_plan(store, layout, writer.session.generation)
+    check_plan(plan, request, writer.session, writer.base)
+    if plan is None:
+        return _make_and_put(store, layout, writer, request, get_source())
+    check_firm_ids(plan, request.selection, request.quarter)
+    adopt_plan(writer, plan)
+    return plan
+
+
+def adopt_plan(writer: QuarterWriter, plan: StoredPlan) -> None:
+    """Record which plan the session follows, unless that is recorded."""
+    session = writer.session
+    if session.plan_sha256 != plan.sha256 or session.source is None:
+        source = session.source or (writer.base.source if writer.base is not None else None)
+        dated = plan.source.model_copy(update={"extracted_at": session.created_at})
+        writer.save(session.changed(plan_sha256=plan.sha256, source=source or dated))
+
+
+def _make_and_put(
+    store: ObjectStore,
+    layout: PrefetchLayout,
+    writer: QuarterWriter,
+    request: Request,
+    source: PrefetchSource,
+) -> StoredPlan:
+    plan, read_from = discover_plan(source, request)
+    check_firm_ids(plan, request.selection, request.quarter)
+    writer.save(writer.session.changed(plan_sha256=plan.sha256, source=read_from))
+    try:
+        writer.put_plan(plan.data)
+    except ObjectExistsError:
+        # A writer that lost its lease put its own just now; the first plan is the plan.
+        plan = read_plan(store, layout.key(layout.plan_file(writer.session.generation)))
+        adopt_plan(writer, plan)
+    return plan
+
+
+def discover_plan(source: PrefetchSource, request: Request) -> tuple[StoredPlan, Source]:
+    """A fresh plan, not stored, and where it was read from."""
+    found = source.discover(request.quarter, plan_options(request.options))
+    read_from = source_of(found.source)
+    return make_plan(build_plan(found), request.options, read_from), read_from
+
+
+def check_firm_ids(plan: StoredPlan, selection: Selection, quarter: Quarter) -> dict[str, str]:
+    """The firms asked for by name that the plan does not keep, with the reason in words.
+
+    Raises:
+        UnknownFirmError: a firm has no call in the quarter at all.
+    """
+    if selection.firm_ids is None:
+        return {}
+    known = set(plan.calls["firm_id"].to_pylist())
+    if unknown := [firm for firm in selection.firm_ids if firm not in known]:
+        raise unknown_firms(unknown, source=f"the plan of {quarter}", known=sorted(known))
+    reasons = reasons_not_kept(plan.calls)
+    return {
+        firm: f"{reasons[firm]}: {PLAN_REASONS.get(reasons[firm], 'not kept')}"
+        for firm in selection.firm_ids
+        if firm in reasons
+    }

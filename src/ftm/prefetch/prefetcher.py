@@ -1,0 +1,293 @@
+"""`WRDSPrefetcher`: a quarter from WRDS into the store, once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Self, cast
+
+from ftm.connectors.discovery import PlanOptions, PrefetchSource
+from ftm.core.errors import ConfigError, CorruptObjectError
+from ftm.core.layout import PrefetchLayout
+from ftm.core.progress import NoProgress, Progress
+from ftm.core.quarter import Quarter
+from ftm.prefetch.base import PlanReport, PrefetchSummary, Preprocessor, summarize
+from ftm.prefetch.batching import pending_calls
+from ftm.prefetch.filling import fill_quarter
+from ftm.prefetch.on_demand import OnDemand
+from ftm.prefetch.plan import PlanRevision, build_plan, compare_plans, count_reasons, kept_calls
+from ftm.prefetch.plan_file import StoredPlan, plan_choice, plan_options
+from ftm.prefetch.plan_keeping import (
+    check_firm_ids,
+    check_plan,
+    discover_plan,
+    find_plan,
+    keep_plan,
+)
+from ftm.prefetch.sessions import Request
+from ftm.prefetch.writing import choose_opening, open_quarter, read_published
+from ftm.storage.checkpoint import Selection, Session
+from ftm.storage.lease import Clock, Writer, peek_leased
+from ftm.storage.manifest import PrefetchManifest, load_manifest
+from ftm.storage.object_store import ObjectStore
+
+
+def utc_now() -> datetime:
+    """The time now, aware."""
+    return datetime.now(UTC)
+
+
+class WRDSPrefetcher:
+    """Reads quarters from WRDS and keeps them in the store; a context manager.
+
+    One prefetcher logs in at most once, however many quarters it reads, and not at all when
+    nothing is pending. Everything it does can be killed anywhere and is resumed by asking again.
+
+    Args:
+        source: what is read, or a function that opens it on first use (and which is closed by
+            `close`).
+        store: where to.
+        preprocessor: the text step, or a function that makes it on first use; None: the built-in
+            rules, on every core.
+        chunk_size: firms per chunk; None: CHUNK_SIZE.
+        checkpoint_interval: firms per part; None: CHECKPOINT_INTERVAL.
+        clock: the time, aware, UTC.
+        progress: told of every firm.
+        new_identity: who holds the lease.
+    """
+
+    CHUNK_SIZE = 200
+    CHECKPOINT_INTERVAL = 100
+
+    def __init__(
+        self,
+        source: PrefetchSource | Callable[[], PrefetchSource],
+        store: ObjectStore,
+        preprocessor: Preprocessor | Callable[[], Preprocessor] | None = None,
+        *,
+        chunk_size: int | None = None,
+        checkpoint_interval: int | None = None,
+        clock: Clock = utc_now,
+        progress: Progress | None = None,
+        new_identity: Callable[[], Writer] = Writer.current,
+    ) -> None:
+        self._source = OnDemand[PrefetchSource](source, having="discover")
+        self._preprocessor = OnDemand[Preprocessor](
+            preprocessor or _default_preprocessor, having="map"
+        )
+        self._store = store
+        self._chunk_size = _at_least_one("chunk size", chunk_size, self.CHUNK_SIZE)
+        self._part_size = _at_least_one(
+            "checkpoint interval", checkpoint_interval, self.CHECKPOINT_INTERVAL
+        )
+        self._clock = clock
+        self._progress = progress or NoProgress()
+        self._new_identity = new_identity
+
+    def prefetch_quarter(
+        self,
+        quarter: str | Quarter,
+        firm_ids: Iterable[str] | None = None,
+        *,
+        limit: int | None = None,
+        refresh: bool = False,
+        options: PlanOptions | None = None,
+    ) -> PrefetchSummary:
+        """Store every firm the plan keeps and that is not stored yet.
+
+        Args:
+            quarter: like 2023Q1.
+            firm_ids: only these; None: all, empty: none.
+            limit: try at most so many firms now.
+            refresh: make a new plan and read everything anew, beside what is there.
+            options: of the plan; a quarter's plan is made once, other options need a refresh.
+
+        Raises:
+            UnknownFirmError: a firm has no call in the quarter; nothing is written.
+            LeaseHeldError: another prefetch of the quarter is running.
+            FingerprintMismatchError: the quarter was preprocessed by another text pipeline.
+            WRDSError, StoreError: stopped; the same call goes on where this one was.
+        """
+        request = self._request(quarter, firm_ids, limit=limit, refresh=refresh, options=options)
+        if (summary := self._nothing_to_do(request)) is not None:
+            return summary
+        layout = PrefetchLayout(request.quarter)
+        say = self._progress.message
+        with open_quarter(
+            self._store, request, identity=self._new_identity(), clock=self._clock, say=say
+        ) as opened:
+            writer = opened.writer
+            if opened.opening.is_over and opened.published.manifest is not None:
+                writer.clean_up()
+                manifest = opened.published.manifest
+                plan = self._stored_plan(request, writer.session, manifest)
+            else:
+                plan = keep_plan(self._store, layout, writer, request, self._source.get)
+                manifest = fill_quarter(
+                    writer,
+                    layout,
+                    plan,
+                    get_source=self._source.get,
+                    get_preprocessor=self._preprocessor.get,
+                    progress=self._progress,
+                )
+        return summarize(
+            manifest,
+            n_planned=len(kept_calls(plan.calls)),
+            n_new_firms=len(writer.session.durable()),
+            not_kept=check_firm_ids(plan, request.selection, request.quarter),
+            resumed=not opened.opening.is_new,
+            key=layout.manifest,
+        )
+
+    def plan_quarter(
+        self,
+        quarter: str | Quarter,
+        firm_ids: Iterable[str] | None = None,
+        *,
+        limit: int | None = None,
+        refresh: bool = False,
+        options: PlanOptions | None = None,
+    ) -> PlanReport:
+        """What `prefetch_quarter` would do; writes nothing, reads WRDS only without a plan."""
+        request = self._request(quarter, firm_ids, limit=limit, refresh=refresh, options=options)
+        layout = PrefetchLayout(request.quarter)
+        session, base = self._look(request)
+        plan = find_plan(self._store, layout, session.generation)
+        check_plan(plan, request, session, base)
+        is_stored = plan is not None
+        if plan is None:
+            plan, _ = discover_plan(self._source.get(), request)
+        not_kept = check_firm_ids(plan, request.selection, request.quarter)
+        reasons = count_reasons(plan.calls)
+        calls = kept_calls(plan.calls)
+        stored = session.durable() | (base.firm_to_chunk.keys() if base else set())
+        return PlanReport(
+            quarter=str(request.quarter),
+            generation=session.generation,
+            is_stored=is_stored,
+            n_calls=plan.calls.num_rows,
+            n_firms=len(set(plan.calls["firm_id"].to_pylist())),
+            n_planned=reasons.pop("kept"),
+            reasons=reasons,
+            n_stored=len(stored),
+            n_skipped=len(session.skipped.keys() | (base.skipped.keys() if base else set())),
+            n_failed=len(session.failed.keys() | (base.failed.keys() if base else set())),
+            pending=tuple(call.firm_id for call in pending_calls(calls, session, base)),
+            not_kept=not_kept,
+        )
+
+    def check_revisions(self, quarter: str | Quarter) -> PlanRevision:
+        """How WRDS differs today from the published plan; logs in, writes nothing.
+
+        Raises:
+            ManifestNotFoundError: the quarter is not prefetched.
+        """
+        manifest = load_manifest(self._store, quarter)
+        layout = PrefetchLayout(Quarter.parse(quarter))
+        plan = find_plan(self._store, layout, manifest.generation)
+        if plan is None or plan.sha256 != manifest.plan.sha256:
+            raise CorruptObjectError(
+                f"the plan of {quarter} is gone or differs from what its manifest recorded; "
+                f"`ftm prefetch --quarter {quarter} --refresh` makes a new one"
+            )
+        found = self._source.get().discover(layout.quarter, plan_options(plan.options))
+        return compare_plans(plan.calls, build_plan(found))
+
+    def close(self) -> None:
+        """End the login and the text workers, if they were begun here."""
+        self._preprocessor.close()
+        self._source.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _request(
+        self,
+        quarter: str | Quarter,
+        firm_ids: Iterable[str] | None,
+        *,
+        limit: int | None,
+        refresh: bool,
+        options: PlanOptions | None,
+    ) -> Request:
+        if limit is not None and limit < 1:
+            raise ConfigError(f"limit is {limit}; expected 1 or more")
+        return Request(
+            quarter=Quarter.parse(quarter),
+            kind="refresh" if refresh else "prefetch",
+            options=plan_choice(options or PlanOptions()),
+            preprocessing=dict(self._preprocessor.get().fingerprint),
+            chunk_size=self._chunk_size,
+            part_size=self._part_size,
+            selection=Selection(
+                firm_ids=None if firm_ids is None else sorted(set(firm_ids)), limit=limit
+            ),
+        )
+
+    def _look(self, request: Request) -> tuple[Session, PrefetchManifest | None]:
+        """The session a prefetch would work on and the manifest it adds to, without the lease."""
+        layout = PrefetchLayout(request.quarter)
+        published = read_published(self._store, layout)
+        opening = choose_opening(
+            self._store,
+            layout,
+            request,
+            document=peek_leased(self._store, layout.checkpoint),
+            published=published,
+            now=self._clock().isoformat(),
+            say=self._progress.message,
+        )
+        return opening.session, published.of_generation(opening.session.generation)
+
+    def _nothing_to_do(self, request: Request) -> PrefetchSummary | None:
+        """The summary when all that is asked for is stored: no lease, no login, no write."""
+        layout = PrefetchLayout(request.quarter)
+        if request.kind != "prefetch" or self._store.exists(layout.checkpoint):
+            return None
+        session, base = self._look(request)
+        if base is None:
+            return None
+        plan = self._stored_plan(request, session, base)
+        not_kept = check_firm_ids(plan, request.selection, request.quarter)
+        calls = kept_calls(plan.calls)
+        if pending_calls(calls, session, base):
+            return None
+        return summarize(
+            base,
+            n_planned=len(calls),
+            n_new_firms=0,
+            not_kept=not_kept,
+            resumed=False,
+            key=layout.manifest,
+        )
+
+    def _stored_plan(
+        self, request: Request, session: Session, base: PrefetchManifest
+    ) -> StoredPlan:
+        layout = PrefetchLayout(request.quarter)
+        plan = find_plan(self._store, layout, base.generation)
+        check_plan(plan, request, session, base)
+        return cast("StoredPlan", plan)  # check_plan refused None, as a manifest records its plan
+
+
+def _default_preprocessor() -> Preprocessor:
+    from ftm.text.parallel import ParallelPreprocessor  # loads spaCy
+
+    return ParallelPreprocessor("rules")
+
+
+def _at_least_one(what: str, given: int | None, default: int) -> int:
+    value = default if given is None else given
+    if value < 1:
+        raise ConfigError(f"{what} is {value}; expected 1 or more")
+    return value

@@ -1,0 +1,152 @@
+"""Opening a quarter for writing: lease, manifest, session, in this order."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+
+from ftm.core.errors import FtmError, ObjectNotFoundError
+from ftm.core.layout import PrefetchLayout
+from ftm.core.quarter import Quarter
+from ftm.prefetch.quarter_writer import QuarterWriter
+from ftm.prefetch.sessions import Opening, Request, open_session
+from ftm.storage.checkpoint import decode_session
+from ftm.storage.lease import Clock, Writer, open_leased
+from ftm.storage.manifest import PrefetchManifest, decode_manifest
+from ftm.storage.object_store import ObjectStore
+
+_GENERATION = re.compile(r"/gen=(\d+)/")
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """The manifest of a quarter as found, and its version; None and None when there is none."""
+
+    manifest: PrefetchManifest | None
+    etag: str | None
+
+    def of_generation(self, generation: int) -> PrefetchManifest | None:
+        """The manifest if it is of this generation."""
+        if self.manifest is None or self.manifest.generation != generation:
+            return None
+        return self.manifest
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A quarter open for writing."""
+
+    writer: QuarterWriter
+    opening: Opening
+    published: Published
+
+
+def read_published(store: ObjectStore, layout: PrefetchLayout) -> Published:
+    """The published manifest, if there is one.
+
+    Raises:
+        CorruptObjectError, ManifestVersionError, StoreError.
+    """
+    try:
+        data, etag = store.get_versioned(layout.manifest)
+    except ObjectNotFoundError:
+        return Published(None, None)
+    return Published(decode_manifest(data, key=store.name(layout.manifest)), etag)
+
+
+def find_generations(store: ObjectStore, layout: PrefetchLayout) -> list[int]:
+    """Numbers of the generations that have files, published or not."""
+    found = set()
+    for info in store.list(layout.root):
+        match = _GENERATION.search(info.key)
+        if match is not None:
+            found.add(int(match[1]))
+        elif info.key.endswith(".parquet"):
+            found.add(1)
+    return sorted(found)
+
+
+def choose_opening(
+    store: ObjectStore,
+    layout: PrefetchLayout,
+    request: Request,
+    *,
+    document: object,
+    published: Published,
+    now: str,
+    say: Callable[[str], None],
+) -> Opening:
+    """The session this request would work on, given the checkpoint's content; see open_session."""
+    found = decode_session(document if isinstance(document, dict) else {}, key=layout.checkpoint)
+    starts_anew = request.kind != "prefetch"
+    return open_session(
+        request,
+        found=found,
+        manifest=published.manifest,
+        generations=find_generations(store, layout) if starts_anew else (),
+        now=now,
+        say=say,
+    )
+
+
+def lock_name(quarter: Quarter) -> str:
+    """What messages and lock files call the right to write a quarter."""
+    return f"prefetch of {quarter}"
+
+
+@contextmanager
+def open_quarter(
+    store: ObjectStore,
+    request: Request,
+    *,
+    identity: Writer,
+    clock: Clock,
+    say: Callable[[str], None],
+) -> Iterator[Opened]:
+    """A quarter, ours alone to write until the block ends.
+
+    However the block ends, the lease is given up; what the checkpoint names stays for the next.
+
+    Raises:
+        LeaseHeldError: another writer is alive.
+        CorruptObjectError, ManifestVersionError, StoreError: as found.
+        ConfigError, FingerprintMismatchError: see open_session.
+    """
+    layout = PrefetchLayout(request.quarter)
+    now = clock().isoformat()
+    lease = open_leased(
+        store,
+        layout.checkpoint,
+        lock_name=lock_name(request.quarter),
+        writer=identity,
+        clock=clock,
+        say=say,
+    )
+    document = dict(lease.acquire())
+    is_empty = not document
+    writer: QuarterWriter | None = None
+    try:
+        published = read_published(store, layout)
+        opening = choose_opening(
+            store, layout, request, document=document, published=published, now=now, say=say
+        )
+        writer = QuarterWriter(
+            store,
+            layout,
+            lease,
+            opening.session,
+            base=published.of_generation(opening.session.generation),
+            manifest_etag=published.etag,
+        )
+        if opening.is_new:
+            writer.save(opening.session)
+        yield Opened(writer, opening, published)
+    except BaseException:
+        if writer.session.is_empty if writer is not None else is_empty:
+            with suppress(FtmError):
+                lease.delete()
+        raise
+    finally:
+        lease.release()
