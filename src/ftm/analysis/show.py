@@ -12,7 +12,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ftm.analysis.loaders import join_sentences
-from ftm.analysis.run_reader import RunRecords, find_run, read_calls, read_run_manifest, read_table
+from ftm.analysis.run_reader import (
+    RunRecords,
+    find_run,
+    list_runs,
+    read_calls,
+    read_run_manifest,
+    read_table,
+)
 from ftm.connectors.base import unknown_firms
 from ftm.core.errors import OrchestratorError, UnknownFirmError
 from ftm.core.quarter import Quarter
@@ -159,7 +166,8 @@ def show_firm(
         store: where the quarter is.
         quarter: which.
         key: which firm.
-        run_id: None: the published run, else the newest complete one, else none.
+        run_id: None: the published run, else the newest complete one, else the newest, else
+            none.
         n_typical: sentences per topic.
 
     Raises:
@@ -176,12 +184,13 @@ def show_firm(
 
 
 def _run_or_none(store: ObjectStore, quarter: Quarter, run_id: str | None) -> RunRecords | None:
+    """As find_run; an incomplete run is better than none, for it may have the firm."""
     try:
         return find_run(store, quarter, run_id)
     except OrchestratorError:
         if run_id is not None:
             raise
-        return None
+        return next(reversed(list_runs(store, quarter)), None)
 
 
 def _resolve(calls: pa.Table, key: FirmKey, quarter: Quarter) -> list[str]:

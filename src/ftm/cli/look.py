@@ -1,0 +1,174 @@
+"""Commands that only read: `ftm attrition`, `status`, `show`, `quarters`."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from ftm.core.quarter import Quarter
+from ftm.core.settings import Settings
+
+if TYPE_CHECKING:
+    from ftm.storage.object_store import ObjectStore
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+
+def _store_option(command: _F) -> _F:
+    return click.option("--store", metavar="URL", help="s3://bucket[/prefix] or file:///folder.")(
+        command
+    )
+
+
+def _quarter_option(command: _F) -> _F:
+    return click.option("--quarter", required=True, metavar="2023Q1", help="Which quarter.")(
+        command
+    )
+
+
+def _json_option(command: _F) -> _F:
+    return click.option("--json", "as_json", is_flag=True, help="As JSON, for programs.")(command)
+
+
+def _run_option(command: _F) -> _F:
+    return click.option(
+        "--run", "run_id", metavar="ID", help="Which run.  [default: the published, else newest]"
+    )(command)
+
+
+@click.command()
+@_quarter_option
+@_store_option
+@_run_option
+@click.option(
+    "--format",
+    "style",
+    type=click.Choice(["table", "csv", "latex", "json"]),
+    default="table",
+    show_default=True,
+)
+def attrition(quarter: str, store: str | None, run_id: str | None, style: str) -> None:
+    """Count from earnings-call events to kept firms, with a reason for every drop.
+
+    \b
+    ftm attrition --quarter 2023Q1
+    ftm attrition --quarter 2023Q1 --format latex > attrition.tex
+    ftm attrition --quarter 2023Q1 --run 3f2a91c07be4     down to the firms of a run
+    """
+    from ftm.analysis import attrition as counting
+    from ftm.analysis.run_reader import read_run
+    from ftm.cli import look_tables
+
+    opened, chosen = _open(store), Quarter.parse(quarter)
+    run = read_run(opened, chosen, run_id) if run_id else None
+    found = counting.read_attrition(opened, chosen, run)
+    if style == "table":
+        look_tables.print_attrition(found)
+    elif style == "json":
+        _print_json(dataclasses.asdict(found))
+    else:
+        click.echo(counting.to_csv(found) if style == "csv" else counting.to_latex(found), nl=False)
+
+
+@click.command()
+@_quarter_option
+@_store_option
+@_json_option
+def status(quarter: str, store: str | None, as_json: bool) -> None:
+    """Say what exists of a quarter, what is not finished, what failed and why.
+
+    \b
+    ftm status --quarter 2023Q1
+    """
+    from ftm.analysis.status import read_status
+    from ftm.cli import look_tables
+
+    found = read_status(_open(store), Quarter.parse(quarter))
+    if as_json:
+        _print_json(dataclasses.asdict(found))
+    else:
+        look_tables.print_status(found)
+
+
+@click.command()
+@_quarter_option
+@_store_option
+@_run_option
+@click.option("--firm", metavar="ID", help="Capital IQ company id.")
+@click.option("--gvkey", help="Compustat gvkey.")
+@click.option("--permno", type=int, help="CRSP PERMNO.")
+@click.option(
+    "--sentences",
+    type=click.IntRange(min=0),
+    default=3,
+    show_default=True,
+    help="Typical sentences per topic.",
+)
+@_json_option
+def show(
+    quarter: str,
+    store: str | None,
+    run_id: str | None,
+    firm: str | None,
+    gvkey: str | None,
+    permno: int | None,
+    sentences: int,
+    as_json: bool,
+) -> None:
+    """Show a firm: the call that represents it and why, and its topics.
+
+    \b
+    ftm show --quarter 2023Q1 --firm 347568663
+    ftm show --quarter 2023Q1 --permno 87055 --sentences 1
+    """
+    from ftm.analysis.show import FirmKey, show_firm
+    from ftm.cli import look_tables
+
+    if sum(given is not None for given in (firm, gvkey, permno)) != 1:
+        raise click.UsageError("give one of --firm, --gvkey and --permno")
+    found = show_firm(
+        _open(store),
+        Quarter.parse(quarter),
+        FirmKey(firm, gvkey, permno),
+        run_id=run_id,
+        n_typical=sentences,
+    )
+    if as_json:
+        _print_json([dataclasses.asdict(view) for view in found])
+    else:
+        for view in found:
+            look_tables.print_firm(view)
+
+
+@click.command()
+@_store_option
+@_json_option
+def quarters(store: str | None, as_json: bool) -> None:
+    """List the quarters of a store.
+
+    \b
+    ftm quarters --store file:///data/ftm
+    """
+    from ftm.analysis.status import list_quarters
+    from ftm.cli import look_tables
+
+    opened = _open(store)
+    found = list_quarters(opened)
+    if as_json:
+        _print_json([dataclasses.asdict(line) for line in found])
+    else:
+        look_tables.print_quarters(found, opened.url)
+
+
+def _open(store: str | None) -> ObjectStore:
+    from ftm.wiring import get_store
+
+    return get_store(Settings.load(store=store))
+
+
+def _print_json(value: object) -> None:
+    click.echo(json.dumps(value, indent=1, default=str, ensure_ascii=False))
