@@ -94,7 +94,7 @@ def map_batch(settings: Settings, stop: StopSignal) -> BatchProgress:
             ledger,
             source=source,
             make_processor=lambda clock: _processor(settings, spec, clock),
-            options=MapOptions(breaker=_breaker(settings), stopping=stop),
+            options=MapOptions(breaker=breaker_settings(settings), stopping=stop),
         )
 
 
@@ -102,11 +102,13 @@ def _processor(settings: Settings, spec: RunSpec, clock: StageClock) -> FirmProc
     # One device per run: `auto` was resolved when the run was planned, never here.
     device = spec.model.get("device", "cpu") if settings.device == "auto" else settings.device
     own = settings.model_copy(update={"device": device})
+    wiring.get_keep_kinds(own)
     check_fingerprint(wiring.get_model_fingerprint(own), spec)
     return wiring.get_firm_processor(own, timestamp=run_start(spec), clock=clock)
 
 
-def _breaker(settings: Settings) -> BreakerSettings:
+def breaker_settings(settings: Settings) -> BreakerSettings:
+    """The circuit breaker's limits."""
     return BreakerSettings(
         allow_failures=settings.allow_failures,
         max_consecutive=settings.max_consecutive_failures,

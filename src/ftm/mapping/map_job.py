@@ -166,7 +166,8 @@ class _Pipeline:
             pending = self._attempt(part, firm, partial(self._processor.start, firm))
             if pending is not None:
                 self._window.append((part, pending))
-            self._settle(down_to=self._options.look_ahead)
+            # After a failure wait for all before it, so that the breaker hears of it at once.
+            self._settle(down_to=self._options.look_ahead if pending is not None else 0)
         self._list_if_full(part)
 
     def _read(self, part: Part) -> Iterator[FirmTranscriptData]:

@@ -1,0 +1,328 @@
+"""`python -m ftm.worker map` as a real process on a store in a folder."""
+
+from __future__ import annotations
+
+import logging
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import pytest
+
+from ftm.core.layout import PrefetchLayout, RunLayout
+from ftm.core.settings import Settings
+from ftm.mapping.circuit_breaker import BreakerSettings
+from ftm.storage.manifest import PrefetchManifest
+from ftm.storage.object_store import ObjectStore, open_store
+from ftm.storage.run_records import BatchLine, RunSpec, decode_spec
+from ftm.worker import breaker_settings, main
+from tests.support.prefetched import QUARTER, make_firms, write_prefetched
+from tests.support.runs import (
+    listed_tables,
+    make_lines,
+    read_progress,
+    worker_environment,
+    write_run,
+    written,
+)
+
+Refused = Callable[[Mapping[str, str]], str]
+BATCH = "2023Q1_batch_0000"
+FIRMS = make_firms(30, n_sentences=45)
+IDS = [f.firm_id for f in FIRMS]
+PART = 4
+RUN_MAP = ("-m", "ftm.worker", "map")
+WITHOUT_SPACY_AND_WRDS = """
+import sys
+class Blocker:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in ("spacy", "spacy_lookups_data", "wrds", "sqlalchemy", "psycopg2"):
+            raise ImportError(name + " is not in the map image")
+sys.meta_path.insert(0, Blocker())
+from ftm.worker import main
+code = main(["map"])
+loaded = {name.split(".")[0] for name in sys.modules}
+print(sorted(loaded & {"spacy", "wrds", "click", "rich", "torch", "bertopic"}))
+sys.exit(code)
+"""
+
+
+class Workplace:
+    """A store in a folder with a prefetched quarter, and worker processes on it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.url = f"file://{folder / 'store'}"
+        self.store: ObjectStore = open_store(self.url)
+        self.folder = folder
+        self.manifest: PrefetchManifest = write_prefetched(self.store, FIRMS, chunk_firms=20)
+
+    def plan(
+        self, run_id: str = "run-a", *, lines: list[BatchLine] | None = None, **options: object
+    ) -> RunLayout:
+        """A run of one batch with all firms, unless lines say otherwise."""
+        chosen = lines or make_lines(IDS, batch_size=50, quarter=QUARTER)
+        given = {"part_firms": PART, **options}
+        return write_run(self.store, self.manifest, chosen, run_id=run_id, **given)  # type: ignore[arg-type]
+
+    def start(
+        self, environment: Mapping[str, str], command: tuple[str, ...] = RUN_MAP
+    ) -> subprocess.Popen[str]:
+        """A worker process with this environment and the little it needs to run."""
+        kept = {k: v for k, v in os.environ.items() if k in ("PATH", "HOME", "TMPDIR", "LANG")}
+        return subprocess.Popen(
+            [sys.executable, *command],
+            env={**kept, "OMP_NUM_THREADS": "1", **environment},
+            cwd=self.folder,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def work(
+        self, environment: Mapping[str, str], command: tuple[str, ...] = RUN_MAP
+    ) -> tuple[int, str, str]:
+        """Exit code, stdout and stderr of a worker that runs to its end."""
+        process = self.start(environment, command)
+        out, err = process.communicate(timeout=240)
+        return process.returncode, out, err
+
+    def environment(self, layout: RunLayout, batch: str | int = BATCH) -> dict[str, str]:
+        """What the orchestrator tells a worker."""
+        return worker_environment(self.url, layout, batch)
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Workplace:
+    """A fresh store with a prefetched quarter."""
+    return Workplace(tmp_path)
+
+
+def test_a_worker_needs_neither_spacy_nor_wrds(place: Workplace) -> None:
+    """With both unimportable the map stage runs, and it loads nothing it should not."""
+    layout = place.plan()
+    command = ("-c", WITHOUT_SPACY_AND_WRDS)
+    code, out, err = place.work(place.environment(layout), command)
+    assert (code, out.strip()) == (0, "[]"), err
+    progress = read_progress(place.store, layout, BATCH)
+    assert progress.complete
+    assert progress.done == IDS
+
+
+def test_the_first_line_says_what_runs_where(place: Workplace) -> None:
+    """Code version, run, batch and device come first; no sentence is in the log."""
+    layout = place.plan()
+    code, out, err = place.work(place.environment(layout))
+    assert (code, out) == (0, "")
+    first = err.splitlines()[0]
+    assert "ftm 0." in first
+    assert all(word in first for word in ("run run-a", BATCH, "30 firms", "device cpu"))
+    assert not any(s.raw_text in err or s.cleaned_text in err for s in FIRMS[0].sentences[1:])
+
+
+def test_batch_sizes_and_firm_order_give_identical_topics(place: Workplace) -> None:
+    """Invariant 8 end to end: array children of other batches give each firm the same rows."""
+    whole = place.plan("run-a")
+    assert place.work(place.environment(whole))[0] == 0
+    lines = make_lines(random.Random(1).sample(IDS, 30), batch_size=12, quarter=QUARTER)
+    other = place.plan("run-b", lines=lines)
+    for index in range(3):
+        assert place.work(place.environment(other, index))[0] == 0
+    one = listed_tables(place.store, whole, [BATCH])
+    many = listed_tables(place.store, other, [line.batch_id for line in lines])
+    order = [("firm_id", "ascending"), ("topic_id", "ascending")]
+    assert one[0].num_rows > len(IDS)
+    assert one[0].sort_by(order).equals(many[0].sort_by(order))
+    assert one[1].sort_by("sentence_id").equals(many[1].sort_by("sentence_id"))
+
+
+def wait_for(place: Workplace, key: str, process: subprocess.Popen[str]) -> None:
+    """Until an object exists or the worker ended."""
+    while not place.store.exists(key) and process.poll() is None:
+        time.sleep(0.002)
+
+
+def test_sigterm_records_what_is_done_and_a_rerun_completes_it(place: Workplace) -> None:
+    """Stopped in the middle: exit 143, nothing lost, and the rerun ends in the same bytes."""
+    clean = place.plan("run-a")
+    assert place.work(place.environment(clean))[0] == 0
+    wanted = _renamed(written(place.store, clean), "run-a", "run-b")
+    layout = place.plan("run-b")
+    process = place.start(place.environment(layout))
+    wait_for(place, layout.firm_topics_part(BATCH, 0), process)
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=60)
+    stopped = read_progress(place.store, layout, BATCH)
+    assert process.returncode == (0 if stopped.complete else 143), err
+    assert stopped.done[:PART] == IDS[:PART]
+    assert place.work(place.environment(layout))[0] == 0
+    assert _decoded(written(place.store, layout)) == _decoded(wanted)
+
+
+def test_sigkill_at_random_moments_and_rerun_gives_the_same_bytes(place: Workplace) -> None:
+    """Killed again and again without warning, the batch still ends in the same files."""
+    clean = place.plan("run-a")
+    assert place.work(place.environment(clean))[0] == 0
+    wanted = _renamed(written(place.store, clean), "run-a", "run-b")
+    layout = place.plan("run-b")
+    rng = random.Random(7)
+    for part in (0, 2, 4, 5):
+        process = place.start(place.environment(layout))
+        wait_for(place, layout.firm_topics_part(BATCH, part), process)
+        time.sleep(rng.uniform(0, 0.02))
+        process.kill()
+        process.communicate()
+    assert place.work(place.environment(layout))[0] == 0
+    assert _decoded(written(place.store, layout)) == _decoded(wanted)
+
+
+def _renamed(files: Mapping[str, bytes], old: str, new: str) -> dict[str, bytes]:
+    return {k.replace(old, new): v.replace(old.encode(), new.encode()) for k, v in files.items()}
+
+
+def _decoded(files: Mapping[str, bytes]) -> dict[str, bytes]:
+    return dict(sorted(files.items()))
+
+
+def change_spec(place: Workplace, layout: RunLayout, **changes: object) -> RunSpec:
+    """Rewrite the run's spec with other values."""
+    spec = decode_spec(place.store.get(layout.spec), key=layout.spec).model_copy(update=changes)
+    place.store.put(layout.spec, spec.encode())
+    return spec
+
+
+def flip_byte(place: Workplace, key: str) -> None:
+    """Change one byte in the middle of an object."""
+    data = bytearray(place.store.get(key))
+    data[len(data) // 3] ^= 0x10
+    place.store.put(key, bytes(data))
+
+
+def in_process(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], env: Mapping[str, str]
+) -> tuple[int, str]:
+    """Exit code and stderr of the worker's main function under exactly these settings."""
+    for info in Settings.model_fields.values():
+        for name in info.validation_alias.choices:  # type: ignore[union-attr]
+            monkeypatch.delenv(str(name), raising=False)
+    for name, value in env.items():
+        monkeypatch.setenv(name, value)
+    code = main(["map"])
+    return code, capsys.readouterr().err
+
+
+@pytest.fixture
+def refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Iterator[Callable[[Mapping[str, str]], str]]:
+    """Runs main in this process and returns the one line with which it gives up."""
+    handlers = {n: signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGINT)}
+    root = logging.getLogger()
+    before = (root.handlers[:], root.level)
+
+    def run(env: Mapping[str, str]) -> str:
+        code, err = in_process(monkeypatch, capsys, env)
+        assert code == 1, err
+        assert "Traceback" not in err
+        last = err.splitlines()[-1]
+        assert last.startswith("ftm.worker: ")
+        return last
+
+    yield run
+    root.handlers[:], root.level = before
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
+
+
+def test_a_worker_with_another_model_is_refused(place: Workplace, refused: Refused) -> None:
+    """The fingerprint is the run's, never the worker's; the message names what differs."""
+    layout = place.plan()
+    change_spec(place, layout, model={"embedding_model": "noop", "clustering": "ward"})
+    line = refused(place.environment(layout))
+    assert "clustering is 'noop' here and 'ward' in the run" in line
+
+
+def test_a_changed_manifest_copy_is_refused(place: Workplace, refused: Refused) -> None:
+    """A run's copy of the manifest must be the one the run was planned from."""
+    layout = place.plan()
+    change_spec(place, layout, manifest_sha256="0" * 64)
+    assert "is not the manifest that run run-a was planned from" in refused(
+        place.environment(layout)
+    )
+
+
+def test_a_flipped_byte_in_a_chunk_ends_the_batch(place: Workplace, refused: Refused) -> None:
+    """Corruption is not one firm's failure: exit 1, the chunk named, no firm recorded as failed."""
+    layout = place.plan()
+    flip_byte(place, PrefetchLayout(QUARTER).key("chunk_0001.parquet"))
+    assert "chunk_0001.parquet" in refused(place.environment(layout))
+    assert read_progress(place.store, layout, BATCH).failed == {}
+
+
+def test_an_unknown_firm_in_the_batch_is_an_error(place: Workplace, refused: Refused) -> None:
+    """A batch line with a firm that the manifest does not know stops the worker."""
+    layout = place.plan(lines=make_lines([*IDS[:3], "777777"], batch_size=9, quarter=QUARTER))
+    assert "777777" in refused(place.environment(layout))
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "told"),
+    [
+        ("DATA_SOURCE", "duckdb", "unknown DATA_SOURCE 'duckdb'"),
+        ("QUARTER", None, "QUARTER is not set"),
+        ("QUARTER", "2023q1", "not a quarter: '2023q1'"),
+        ("FTM_RUN_ID", "run-z", "check FTM_RUN_ID"),
+        ("MANIFEST_S3_KEY", "manifests/none.jsonl", "check MANIFEST_S3_KEY"),
+        ("BATCH_ID", "2023Q1_batch_0009", "BATCH_ID '2023Q1_batch_0009' is not among the 1"),
+        ("FTM_STORE", None, "no store is set"),
+        ("FTM_STORE", "ftp://host", "FTM_STORE 'ftp://host' cannot be used"),
+        ("FTM_KEEP_KINDS", "chatter", "FTM_KEEP_KINDS 'chatter'"),
+    ],
+)
+def test_a_wrong_environment_is_one_line(
+    place: Workplace, refused: Refused, variable: str, value: str | None, told: str
+) -> None:
+    """Each mistake ends with exit 1 and one line that names the variable."""
+    changed = {**place.environment(place.plan()), variable: value}
+    assert told in refused({k: v for k, v in changed.items() if v is not None})
+
+
+@pytest.mark.parametrize("stage", [[], ["reduce"], ["map", "--quarter"]])
+def test_an_unknown_stage_is_wrong_usage(place: Workplace, stage: list[str]) -> None:
+    """Only `map` exists; anything else is exit code 2 and one line."""
+    code, out, err = place.work({}, ("-m", "ftm.worker", *stage))
+    assert (code, out) == (2, "")
+    assert len(err.splitlines()) == 1
+    assert "python -m ftm.worker map" in err
+
+
+def test_another_embed_text_is_another_model(place: Workplace, refused: Refused) -> None:
+    """A worker told to embed other text than the run's is refused too."""
+    environment = {**place.environment(place.plan()), "FTM_EMBED_TEXT": "cleaned"}
+    assert "embed_text is 'cleaned' here and 'raw' in the run" in refused(environment)
+
+
+def test_the_breaker_follows_the_settings() -> None:
+    """Each of the four variables reaches its limit."""
+    settings = Settings.load(
+        allow_failures=False,
+        max_consecutive_failures=3,
+        max_failure_rate=0.5,
+        min_processed_for_rate=7,
+    )
+    assert breaker_settings(settings) == BreakerSettings(
+        allow_failures=False, max_consecutive=3, max_rate=0.5, min_processed=7
+    )
+
+
+def test_a_known_failure_of_a_process_is_exit_1_and_one_line(place: Workplace) -> None:
+    """The same as a real process: exit code 1, nothing on stdout, no traceback."""
+    environment = {**place.environment(place.plan()), "DATA_SOURCE": "duckdb"}
+    code, out, err = place.work(environment)
+    assert (code, out) == (1, "")
+    assert "Traceback" not in err
+    assert err.splitlines()[-1].startswith("ftm.worker: unknown DATA_SOURCE 'duckdb'")
