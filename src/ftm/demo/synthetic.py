@@ -115,7 +115,11 @@ def make_quarters(
         ConfigError: too many firms, a quarter that is none or named twice, an unknown trap.
     """
     parsed = tuple(Quarter.parse(quarter) for quarter in quarters)
-    recipe = Recipe(n_firms, parsed, seed, tuple(traps), n_sentences, scenario)
+    return make_recipe(Recipe(n_firms, parsed, seed, tuple(traps), n_sentences, scenario))
+
+
+def make_recipe(recipe: Recipe) -> SyntheticWRDS:
+    """What the recipe says, in memory."""
     return _concat(list(iter_quarters(recipe)))
 
 
