@@ -18,8 +18,9 @@ from ftm.core.errors import (
     ManifestNotFoundError,
     ManifestVersionError,
     ObjectNotFoundError,
+    StoreError,
 )
-from ftm.core.layout import PrefetchLayout
+from ftm.core.layout import PREFETCH_ROOT, PrefetchLayout
 from ftm.core.quarter import Quarter
 from ftm.core.schemas import MANIFEST_VERSION
 from ftm.storage.object_store import ObjectStore
@@ -147,13 +148,40 @@ def load_manifest(store: ObjectStore, quarter: Quarter | str) -> PrefetchManifes
         data = store.get(key)
     except ObjectNotFoundError as error:
         raise ManifestNotFoundError(
-            f"{chosen} is not prefetched: there is no {store.name(key)}; "
+            f"{chosen} is not prefetched: there is no {store.name(key)}{_others(store)}; "
             f"run `ftm prefetch --quarter {chosen}`"
         ) from error
     manifest = decode_manifest(data, key=store.name(key))
     if manifest.quarter != str(chosen):
         raise _corrupt(store.name(key), f"it is the manifest of {manifest.quarter}")
     return manifest
+
+
+def prefetched_quarters(store: ObjectStore) -> list[Quarter]:
+    """Quarters with a manifest in this store, in time.
+
+    Raises:
+        StoreError: the store cannot be listed.
+    """
+    folders = store.list_folders(PREFETCH_ROOT)
+    found = [Quarter.parse(name.removeprefix("quarter=")) for name in folders if _is_quarter(name)]
+    return [quarter for quarter in found if store.exists(PrefetchLayout(quarter).manifest)]
+
+
+def _is_quarter(folder: str) -> bool:
+    try:
+        return str(Quarter.parse(folder.removeprefix("quarter="))) == folder[len("quarter=") :]
+    except ConfigError:
+        return False
+
+
+def _others(store: ObjectStore) -> str:
+    """What the store does have, for a message; a store that cannot be listed adds nothing."""
+    try:
+        found = prefetched_quarters(store)
+    except StoreError:
+        return ""
+    return f" (prefetched are {', '.join(map(str, found[-8:]))})" if found else ""
 
 
 def _decode_json(data: bytes, key: str) -> dict[str, Any]:

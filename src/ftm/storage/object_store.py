@@ -254,11 +254,11 @@ class ObjectStore:
 
     def name(self, key: str) -> str:
         """The object's full URL, for messages."""
-        return f"{self.url.rstrip('/')}/{key}"
+        return f"{self.url}{key}" if self.url.endswith("/") else f"{self.url}/{key}"
 
     def _call(self, verb: str, key: str, operation: Callable[[], _T]) -> _T:
         """Run an operation, retrying while the trouble is transient."""
-        if key:
+        if verb != "list" or key:
             check_key(key)
         limit_s = self._retry.later_s if self._answered else self._retry.first_contact_s
         for attempt in stamina.retry_context(

@@ -87,9 +87,9 @@ def _from_http(status: int, code: str, verb: str, where: str, bucket: str) -> St
 
 
 def _from_os(number: int, text: str, verb: str, where: str) -> StoreError:
+    if number == 2 and "canonicalize" in text:
+        return StoreUnavailableError(f"cannot {verb} {where}: the store's folder is gone")
     if number == 2:
-        if "root" in text:
-            return StoreUnavailableError(f"cannot {verb} {where}: the store's folder is gone")
         return ObjectNotFoundError(f"{where} does not exist")
     if number in _OS_FIXES:
         return StoreUnavailableError(f"cannot {verb} {where}: {_OS_FIXES[number]}")
@@ -99,7 +99,7 @@ def _from_os(number: int, text: str, verb: str, where: str) -> StoreError:
 def _from_text(text: str, verb: str, where: str) -> StoreError:
     what = f"cannot {verb} {where}"
     if "canonicalize" in text:
-        return StoreUnavailableError(f"{what}: the store's folder is gone or is no folder")
+        return StoreUnavailableError(f"{what}: the store's folder is gone")
     if "redirect" in text:
         return StoreUnavailableError(
             f"{what}: the bucket is in another region; set AWS_REGION to the bucket's region"
