@@ -18,8 +18,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from ftm.core.settings import Settings
-from ftm.storage.object_store import open_store
 from tests.support.prefetched import QUARTER, make_firms, write_prefetched
 from tests.support.runs import (
     NOOP_MODEL,
@@ -28,6 +26,9 @@ from tests.support.runs import (
     worker_environment,
     write_run,
 )
+
+from ftm.core.settings import Settings
+from ftm.storage.object_store import open_store
 
 
 @dataclass(frozen=True)
