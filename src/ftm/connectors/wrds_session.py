@@ -76,8 +76,11 @@ class WRDSSession:
 
         connection = self._open()
         with self._translated():
-            result = connection.execution_options(yield_per=FETCH_ROWS).execute(
-                sa.text(statement), dict(parameters or {})
+            # Options of the statement, not of the connection, where they would stay for ever.
+            result = connection.execute(
+                sa.text(statement),
+                dict(parameters or {}),
+                execution_options={"stream_results": True, "max_row_buffer": FETCH_ROWS},
             )
         try:
             while True:
@@ -109,7 +112,7 @@ class WRDSSession:
             self._wrds.close()
             return
         connection.rollback()
-        connection.execution_options(isolation_level="AUTOCOMMIT", stream_results=False)
+        connection.execution_options(isolation_level="AUTOCOMMIT")
 
     def _open(self) -> Connection:
         if self._lost:
@@ -119,11 +122,14 @@ class WRDSSession:
                 if self._wrds is not None:
                     raise WRDSConnectionError("this WRDS session is closed; open a new connector")
                 self._wrds = self._attach(self._engine(), self._settings)
-            connection = self._wrds.connection
+            connection = getattr(self._wrds, "connection", None)
+            if connection is None:
+                raise WRDSConnectionError(
+                    "the given wrds.Connection is not connected; call its connect(), or let"
+                    " WRDSConnector() log in"
+                )
             connection.rollback()  # the dialect's first look at the server began a transaction
-            self._connection = connection.execution_options(
-                isolation_level="REPEATABLE READ", stream_results=True
-            )
+            self._connection = connection.execution_options(isolation_level="REPEATABLE READ")
         return self._connection
 
     def _engine(self) -> Engine:

@@ -1,0 +1,456 @@
+"""The one login: counted in the server's log, refused twice, lost without a word being lost."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+import wrds as wrds_package
+
+from ftm.connectors.discovery import PlanOptions, firm_calls
+from ftm.connectors.wrds_connector import WRDSConnector
+from ftm.connectors.wrds_credentials import Credentials, find_credentials
+from ftm.connectors.wrds_login import LoginTimes, log_in
+from ftm.core.errors import (
+    ConfigError,
+    FtmError,
+    PreprocessingError,
+    UnknownFirmError,
+    WRDSConnectionError,
+)
+from ftm.core.quarter import Quarter
+from ftm.core.records import FirmCall, FirmTurns, TranscriptSentence
+from ftm.core.settings import Settings
+from ftm.text.base import FirmText
+from tests.support.postgres import PostgresServer
+from tests.support.tiny_wrds import CALL_DAY, TinyWRDS
+
+QUARTER = Quarter(2023, 1)
+
+
+class WholeTurns:
+    """A text pipeline that keeps every turn as one sentence; `bad` is the firm it stumbles on."""
+
+    fingerprint = {"pipeline": "whole turns"}  # noqa: RUF012 - read only
+
+    def __init__(self, bad: str | None = None) -> None:
+        self._bad = bad
+
+    def process(self, firm: FirmTurns) -> FirmText:
+        """See TextPipeline."""
+        firm_id = firm.call.firm_id
+        if firm_id == self._bad:
+            return FirmText(firm_id, (), {}, error="the text is broken")
+        sentences = tuple(
+            TranscriptSentence(f"{firm_id}_{n}", t.raw_text, t.raw_text.lower(), t.speaker_type, n)
+            for n, t in enumerate(firm.turns)
+        )
+        return FirmText(firm_id, sentences, {}, None if sentences else "no_components")
+
+
+def three_firms() -> TinyWRDS:
+    """Two firms with turns and one without."""
+    tiny = TinyWRDS().vintage().firm(1).firm(2).firm(3)
+    tiny.turn(1, 1, "Second.").turn(1, 0, "First.", speaker="Operator", kind=1)
+    return tiny.turn(2, 0, None).turn(2, 1, "Tail.", person=0, kind=7)
+
+
+@pytest.fixture(scope="module")
+def server(postgres: PostgresServer) -> Iterator[PostgresServer]:
+    """Three firms, read only."""
+    with three_firms().served(postgres) as served:
+        yield served
+
+
+@pytest.fixture
+def role(server: PostgresServer) -> Iterator[PostgresServer]:
+    """A fresh role per test, so that its logins can be counted."""
+    with server.role(schemas=["ciq", "crsp"], password="pa:ss\\w'ord %s") as found:
+        yield found
+
+
+def test_discovery_and_fetch_take_one_login(role: PostgresServer) -> None:
+    """Two quarters' discovery, two fetches and a firm list use one connection and one login."""
+    connections = role.connections()
+    with WRDSConnector(settings=role.settings()) as wrds:
+        wrds.discover(Quarter(2022, 4), PlanOptions())
+        calls = firm_calls(wrds.discover(QUARTER, PlanOptions()).calls)
+        assert len(list(wrds.iter_turns(calls))) == len(list(wrds.iter_turns(calls))) == 3
+        assert wrds.get_firm_ids_in_range(CALL_DAY, CALL_DAY) == ["1", "2", "3"]
+    assert role.logins(role.user) == 1
+    assert role.connections() - connections == 1
+
+
+def test_nothing_logs_in_before_it_must(role: PostgresServer) -> None:
+    """Making and closing a connector sends no push."""
+    with WRDSConnector(settings=role.settings(), quarter="2023Q1") as wrds:
+        assert list(wrds.iter_turns([])) == []
+        assert len(wrds.fetch_transcripts([])) == 0
+        assert list(wrds.iter_firms([])) == []
+    assert role.logins(role.user) == 0
+
+
+def test_a_closed_connector_stays_closed(role: PostgresServer) -> None:
+    """After close nothing logs in again; closing twice is fine."""
+    wrds = WRDSConnector(settings=role.settings())
+    wrds.discover(QUARTER, PlanOptions())
+    wrds.close()
+    wrds.close()
+    with pytest.raises(WRDSConnectionError, match="closed"):
+        wrds.discover(QUARTER, PlanOptions())
+    assert role.logins(role.user) == 1
+
+
+def test_turns_are_typed_and_grouped(server: PostgresServer) -> None:
+    """Turns come in component order, NULL as "", with section and speaker type."""
+    with WRDSConnector(settings=server.settings()) as wrds:
+        calls = firm_calls(wrds.discover(QUARTER, PlanOptions()).calls)
+        first, second, third = wrds.iter_turns(calls[::-1][::-1])
+    assert [t.raw_text for t in first.turns] == ["First.", "Second."]
+    assert [t.section for t in first.turns] == ["presentation", "qa"]
+    assert [t.speaker_type for t in first.turns] == ["Operator", "Executives"]
+    assert [t.person_id for t in first.turns] == ["7", "7"]
+    assert [t.raw_text for t in second.turns] == ["", "Tail."]
+    unnamed = second.turns[1]
+    assert (unnamed.speaker_type, unnamed.speaker_name) == ("Operator", "")
+    assert unnamed.component_type == "Question and Answer Operator Message"
+    assert third.turns == ()
+
+
+def test_turns_come_in_the_order_of_the_calls(server: PostgresServer) -> None:
+    """Whatever the order asked for, and though two firms may share one transcript."""
+    with WRDSConnector(settings=server.settings()) as wrds:
+        calls = firm_calls(wrds.discover(QUARTER, PlanOptions()).calls)
+        joint = FirmCall("9", "Partner", "1", 5, "000009", CALL_DAY, None)
+        asked = [joint, *calls[::-1]]
+        firms = list(wrds.iter_turns(asked))
+    assert [firm.call for firm in firms] == asked
+    assert firms[0].turns == firms[-1].turns != ()
+
+
+def test_two_persons_for_a_component_do_not_multiply_it(postgres: PostgresServer) -> None:
+    """A component that the person view holds twice is one turn."""
+    tiny = TinyWRDS().vintage().firm(1).turn(1, 0, "Once.", person=2)
+    with tiny.served(postgres) as server, WRDSConnector(settings=server.settings()) as wrds:
+        calls = firm_calls(wrds.discover(QUARTER, PlanOptions()).calls)
+        (firm,) = wrds.iter_turns(calls)
+    assert [turn.raw_text for turn in firm.turns] == ["Once."]
+
+
+def test_a_users_own_connection_is_used_and_left_open(role: PostgresServer) -> None:
+    """A given `wrds.Connection` serves everything, and works as before afterwards."""
+    url = sa.URL.create("postgresql", role.user, role.password, role.host, role.port, role.dbname)
+    own = wrds_package.Connection(autoconnect=False)
+    own.engine = sa.create_engine(url, isolation_level="AUTOCOMMIT")
+    own.connection = own.engine.connect()
+    with WRDSConnector(own, settings=role.settings(wrds_password=None)) as wrds:
+        found = wrds.discover(QUARTER, PlanOptions())
+        assert len(list(wrds.iter_turns(firm_calls(found.calls)))) == 3
+        assert (found.source.host, found.source.database) == (role.host, role.dbname)
+    assert own.connection.connection.dbapi_connection.autocommit
+    assert list(own.raw_sql("SELECT 1 AS one")["one"]) == [1]
+    own.close()
+    assert role.logins(role.user) == 1
+
+
+def test_a_connection_that_was_never_opened(role: PostgresServer) -> None:
+    """A given `wrds.Connection` that is not connected is said to be so."""
+    wrds = WRDSConnector(wrds_package.Connection(autoconnect=False), settings=role.settings())
+    with pytest.raises(WRDSConnectionError, match="not connected"):
+        wrds.discover(QUARTER, PlanOptions())
+    wrds.close()
+
+
+def test_a_socket_needs_no_password(server: PostgresServer) -> None:
+    """A host that starts with / is a socket directory, and no credentials are looked for."""
+    settings = server.settings(wrds_host=server.socket_dir, wrds_password=None)
+    settings = settings.model_copy(update={"wrds_password": None, "wrds_sslmode": "require"})
+    with WRDSConnector(settings=settings) as wrds:
+        assert len(wrds.get_firm_ids_in_range(CALL_DAY, CALL_DAY)) == 3
+
+
+def test_a_wrong_password_is_tried_once(role: PostgresServer) -> None:
+    """The refusal is told, no second attempt is made, and no password is shown."""
+    connections = role.connections()
+    with (
+        WRDSConnector(settings=role.settings(wrds_password="wr0ng-secret")) as wrds,
+        pytest.raises(WRDSConnectionError, match="wrong password") as caught,
+    ):
+        wrds.discover(QUARTER, PlanOptions())
+    assert role.connections() - connections == 1
+    assert "wr0ng-secret" not in _everything(caught.value)
+    assert role.user in str(caught.value)
+    with pytest.raises(WRDSConnectionError):
+        wrds.discover(QUARTER, PlanOptions())
+    assert role.connections() - connections == 1
+
+
+def _everything(error: BaseException | None) -> str:
+    """What a traceback or a log of this error could show."""
+    text = ""
+    while error is not None:
+        text += f"{error!s}{error!r}{error.__dict__}"
+        error = error.__cause__ or error.__context__
+    return text
+
+
+def test_no_server(role: PostgresServer) -> None:
+    """Nothing listens: one line with the address, at once."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    with pytest.raises(WRDSConnectionError, match=f"no PostgreSQL at 127.0.0.1:{port}"):
+        _log_in(role.settings(wrds_port=port))
+
+
+def test_no_such_host(role: PostgresServer) -> None:
+    """A host name that does not exist is named."""
+    with pytest.raises(WRDSConnectionError, match=r"no such host: 'nowhere\.invalid'"):
+        _log_in(role.settings(wrds_host="nowhere.invalid"))
+
+
+def test_no_such_database(role: PostgresServer) -> None:
+    """Whatever else the server says, its first line is told."""
+    with pytest.raises(WRDSConnectionError, match='database "elsewhere" does not exist'):
+        _log_in(role.settings(wrds_dbname="elsewhere"))
+
+
+def _log_in(settings: Settings, **given: Any) -> Any:
+    return log_in(settings, find_credentials(settings), **given)
+
+
+@contextmanager
+def silent_server(backlog: int = 5) -> Iterator[int]:
+    """Accepts TCP (while the backlog lasts) and never says a word, as while Duo is pending."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(backlog)
+        yield listener.getsockname()[1]
+
+
+def test_a_pending_push_is_mentioned_once_and_not_waited_for_for_ever(
+    role: PostgresServer,
+) -> None:
+    """A login the server does not answer is announced, then ended with what to do."""
+    said: list[str] = []
+    times = LoginTimes(connect_s=5, login_s=0.8, quiet_s=0.1)
+    with (
+        silent_server() as port,
+        pytest.raises(WRDSConnectionError, match="Duo push approved"),
+    ):
+        _log_in(role.settings(wrds_port=port), notify=said.append, times=times)
+    assert len(said) == 1
+    assert "Duo" in said[0]
+
+
+def test_a_host_that_swallows_packets(role: PostgresServer) -> None:
+    """TCP that never connects ends by its own, shorter deadline."""
+    times = LoginTimes(connect_s=0.5, login_s=60)
+    with silent_server(0) as port:
+        full = [socket.socket() for _ in range(3)]  # fill the backlog: further SYNs go unanswered
+        for one in full:
+            one.setblocking(False)
+            one.connect_ex(("127.0.0.1", port))
+        with pytest.raises(WRDSConnectionError, match="does not answer"):
+            _log_in(role.settings(wrds_port=port), times=times)
+        for one in full:
+            one.close()
+
+
+@pytest.mark.parametrize("mode", ["prefer", "allow"])
+def test_no_sslmode_that_may_log_in_twice(role: PostgresServer, mode: str) -> None:
+    """The modes prefer and allow try again without TLS after a refusal, so they are refused."""
+    with pytest.raises(ConfigError, match="two Duo pushes"):
+        _log_in(role.settings(wrds_sslmode=mode))
+
+
+def test_the_environment_leads_to_no_other_host(
+    role: PostgresServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """PostgreSQL's own variables do not divert the login."""
+    for name, value in {"PGHOSTADDR": "192.0.2.1", "PGHOST": "nowhere.invalid", "PGPORT": "1",
+                        "PGUSER": "nobody", "PGDATABASE": "none", "PGSSLMODE": "require",
+                        "PGPASSWORD": "wrong"}.items():  # fmt: skip
+        monkeypatch.setenv(name, value)
+    connection = _log_in(role.settings())
+    assert connection.info.user == role.user
+    connection.close()
+
+
+def test_a_connection_cut_in_mid_stream(role: PostgresServer, server: PostgresServer) -> None:
+    """The cut is told with how to resume; no new login is made, then or later."""
+    with WRDSConnector(settings=role.settings()) as wrds:
+        calls = firm_calls(wrds.discover(QUARTER, PlanOptions()).calls)
+        server.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = %s",
+                       role.user)  # fmt: skip
+        for _ in range(2):
+            with pytest.raises(WRDSConnectionError, match="run the same command again"):
+                list(wrds.iter_turns(calls))
+    assert role.logins(role.user) == 1
+
+
+def test_firms_before_a_cut_are_whole(postgres: PostgresServer) -> None:
+    """When the server goes in the middle of a stream, only complete firms were handed over."""
+    tiny = TinyWRDS().vintage()
+    for firm in range(1, 41):
+        tiny.firm(firm)
+        for order in range(40):
+            tiny.turn(firm, order, f"Turn {order} of {firm}. " + "word " * 400)
+    with (
+        tiny.served(postgres) as server,
+        server.role(schemas=["ciq", "crsp"]) as role,
+        WRDSConnector(settings=role.settings()) as wrds,
+    ):
+        calls = firm_calls(wrds.discover(QUARTER, PlanOptions()).calls)
+        stream, firms = wrds.iter_turns(calls), []
+        firms.append(next(stream))
+        server.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = %s",
+                       role.user)  # fmt: skip
+        with pytest.raises(WRDSConnectionError, match="was lost"):
+            firms.extend(stream)
+        assert 1 <= len(firms) < 40
+        assert all(len(firm.turns) == 40 for firm in firms)
+        assert role.logins(role.user) == 1
+
+
+def test_a_stream_may_be_left_early(server: PostgresServer) -> None:
+    """Breaking off a stream leaves the session fit for the next question."""
+    with WRDSConnector(settings=server.settings()) as wrds:
+        calls = firm_calls(wrds.discover(QUARTER, PlanOptions()).calls)
+        next(wrds.iter_turns(calls))
+        assert len(list(wrds.iter_turns(calls))) == 3
+
+
+def test_all_questions_see_one_state_of_the_data(postgres: PostgresServer) -> None:
+    """What WRDS changes while a prefetch runs is not seen: one snapshot from plan to text."""
+    with three_firms().served(postgres) as server, WRDSConnector(settings=server.settings()) as w:
+        calls = firm_calls(w.discover(QUARTER, PlanOptions()).calls)
+        server.execute("UPDATE ciq.ciqtranscriptcomponent SET componenttext = 'Revised.'")
+        (first, *_) = w.iter_turns(calls)
+    assert first.turns[0].raw_text == "First."
+
+
+def test_turns_can_be_read_on_another_thread(server: PostgresServer) -> None:
+    """A reader thread may stream while the main thread works on what came."""
+    with WRDSConnector(settings=server.settings()) as wrds:
+        calls = firm_calls(wrds.discover(QUARTER, PlanOptions()).calls)
+        firms: list[FirmTurns] = []
+        reader = threading.Thread(target=lambda: firms.extend(wrds.iter_turns(calls)))
+        reader.start()
+        reader.join()
+    assert len(firms) == 3
+
+
+def test_fetch_gives_sentences_of_the_firms_asked_for(server: PostgresServer) -> None:
+    """None means all, ids mean these, an empty list none; firms without text are left out."""
+    with WRDSConnector(settings=server.settings(), quarter="2023Q1", pipeline=WholeTurns()) as wrds:
+        everything = wrds.fetch_transcripts(None, date(2023, 1, 1), date(2023, 3, 31))
+        some = wrds.fetch_transcripts(["2"])
+        streamed = list(wrds.iter_firms())
+        assert wrds.get_available_firm_ids() == ["1", "2", "3"]
+        assert wrds.fetch_transcripts(None, date(2023, 2, 16), date(2023, 3, 31)).firms == {}
+    assert list(everything.firms) == ["1", "2"]
+    assert list(everything) == streamed
+    assert list(some.firms) == ["2"]
+    assert everything["1"].metadata == {
+        "permno": 501, "gvkey": "000001", "transcript_id": "1", "earnings_call_date": CALL_DAY,
+        "quarter": "2023Q1", "link_date": date(2010, 1, 1), "n_components": 2,
+    }  # fmt: skip
+
+
+def test_unknown_firms_are_named(server: PostgresServer) -> None:
+    """An id without a linked call is an error that names it, not silence."""
+    with (
+        WRDSConnector(settings=server.settings(), quarter="2023Q1", pipeline=WholeTurns()) as wrds,
+        pytest.raises(UnknownFirmError, match="4711") as caught,
+    ):
+        wrds.fetch_transcripts(["1", "4711"])
+    assert caught.value.firm_ids == ("4711",)
+
+
+def test_a_firm_whose_text_fails_is_an_error_in_a_fetch(server: PostgresServer) -> None:
+    """A fetch does not hand over fewer firms than it could; it stops and names the firm."""
+    with (
+        WRDSConnector(settings=server.settings(), quarter="2023Q1", pipeline=WholeTurns("2")) as w,
+        pytest.raises(PreprocessingError, match="firm 2: the text is broken"),
+    ):
+        w.fetch_transcripts(None)
+
+
+def test_without_dates_or_quarter_nothing_is_guessed(role: PostgresServer) -> None:
+    """A fetch that does not say which calls is refused before any login."""
+    with (
+        WRDSConnector(settings=role.settings()) as wrds,
+        pytest.raises(ConfigError, match="which calls"),
+    ):
+        wrds.fetch_transcripts(None)
+    assert role.logins(role.user) == 0
+
+
+def test_the_password_shows_up_nowhere(
+    role: PostgresServer, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Not in logs at the lowest level, output, process arguments, URLs or reprs."""
+    caplog.set_level(logging.DEBUG)
+    said: list[str] = []
+    settings = role.settings()
+    with WRDSConnector(settings=settings, notify=said.append) as wrds:
+        wrds.discover(QUARTER, PlanOptions())
+        held = wrds._session._wrds
+        shown = f"{held.engine.url}{held.__dict__}{settings!r}{find_credentials(settings)!r}"
+        arguments = Path("/proc/self/cmdline")
+        shown += arguments.read_text() if arguments.exists() else ""
+        try:
+            list(wrds._session.rows("SELECT nonsense FROM nowhere"))
+        except FtmError as error:
+            shown += _everything(error)
+    output = capfd.readouterr()
+    assert "nowhere" in shown
+    for text in (caplog.text, output.out, output.err, shown, *said):
+        assert role.password not in text
+        assert "pa%3Ass" not in text
+
+
+def test_off_a_terminal_nobody_is_asked(role: PostgresServer, tmp_path: Path) -> None:
+    """Without credentials and without a terminal: one error that says what to set, no hang."""
+    code = (
+        "from ftm.connectors.wrds_connector import WRDSConnector\n"
+        "from ftm.core.errors import WRDSConnectionError\n"
+        "try: WRDSConnector(quarter='2023Q1').get_available_firm_ids()\n"
+        "except WRDSConnectionError as error: print(error)\n"
+    )
+    environment = {
+        "PATH": os.environ["PATH"], "HOME": str(tmp_path), "AWS_EC2_METADATA_DISABLED": "true",
+        "FTM_WRDS_HOST": role.host, "FTM_WRDS_PORT": str(role.port),
+    }  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env=environment,
+        cwd=tmp_path,
+        text=True,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        timeout=60,
+        check=True,
+    )
+    for name in ("WRDS_USERNAME", "WRDS_PASSWORD", "~/.pgpass", "'wrds-credentials'"):
+        assert name in done.stdout
+    assert role.logins("None") == 0
+
+
+def test_credentials_repr_hides_the_password(role: PostgresServer) -> None:
+    """Printing credentials, as a debugger would, shows stars."""
+    found = find_credentials(role.settings())
+    assert isinstance(found, Credentials)
+    assert role.password not in repr(found)
