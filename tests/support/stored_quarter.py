@@ -25,10 +25,17 @@ from ftm.storage.parquet import from_rows, to_bytes
 from ftm.storage.parquet_layout import FirmFacts, encode_firm_facts, write_firm_file
 
 QUARTER = Quarter(2023, 1)
-_WORDS = (
-    "revenue margin guidance demand supply inventory pricing cloud retail energy capital lending "
-    "churn backlog hiring freight wages turbine vaccine semiconductor mortgage subscriber drilling"
-).split()
+_WORDS = [
+    "revenue",
+    "margin",
+    "demand",
+    "supply",
+    "inventory",
+    "pricing",
+    "cloud",
+    "retail",
+    "energy",
+]
 
 
 def firm(number: int, *, n_sentences: int = 6, seed: int = 0) -> FirmTranscriptData:

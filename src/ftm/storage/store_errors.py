@@ -18,7 +18,7 @@ _OS_ERROR = re.compile(r"os error (\d+)")
 _S3_CODE = re.compile(r"<Code>(\w+)</Code>")
 _ENDPOINT = re.compile(r"(https?://[^/\s]+)")
 _TRANSIENT_STATUS = {408, 409, 429, 500, 502, 503, 504}
-_TRANSIENT_TEXT = ("HTTP error", "Requested ")
+_TRANSIENT_TEXT = re.compile(r"HTTP error|Requested \d+\.\.\d+, got")
 """No answer, an answer cut short, and an answer with fewer bytes than the range asked for."""
 _EXPIRED_CODES = {"ExpiredToken", "InvalidAccessKeyId", "SignatureDoesNotMatch", "InvalidToken"}
 _OS_FIXES = {
@@ -104,7 +104,7 @@ def _from_text(text: str, verb: str, where: str) -> StoreError:
         return StoreUnavailableError(
             f"{what}: the bucket is in another region; set AWS_REGION to the bucket's region"
         )
-    if any(sign in text for sign in _TRANSIENT_TEXT):
+    if _TRANSIENT_TEXT.search(text):
         endpoint = _ENDPOINT.search(text)
         server = f" ({endpoint[1]})" if endpoint else ""
         return TransientStoreError(
