@@ -18,11 +18,15 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from ftm.connectors.base import DataConnector
+    from ftm.connectors.discovery import PrefetchSource
+    from ftm.core.progress import Progress
     from ftm.jobs.base import JobBackend
     from ftm.mapping.firm_processor import FirmProcessor
     from ftm.mapping.stage_clock import StageClock
     from ftm.orchestrate.quarter_orchestrator import QuarterOrchestrator
     from ftm.orchestrate.run_watch import RunWatcher
+    from ftm.prefetch.base import Preprocessor
+    from ftm.prefetch.prefetcher import WRDSPrefetcher
     from ftm.storage.manifest import PrefetchManifest
     from ftm.storage.object_store import ObjectStore
     from ftm.topics.base import Embedder, TopicModel, TopicPool
@@ -35,6 +39,55 @@ def get_store(settings: Settings) -> ObjectStore:
     from ftm.storage.object_store import open_store
 
     return open_store(settings.store_url, endpoint_url=settings.aws_endpoint_url)
+
+
+def get_prefetch_source(settings: Settings, *, progress: Progress) -> PrefetchSource:
+    """WRDS, logged in to on the first question; a pending Duo push is told through `progress`."""
+    from ftm.connectors.wrds_connector import WRDSConnector
+
+    return WRDSConnector(settings=settings, notify=progress.message)
+
+
+def get_preprocessor(settings: Settings, *, workers: int | None = None) -> Preprocessor:
+    """The text step the settings name.
+
+    Args:
+        settings: `nlp` names the pipeline.
+        workers: processes; None: one per core.
+
+    Raises:
+        ModelNotFoundError: the pipeline is not installed.
+    """
+    from ftm.text.parallel import ParallelPreprocessor
+
+    return ParallelPreprocessor(settings.nlp, workers)
+
+
+def get_prefetcher(
+    settings: Settings,
+    *,
+    progress: Progress,
+    workers: int | None = None,
+    chunk_size: int | None = None,
+) -> WRDSPrefetcher:
+    """What reads quarters from WRDS into the store; logs in only when something is pending.
+
+    Args:
+        settings: where from, where to, which text pipeline, how often to checkpoint.
+        progress: told of every firm, and of a pending Duo push.
+        workers: text processes; None: one per core.
+        chunk_size: firms per chunk; None: the default.
+    """
+    from ftm.prefetch.prefetcher import WRDSPrefetcher
+
+    return WRDSPrefetcher(
+        lambda: get_prefetch_source(settings, progress=progress),
+        get_store(settings),
+        lambda: get_preprocessor(settings, workers=workers),
+        chunk_size=chunk_size,
+        checkpoint_interval=settings.prefetch_checkpoint,
+        progress=progress,
+    )
 
 
 def get_data_connector(

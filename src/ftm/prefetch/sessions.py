@@ -95,8 +95,13 @@ def open_session(
 
 
 def _is_same_request(found: Session, request: Request) -> bool:
-    same_kind = found.kind == request.kind
-    return same_kind and found.selection.is_same_request(request.selection)
+    """Whether the command is the one that was killed, so that there is nothing more to do."""
+    if (found.kind, found.options) != (request.kind, request.options):
+        return False
+    if found.preprocessing != dict(request.preprocessing):
+        return False
+    # Which firms a preprocess takes follows from the manifest, which by now is its own.
+    return found.kind == "preprocess" or found.selection.is_same_request(request.selection)
 
 
 def _misfit(found: Session, request: Request) -> FtmError | None:

@@ -1,0 +1,193 @@
+"""`ftm prefetch` and `ftm preprocess`."""
+
+from __future__ import annotations
+
+import json
+import signal
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from datetime import datetime
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import click
+
+from ftm.cli.prefetch_texts import tell_plan, tell_revision, tell_summary
+from ftm.cli.progress import show_progress
+from ftm.connectors.discovery import PlanOptions
+from ftm.core.errors import ConfigError
+from ftm.core.quarter import Quarter
+from ftm.core.settings import Settings
+
+
+@click.command("prefetch")
+@click.option("--quarter", metavar="2023Q1", help="One quarter.")
+@click.option("--quarters", metavar="A..B", help="A range of quarters, with one login.")
+@click.option("--firms", metavar="IDS", help="Only these Capital IQ company ids, with commas.")
+@click.option(
+    "--firms-file",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="Only the ids in this file, one a line.",
+)
+@click.option("--limit", type=click.IntRange(min=1), help="Try at most so many firms now.")
+@click.option("--refresh", is_flag=True, help="Read everything anew, beside what is there.")
+@click.option("--check-revisions", is_flag=True, help="Only say what a refresh would change.")
+@click.option(
+    "--calls",
+    type=click.Choice(["latest", "first"]),
+    default="latest",
+    show_default=True,
+    help="Which of a firm's calls in the quarter stands for it.",
+)
+@click.option(
+    "--as-of",
+    type=click.DateTime(["%Y-%m-%d"]),
+    help="Ignore transcript versions made after this day (UTC).",
+)
+@click.option("--linktypes", default="LU,LC", show_default=True, help="CCM link types that count.")
+@click.option("--workers", type=click.IntRange(min=1), help="Text processes.  [default: all cores]")
+@click.option(
+    "--chunk-size", type=click.IntRange(min=1), help="Firms per chunk file.  [default: 200]"
+)
+@click.option("--store", metavar="URL", help="s3://bucket[/prefix] or file:///folder.")
+@click.option("--nlp", metavar="NAME", help="`rules`, or an installed spaCy model.")
+@click.option("--dry-run", is_flag=True, help="Only say what the plan keeps and what is pending.")
+@click.option("--json", "as_json", is_flag=True, help="The result as JSON, one object a quarter.")
+def prefetch(
+    quarter: str | None,
+    quarters: str | None,
+    firms: str | None,
+    firms_file: Path | None,
+    limit: int | None,
+    refresh: bool,
+    check_revisions: bool,
+    calls: Any,
+    as_of: datetime | None,
+    linktypes: str,
+    workers: int | None,
+    chunk_size: int | None,
+    store: str | None,
+    nlp: str | None,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
+    """Read a quarter of earnings calls from WRDS into the store, once.
+
+    Needs a WRDS login (one Duo push, however many quarters). Only firms that are not stored yet
+    are read: a killed prefetch, a subset and a later full run are all continued by the same
+    command, and without anything pending nobody logs in.
+
+    \b
+    ftm prefetch --quarter 2023Q1 --dry-run
+    ftm prefetch --quarter 2023Q1
+    ftm prefetch --quarters 2016Q1..2016Q4 --store s3://my-bucket
+    ftm prefetch --quarter 2023Q1 --firms 24937,29096 --json
+    """
+    from ftm.wiring import get_prefetcher
+
+    wanted = _quarters(quarter, quarters)
+    asked: dict[str, Any] = {
+        "firm_ids": _firm_ids(firms, firms_file),
+        "limit": limit,
+        "refresh": refresh,
+        "options": PlanOptions(calls, as_of.date() if as_of else None, _words(linktypes)),
+    }
+    settings = Settings.load(store=store, nlp=nlp)
+    with (
+        sigterm_as_interrupt(),
+        show_progress() as progress,
+        get_prefetcher(
+            settings, progress=progress, workers=workers, chunk_size=chunk_size
+        ) as prefetcher,
+    ):
+        for each in wanted:
+            if check_revisions:
+                text, data = tell_revision(each, prefetcher.check_revisions(each))
+            elif dry_run:
+                text, data = tell_plan(prefetcher.plan_quarter(each, **asked))
+            else:
+                text, data = tell_summary(prefetcher.prefetch_quarter(each, **asked))
+            progress.finish()
+            click.echo(json.dumps(data, sort_keys=True) if as_json else text)
+
+
+@click.command("preprocess")
+@click.option("--quarter", required=True, metavar="2023Q1", help="A prefetched quarter.")
+@click.option("--nlp", metavar="NAME", help="`rules`, or an installed spaCy model.")
+@click.option("--workers", type=click.IntRange(min=1), help="Text processes.  [default: all cores]")
+@click.option("--store", metavar="URL", help="s3://bucket[/prefix] or file:///folder.")
+@click.option("--json", "as_json", is_flag=True, help="The result as JSON.")
+def preprocess(
+    quarter: str, nlp: str | None, workers: int | None, store: str | None, as_json: bool
+) -> None:
+    """Redo the text step of a quarter from what is stored; needs no WRDS login.
+
+    Makes a new generation beside the old one and points the manifest to it; runs that read the
+    old one go on undisturbed.
+
+    \b
+    ftm preprocess --quarter 2023Q1 --nlp en_core_web_sm
+    """
+    from ftm.prefetch.preprocess import preprocess_quarter
+    from ftm.wiring import get_preprocessor, get_store
+
+    chosen = Quarter.parse(quarter)
+    settings = Settings.load(store=store, nlp=nlp)
+    with (
+        sigterm_as_interrupt(),
+        show_progress() as progress,
+        closing(get_preprocessor(settings, workers=workers)) as preprocessor,
+    ):
+        summary = preprocess_quarter(
+            get_store(settings),
+            chosen,
+            preprocessor,
+            checkpoint_interval=settings.prefetch_checkpoint,
+            progress=progress,
+        )
+    text, data = tell_summary(summary)
+    click.echo(json.dumps(data, sort_keys=True) if as_json else text)
+
+
+@contextmanager
+def sigterm_as_interrupt() -> Iterator[None]:
+    """Let SIGTERM end a command as Ctrl-C does, so that leases and workers are given up."""
+
+    def interrupt(_number: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _quarters(one: str | None, several: str | None) -> list[Quarter]:
+    if (one is None) == (several is None):
+        raise click.UsageError("give either --quarter 2023Q1 or --quarters 2016Q1..2016Q4")
+    return [Quarter.parse(one)] if one is not None else Quarter.parse_range(several or "")
+
+
+def _firm_ids(listed: str | None, file: Path | None) -> list[str] | None:
+    """Ids from the flag, from the file, from both; None when neither is given.
+
+    Raises:
+        ConfigError: an id is not a number, or there is none.
+    """
+    if listed is None and file is None:
+        return None
+    found = list(_words(listed or ""))
+    if file is not None:
+        found += _words(file.read_text(encoding="utf-8", errors="replace"))
+    if not found:
+        where = f"{file} holds" if file is not None else "--firms has"
+        raise ConfigError(f"{where} no firm id; Capital IQ company ids are numbers, like 24937")
+    if wrong := [firm for firm in found if not firm.isdecimal()]:
+        raise ConfigError(f"not a firm id: {wrong[0]!r}; a Capital IQ company id is a number")
+    return found
+
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(text.replace(",", " ").split())

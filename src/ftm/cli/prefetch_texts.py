@@ -1,0 +1,84 @@
+"""What `ftm prefetch` says: a few lines for people, and the same as data for `--json`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from ftm.core.quarter import Quarter
+from ftm.core.schemas import PLAN_REASONS, SKIP_REASONS
+
+if TYPE_CHECKING:
+    from ftm.prefetch.base import PlanReport, PrefetchSummary
+    from ftm.prefetch.plan import PlanRevision
+
+SHOWN = 5
+"""Firms listed one by one before a line says how many more there are."""
+
+Told = tuple[str, dict[str, Any]]
+"""The lines, and the data."""
+
+
+def tell_summary(summary: PrefetchSummary) -> Told:
+    """What a quarter holds now."""
+    state = "complete" if summary.complete else "not complete yet"
+    lines = [
+        f"{summary.quarter}: {state}; {summary.n_firms} of {summary.n_planned} firms stored "
+        f"({summary.n_new_firms} now), {summary.n_sentences:,} sentences in {summary.n_chunks} "
+        f"chunks, generation {summary.generation}"
+    ]
+    lines += [
+        f"  skipped {n}: {reason} ({SKIP_REASONS.get(reason, reason)})"
+        for reason, n in summary.skipped.items()
+    ]
+    if summary.failed:
+        lines.append(f"  failed {len(summary.failed)}; the same command tries them again")
+        lines += _some(f"    firm {firm}: {error}" for firm, error in summary.failed.items())
+    lines += _not_kept(summary.not_kept)
+    return "\n".join(lines), summary.to_dict()
+
+
+def tell_plan(report: PlanReport) -> Told:
+    """What a prefetch would do."""
+    origin = "the stored plan" if report.is_stored else "a plan made from WRDS now, not stored"
+    lines = [
+        f"{report.quarter}, generation {report.generation}, by {origin}:",
+        f"  {report.n_calls} calls of {report.n_firms} firms; {report.n_planned} firms kept",
+    ]
+    lines += [
+        f"  dropped {n} calls: {reason} ({PLAN_REASONS.get(reason, reason)})"
+        for reason, n in report.reasons.items()
+    ]
+    lines += [
+        f"  stored {report.n_stored}, skipped {report.n_skipped}, failed {report.n_failed}",
+        f"  pending {len(report.pending)} firms would be read now",
+        *_not_kept(report.not_kept),
+    ]
+    return "\n".join(lines), report.to_dict()
+
+
+def tell_revision(quarter: Quarter, revision: PlanRevision) -> Told:
+    """What a refresh would change."""
+    found = asdict(revision)
+    lines = [f"{quarter}: WRDS differs from the stored plan in {revision.n_changes} places"]
+    for name, changes in found.items():
+        if changes:
+            lines.append(f"  {name.replace('_', ' ')}: {len(changes)}")
+            lines += _some(
+                f"    firm {c['firm_id']} ({c['firm_name']}): {c['before']} -> {c['after']}"
+                for c in changes
+            )
+    if revision.n_changes:
+        lines.append(f"  `ftm prefetch --quarter {quarter} --refresh` takes them in")
+    return "\n".join(lines), {"quarter": str(quarter), **found}
+
+
+def _not_kept(reasons: Mapping[str, str]) -> list[str]:
+    return list(_some(f"  not kept: firm {firm}: {why}" for firm, why in reasons.items()))
+
+
+def _some(lines: Iterable[str]) -> list[str]:
+    found = list(lines)
+    more = [f"    and {len(found) - SHOWN} more (--json lists all)"] if len(found) > SHOWN else []
+    return found[:SHOWN] + more

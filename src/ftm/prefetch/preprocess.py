@@ -1,0 +1,158 @@
+"""Doing the text step again from stored components: a new generation, no login."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ftm.core.errors import CorruptObjectError, ManifestNotFoundError
+from ftm.core.layout import PrefetchLayout
+from ftm.core.progress import NoProgress, Progress
+from ftm.core.quarter import Quarter
+from ftm.prefetch.base import PrefetchSummary, Preprocessor, summarize
+from ftm.prefetch.filling import fill_quarter
+from ftm.prefetch.plan import kept_calls
+from ftm.prefetch.plan_file import StoredPlan
+from ftm.prefetch.plan_keeping import adopt_plan, find_plan
+from ftm.prefetch.prefetcher import WRDSPrefetcher, utc_now
+from ftm.prefetch.sessions import Request
+from ftm.prefetch.stored_turns import StoredTurns
+from ftm.prefetch.writing import Opened, open_quarter
+from ftm.storage.checkpoint import Selection
+from ftm.storage.lease import Clock, Writer
+from ftm.storage.manifest import PrefetchManifest, load_manifest
+from ftm.storage.object_store import ObjectStore
+
+
+def preprocess_quarter(
+    store: ObjectStore,
+    quarter: str | Quarter,
+    preprocessor: Preprocessor,
+    *,
+    chunk_size: int = WRDSPrefetcher.CHUNK_SIZE,
+    checkpoint_interval: int = WRDSPrefetcher.CHECKPOINT_INTERVAL,
+    clock: Clock = utc_now,
+    progress: Progress | None = None,
+    new_identity: Callable[[], Writer] = Writer.current,
+) -> PrefetchSummary:
+    """Make a new generation of a quarter from its stored components and its plan.
+
+    Firms that were not prefetched yet stay pending, failed ones stay failed: both need WRDS, and
+    `ftm prefetch` with the new text pipeline goes on with them.
+
+    Raises:
+        ManifestNotFoundError: the quarter is not prefetched.
+        ConfigError: an unfinished prefetch is to be finished first.
+        LeaseHeldError: the quarter is being written.
+        StoreError: stopped; the same call goes on where this one was.
+    """
+    old = load_manifest(store, quarter)
+    layout = PrefetchLayout(Quarter.parse(quarter))
+    told = progress or NoProgress()
+    request = _request(
+        store, layout, old, preprocessor, chunk_size=chunk_size, part_size=checkpoint_interval
+    )
+    if _is_done(store, layout, old, request):
+        told.message(f"{layout.quarter} was preprocessed by this very text pipeline already")
+        plan = _plan_of(store, layout, old)
+        return _summary(old, plan, layout, n_new_firms=0, resumed=False)
+    with open_quarter(
+        store, request, identity=new_identity(), clock=clock, say=told.message
+    ) as opened:
+        writer = opened.writer
+        if opened.opening.is_over:
+            writer.clean_up()
+            manifest, plan = old, _plan_of(store, layout, old)
+        else:
+            source_manifest = _published(opened, layout)
+            plan = _copy_plan(store, layout, opened, source_manifest)
+            turns = StoredTurns(store, source_manifest)
+            manifest = fill_quarter(
+                writer,
+                layout,
+                plan,
+                get_source=lambda: turns,
+                get_preprocessor=lambda: preprocessor,
+                progress=told,
+            )
+    n_new_firms = len(writer.session.durable())
+    resumed = not opened.opening.is_new
+    return _summary(manifest, plan, layout, n_new_firms=n_new_firms, resumed=resumed)
+
+
+def _is_done(
+    store: ObjectStore, layout: PrefetchLayout, old: PrefetchManifest, request: Request
+) -> bool:
+    same = dict(old.preprocessing) == dict(request.preprocessing)
+    return same and not store.exists(layout.checkpoint)
+
+
+def _summary(
+    manifest: PrefetchManifest,
+    plan: StoredPlan,
+    layout: PrefetchLayout,
+    *,
+    n_new_firms: int,
+    resumed: bool,
+) -> PrefetchSummary:
+    return summarize(
+        manifest,
+        n_planned=len(kept_calls(plan.calls)),
+        n_new_firms=n_new_firms,
+        not_kept={},
+        resumed=resumed,
+        key=layout.manifest,
+    )
+
+
+def _request(
+    store: ObjectStore,
+    layout: PrefetchLayout,
+    old: PrefetchManifest,
+    preprocessor: Preprocessor,
+    *,
+    chunk_size: int,
+    part_size: int,
+) -> Request:
+    return Request(
+        quarter=layout.quarter,
+        kind="preprocess",
+        options=_plan_of(store, layout, old).options,
+        preprocessing=dict(preprocessor.fingerprint),
+        chunk_size=chunk_size,
+        part_size=part_size,
+        selection=Selection(firm_ids=sorted({*old.firm_to_chunk, *old.skipped}), limit=None),
+    )
+
+
+def _published(opened: Opened, layout: PrefetchLayout) -> PrefetchManifest:
+    """The manifest under the lease: what is read from, never what was there a moment before."""
+    manifest = opened.published.manifest
+    if manifest is None:
+        raise ManifestNotFoundError(
+            f"{layout.quarter} is not prefetched any more; "
+            f"run `ftm prefetch --quarter {layout.quarter}`"
+        )
+    return manifest
+
+
+def _plan_of(store: ObjectStore, layout: PrefetchLayout, manifest: PrefetchManifest) -> StoredPlan:
+    plan = find_plan(store, layout, manifest.generation)
+    if plan is None or plan.sha256 != manifest.plan.sha256:
+        raise CorruptObjectError(
+            f"the plan of {layout.quarter} is gone or differs from what its manifest recorded; "
+            f"make the quarter anew with `ftm prefetch --quarter {layout.quarter} --refresh`"
+        )
+    return plan
+
+
+def _copy_plan(
+    store: ObjectStore, layout: PrefetchLayout, opened: Opened, old: PrefetchManifest
+) -> StoredPlan:
+    """The old generation's plan, byte for byte, in the new one; failed firms stay failed."""
+    plan = _plan_of(store, layout, old)
+    writer = opened.writer
+    writer.put_plan(plan.data)
+    if writer.session.plan_sha256 is None:
+        writer.session = writer.session.changed(source=old.source, failed=dict(old.failed))
+        adopt_plan(writer, plan)
+    return plan
