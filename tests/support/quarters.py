@@ -1,4 +1,4 @@
-"""A prefetched quarter with a plan: firms that are kept and firms lost on the way, one per reason."""
+"""A prefetched quarter with a plan: firms kept, and firms lost on the way, one per reason."""
 
 from __future__ import annotations
 
@@ -17,7 +17,9 @@ from ftm.storage.parquet import from_rows, to_bytes
 from tests.support.prefetched import CALL_DATE, QUARTER, make_firms, write_prefetched
 
 
-def call_row(firm_id: str, *, number: int, reason: str | None = None, **given: Any) -> dict[str, Any]:
+def call_row(
+    firm_id: str, *, number: int, reason: str | None = None, **given: Any
+) -> dict[str, Any]:
     """One row of the plan; kept unless a reason says otherwise."""
     linked = reason in (None, "other_call")
     return {
@@ -85,9 +87,7 @@ def write_quarter(
         call_row(f"lost-{reason}", number=700 + number, reason=reason)
         for number, reason in enumerate(lost)
     ]
-    rows += [
-        call_row(firm, number=800 + number) for number, firm in enumerate([*skipped, *failed])
-    ]
+    rows += [call_row(firm, number=800 + number) for number, firm in enumerate([*skipped, *failed])]
     return replace_plan(store, manifest, rows, complete=complete)
 
 

@@ -1,0 +1,163 @@
+"""The local backend: real processes, real signals."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ftm.core.errors import JobError
+from ftm.jobs.base import JobState
+from ftm.jobs.local import LocalBackend, inherited
+from tests.support.job_backends import JobBackendSuite, stub_stage, wait, wait_for
+
+STUB = [sys.executable, str(Path(__file__).parents[1] / "support" / "stub_worker.py")]
+
+
+def make_backend(logs: Path, *, grace_s: float = 20, max_workers: int = 3) -> LocalBackend:
+    """A backend that runs the stub instead of the worker."""
+    environment = {**os.environ, "FTM_STORE": "leaks", "WRDS_PASSWORD": "leaks", "AWS_REGION": "r"}
+    return LocalBackend(
+        logs, max_workers=max_workers, environment=environment, command=STUB, grace_s=grace_s
+    )
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    """Where the stub notes what it saw."""
+    (tmp_path / "out").mkdir()
+    return tmp_path / "out"
+
+
+@pytest.fixture
+def backend(tmp_path: Path) -> Iterator[LocalBackend]:
+    """A backend that is closed after the test."""
+    made = make_backend(tmp_path / "logs")
+    yield made
+    made.close()
+
+
+def is_alive(pid: int) -> bool:
+    """Whether a process runs; a zombie that waits for init does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def wait_until_dead(pids: list[int], limit_s: float = 20) -> None:
+    """All of these processes end in time."""
+    end = time.monotonic() + limit_s
+    while alive := [pid for pid in pids if is_alive(pid)]:
+        assert time.monotonic() < end, alive
+        time.sleep(0.05)
+
+
+class TestLocalBackend(JobBackendSuite):
+    """The suite of all backends, on processes of this machine."""
+
+
+def test_settings_and_secrets_of_the_parent_do_not_reach_workers(
+    backend: LocalBackend, out: Path
+) -> None:
+    """A child sees the run's variables, what a process needs to run, AWS's, and nothing else."""
+    wait(backend, backend.submit(stub_stage(out, "b0")))
+    env = wait_for(out / "b0.start.json")["env"]
+    assert "FTM_STORE" not in env
+    assert "WRDS_PASSWORD" not in env
+    assert env["AWS_REGION"] == "r"
+    assert env["PATH"] == os.environ["PATH"]
+    assert int(env["OMP_NUM_THREADS"]) >= 1
+
+
+def test_an_array_index_of_the_parent_is_not_inherited() -> None:
+    """A worker started inside a Batch job must not take the outer job's index."""
+    outer = {"AWS_BATCH_JOB_ARRAY_INDEX": "4", "AWS_BATCH_JOB_ID": "x", "AWS_PROFILE": "p"}
+    assert inherited(outer) == {"AWS_PROFILE": "p"}
+
+
+def test_output_goes_to_one_log_per_batch_and_its_last_line_into_the_reason(
+    backend: LocalBackend, out: Path
+) -> None:
+    """The log is where the status says, and a failure quotes its last line."""
+    status = wait(backend, backend.submit(stub_stage(out, "b0", b0="exit 1")))[0]
+    assert Path(status.log).read_text() == "stub b0 speaks\n"
+    assert status.reason == "exit 1: stub b0 speaks"
+
+
+def test_workers_do_not_run_in_the_users_folder(backend: LocalBackend, out: Path) -> None:
+    """An ftm.toml where the user stands is not read by workers, as no container would."""
+    wait(backend, backend.submit(stub_stage(out, "b0")))
+    assert wait_for(out / "b0.start.json")["cwd"] != str(Path.cwd())
+
+
+def test_no_more_than_max_workers_at_once(tmp_path: Path, out: Path) -> None:
+    """With one worker the second batch starts when the first has ended."""
+    backend = make_backend(tmp_path / "logs", max_workers=1)
+    handle = backend.submit(stub_stage(out, "b0", "b1", i0="sleep"))
+    wait_for(out / "0.start.json")
+    states = [status.state for status in backend.poll(handle)]
+    assert states == [JobState.RUNNING, JobState.PENDING]
+    backend.close()
+    assert [s.state for s in backend.poll(handle)] == [JobState.CANCELLED] * 2
+    assert not (out / "1.start.json").exists()
+
+
+def test_a_worker_deaf_to_sigterm_is_killed_after_the_grace(tmp_path: Path, out: Path) -> None:
+    """SIGKILL follows SIGTERM, for the whole family of processes."""
+    backend = make_backend(tmp_path / "logs", grace_s=0.2)
+    handle = backend.submit(stub_stage(out, "b0", "b1", i0="deaf", i1="family"))
+    pids = [*wait_for(out / "0.start.json")["pids"], *wait_for(out / "1.start.json")["pids"]]
+    backend.cancel(handle, "enough")
+    assert [s.state for s in backend.poll(handle)] == [JobState.CANCELLED] * 2
+    wait_until_dead(pids)
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
+def test_nothing_outlives_a_parent_that_is_killed(
+    how: signal.Signals, tmp_path: Path, out: Path
+) -> None:
+    """Workers and their children end when the orchestrating process is killed, however."""
+    program = (
+        "import os, sys, time\n"
+        "from pathlib import Path\n"
+        "from ftm.jobs.local import LocalBackend\n"
+        "from tests.support.job_backends import stub_stage\n"
+        "logs, out, *command = sys.argv[1:]\n"
+        "backend = LocalBackend(Path(logs), max_workers=2, environment=os.environ,"
+        " command=command, grace_s=1)\n"
+        "backend.submit(stub_stage(Path(out), 'b0', 'b1', i0='family', i1='deaf'))\n"
+        "time.sleep(600)\n"
+    )
+    arguments = [str(tmp_path / "logs"), str(out), *STUB]
+    root = Path(__file__).parents[2]
+    parent = subprocess.Popen([sys.executable, "-c", program, *arguments], cwd=root)
+    pids = [*wait_for(out / "0.start.json")["pids"], *wait_for(out / "1.start.json")["pids"]]
+    assert all(is_alive(pid) for pid in pids)
+    parent.send_signal(how)
+    parent.wait()
+    wait_until_dead(pids)
+    assert json.loads((out / "0.term.json").read_text()), "SIGTERM comes before SIGKILL"
+
+
+def test_a_command_that_is_not_there_is_a_failed_batch(tmp_path: Path, out: Path) -> None:
+    """A worker that cannot even start fails its batch and says why."""
+    backend = LocalBackend(tmp_path, environment=os.environ, command=["/no/such/python"])
+    status = wait(backend, backend.submit(stub_stage(out, "b0")))[0]
+    assert status.state is JobState.FAILED
+    assert "/no/such/python" in status.reason
+
+
+def test_a_log_folder_that_cannot_be_made_is_one_clear_error(tmp_path: Path, out: Path) -> None:
+    """The error names the folder."""
+    (tmp_path / "file").write_text("")
+    backend = LocalBackend(tmp_path / "file" / "logs", environment={}, command=STUB)
+    with pytest.raises(JobError, match="logs/stage-1"):
+        backend.submit(stub_stage(out, "b0"))
