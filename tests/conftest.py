@@ -2,7 +2,12 @@
 
 import hypothesis
 
-pytest_plugins = ["tests.support.postgres", "tests.support.real_calls", "tests.support.stores"]
+pytest_plugins = [
+    "tests.support.demo_quarter",
+    "tests.support.postgres",
+    "tests.support.real_calls",
+    "tests.support.stores",
+]
 
 hypothesis.settings.register_profile("ftm", deadline=None, print_blob=True)
 hypothesis.settings.load_profile("ftm")
