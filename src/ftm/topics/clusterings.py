@@ -6,16 +6,35 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from ftm.topics.base import FloatArray
-from ftm.topics.neighbours import cosine_similarities, nearest_neighbours, unit_rows
-
-Labels = npt.NDArray[np.intp]
+from ftm.topics.neighbours import (
+    DoubleArray,
+    cosine_similarities,
+    nearest_neighbours,
+    neighbour_graph,
+    smoothed,
+    unit_rows,
+)
+from ftm.topics.ward_tree import Labels, best_cut, ward_merges
 
 MIN_CLUSTER_SIZE = 6
-# Below this many sentences a firm has no topics.
+# Below this many sentences a firm has no topics: two clusters would not fit.
 MIN_DOCUMENTS = 2 * MIN_CLUSTER_SIZE
+# Of the graph whose modularity is compared, as UMAP's default.
+GRAPH_NEIGHBOURS = 15
+# 1 is modularity as published and finds the coarsest topics; see docs/adr/006.
+RESOLUTION = 1.5
+SMOOTHING_NEIGHBOURS = 8
+SMOOTHING_ROUNDS = 3
+
+UMAP_NEIGHBOURS = 15
+UMAP_COMPONENTS = 10
+UMAP_EPOCHS = 200
+HDBSCAN_MIN_SAMPLES = 2
+
+LEIDEN_ITERATIONS = 10
+LEIDEN_RANDOMNESS = 0.001
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,86 +46,116 @@ class Clustering:
 
 
 def cluster_ward(embeddings: FloatArray, seed: int) -> Clustering:
-    """Ward's tree on the unit vectors; no randomness, so the seed is not used."""
-    from scipy.cluster.hierarchy import fcluster, linkage
-    from scipy.spatial.distance import squareform
-
+    """Ward's tree of smoothed vectors, cut for modularity; no randomness, the seed is not used."""
     del seed
     units = unit_rows(embeddings)
-    similarities = cosine_similarities(units)
-    squared = np.maximum(2.0 - 2.0 * similarities, 0.0)
-    np.fill_diagonal(squared, 0.0)
-    tree = linkage(squareform(np.sqrt(squared), checks=False), "ward")
-    n_clusters = max(1, round(len(units) / 16))
-    labels = fcluster(tree, n_clusters, "maxclust") - 1
-    return without_small(labels.astype(np.intp), units)
-
-
-def without_small(labels: Labels, units: npt.NDArray[np.float64]) -> Clustering:
-    """Clusters under the minimum size become outliers; strength is the cosine to the centroid."""
-    labels = labels.copy()
-    ids, sizes = np.unique(labels[labels >= 0], return_counts=True)
-    labels[np.isin(labels, ids[sizes < MIN_CLUSTER_SIZE])] = -1
-    strengths = np.zeros(len(labels), np.float32)
-    for label in np.unique(labels[labels >= 0]):
-        members = labels == label
-        strengths[members] = centroid_cosines(units[members])
-    return Clustering(labels, strengths)
-
-
-def centroid_cosines(units: npt.NDArray[np.float64]) -> FloatArray:
-    """Cosine of each row to the mean of all, cut to [0, 1]."""
-    centroid = units.mean(axis=0)
-    norm = float(np.linalg.norm(centroid))
-    if norm == 0.0:
-        return np.zeros(len(units), np.float32)
-    return np.asarray(np.clip(units @ (centroid / norm), 0.0, 1.0), np.float32)
+    rows = smoothed(units, k=SMOOTHING_NEIGHBOURS, rounds=SMOOTHING_ROUNDS)
+    labels = best_cut(
+        ward_merges(rows), _graph(units), resolution=RESOLUTION, min_size=MIN_CLUSTER_SIZE
+    )
+    return with_outliers(labels, units)
 
 
 def cluster_leiden(embeddings: FloatArray, seed: int) -> Clustering:
-    """Leiden communities of the 15-neighbour graph, weighted by cosine."""
+    """Leiden communities of the neighbour graph."""
     from graspologic_native import leiden
 
     units = unit_rows(embeddings)
-    k = min(16, len(units))
-    indexes, distances = nearest_neighbours(cosine_similarities(units), k)
-    weights: dict[tuple[int, int], float] = {}
-    for row in range(len(units)):
-        for other, distance in zip(indexes[row, 1:], distances[row, 1:], strict=True):
-            pair = (min(row, int(other)), max(row, int(other)))
-            weights[pair] = max(1.0 - float(distance), 1e-6)
-    edges = [(f"{a:06d}", f"{b:06d}", weight) for (a, b), weight in sorted(weights.items())]
-    _, parts = leiden(
-        edges, None, resolution=1.0, randomness=0.001, iterations=10,
-        use_modularity=True, seed=seed, trials=1,
-    )  # fmt: skip
-    labels = np.array([parts.get(f"{i:06d}", -1) for i in range(len(units))], np.intp)
-    return without_small(labels, units)
+    graph = _graph(units)
+    # The library sorts by name, so names are numbers of one width.
+    edges = [
+        (f"{a:06d}", f"{b:06d}", float(graph[a, b]))
+        for a, b in zip(*np.nonzero(np.triu(graph, 1)), strict=True)
+    ]
+    labels = np.full(len(units), -1, np.intp)
+    if edges:
+        _, parts = leiden(
+            edges,
+            None,
+            resolution=RESOLUTION,
+            randomness=LEIDEN_RANDOMNESS,
+            iterations=LEIDEN_ITERATIONS,
+            use_modularity=True,
+            seed=seed,
+            trials=1,
+        )
+        for name, part in parts.items():
+            labels[int(name)] = part
+    return with_outliers(labels, units)
 
 
 def cluster_umap_hdbscan(embeddings: FloatArray, seed: int) -> Clustering:
-    """The classic: UMAP to ten dimensions, then HDBSCAN's leaves."""
+    """The classic: UMAP to ten dimensions, then HDBSCAN's leaves.
+
+    All sentences equal have no shape to reduce: they are one cluster.
+    """
     import warnings
 
     from hdbscan import HDBSCAN
-    from umap import UMAP
 
     units = unit_rows(embeddings)
-    k = min(15, len(units))
+    if np.ptp(units, axis=0).max() < 1e-6:
+        return with_outliers(np.zeros(len(units), np.intp), units)
+    with warnings.catch_warnings():
+        # UMAP warns that a seed means one thread and that given neighbours are not searched;
+        # scikit-learn about renamed arguments. All three are meant so.
+        warnings.simplefilter("ignore")
+        reduced = _umap(units, seed)
+        found = HDBSCAN(
+            min_cluster_size=MIN_CLUSTER_SIZE,
+            min_samples=HDBSCAN_MIN_SAMPLES,
+            cluster_selection_method="leaf",
+            core_dist_n_jobs=1,
+        ).fit(reduced)
+    return Clustering(found.labels_.astype(np.intp), found.probabilities_.astype(np.float32))
+
+
+def _umap(units: DoubleArray, seed: int) -> FloatArray:
+    from umap import UMAP
+
+    n = len(units)
+    k = min(UMAP_NEIGHBOURS, n - 1)  # UMAP fails where it is the number of points
     indexes, distances = nearest_neighbours(cosine_similarities(units), k)
     reducer = UMAP(
-        n_neighbors=k, n_components=min(10, len(units) - 2), min_dist=0.0, metric="cosine",
-        n_epochs=200, random_state=seed, n_jobs=1,
+        n_neighbors=k,
+        n_components=min(UMAP_COMPONENTS, n - 2),  # its spectral start needs two more points
+        min_dist=0.0,
+        metric="cosine",
+        n_epochs=UMAP_EPOCHS,
+        random_state=seed,
+        n_jobs=1,
         precomputed_knn=(indexes, distances, None),
-    )  # fmt: skip
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        reduced = reducer.fit_transform(units.astype(np.float32))
-        found = HDBSCAN(
-            min_cluster_size=MIN_CLUSTER_SIZE, min_samples=2, cluster_selection_method="leaf",
-            core_dist_n_jobs=1,
-        ).fit(reduced)  # fmt: skip
-    return Clustering(found.labels_.astype(np.intp), found.probabilities_.astype(np.float32))
+    )
+    return np.asarray(reducer.fit_transform(units.astype(np.float32)), np.float32)
+
+
+def with_outliers(labels: Labels, units: DoubleArray) -> Clustering:
+    """Mark what belongs to no cluster; strength is the cosine to the cluster's mean.
+
+    An outlier is a sentence that is nearer to the mean of the whole call than to its cluster's,
+    or whose cluster has fewer than six sentences left.
+    """
+    kept = labels.copy()
+    strengths = np.zeros(len(labels), np.float32)
+    to_call = units @ _direction(units)
+    for label in np.unique(labels[labels >= 0]):
+        members = np.flatnonzero(labels == label)
+        to_cluster = units[members] @ _direction(units[members])
+        far = to_cluster < to_call[members] - 1e-9
+        if len(members) - int(far.sum()) < MIN_CLUSTER_SIZE:
+            far[:] = True
+        kept[members[far]] = -1
+        strengths[members[~far]] = np.clip(to_cluster[~far], 0.0, 1.0)
+    return Clustering(kept, strengths)
+
+
+def _direction(units: DoubleArray) -> DoubleArray:
+    return unit_rows(units.mean(axis=0, keepdims=True))[0]
+
+
+def _graph(units: DoubleArray) -> DoubleArray:
+    graph = neighbour_graph(units, GRAPH_NEIGHBOURS)
+    return np.asarray((graph + graph.T) / 2)
 
 
 CLUSTERINGS: dict[str, Callable[[FloatArray, int], Clustering]] = {

@@ -1,4 +1,4 @@
-"""Exact cosine neighbours of a few hundred vectors by one matrix product."""
+"""Exact cosine neighbours of a few hundred vectors by one matrix product, and their graph."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ from ftm.topics.base import FloatArray
 DoubleArray = npt.NDArray[np.float64]
 
 
-def unit_rows(vectors: FloatArray) -> DoubleArray:
+def unit_rows(vectors: FloatArray | DoubleArray) -> DoubleArray:
     """Rows scaled to length one, float64; rows of zeros stay zero."""
     wide = vectors.astype(np.float64)
     norms = np.linalg.norm(wide, axis=1, keepdims=True)
-    return np.asarray(np.divide(wide, norms, out=np.zeros_like(wide), where=norms > 0))
+    # Centred copies of one sentence leave rounding errors: nothing that has a direction.
+    return np.asarray(np.divide(wide, norms, out=np.zeros_like(wide), where=norms > 1e-5))
 
 
 def cosine_similarities(units: DoubleArray) -> DoubleArray:
@@ -43,3 +44,39 @@ def nearest_neighbours(
     np.fill_diagonal(distances, 0.0)
     chosen = np.take_along_axis(distances, indexes, axis=1)
     return indexes.astype(np.int32), np.maximum(chosen, 0.0).astype(np.float32)
+
+
+def neighbour_graph(units: DoubleArray, k: int) -> DoubleArray:
+    """Weights of the k-neighbour graph: cosines, nothing under zero, zero on the diagonal.
+
+    Returns:
+        Shape (n, n), not symmetric: row i holds the weights to the k nearest of i. Fewer than
+        k other rows: to all of them.
+    """
+    n = len(units)
+    similarities = cosine_similarities(units)
+    indexes, _ = nearest_neighbours(similarities, min(k + 1, n))
+    weights = np.zeros_like(similarities)
+    others = indexes[:, 1:]
+    kept = np.maximum(np.take_along_axis(similarities, others, axis=1), 0.0)
+    np.put_along_axis(weights, others, kept, axis=1)
+    return weights
+
+
+def smoothed(units: DoubleArray, *, k: int, rounds: int) -> DoubleArray:
+    """Directions relative to the mean, drawn towards those of their k nearest neighbours.
+
+    What all rows share tells no cluster apart, so it goes first. Then in each round every row
+    moves half-way to the weighted mean of its neighbours: a sentence that says little takes the
+    direction of those it resembles.
+
+    Returns:
+        Unit rows; rows without direction are zero.
+    """
+    rows = unit_rows(units - units.mean(axis=0))
+    weights = neighbour_graph(rows, k)
+    weights = np.maximum(weights, weights.T)
+    totals = np.maximum(weights.sum(axis=1, keepdims=True), 1e-9)
+    for _ in range(rounds):
+        rows = unit_rows(rows + (weights @ rows) / totals)
+    return rows
