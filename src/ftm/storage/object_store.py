@@ -275,6 +275,9 @@ class ObjectStore:
         return result
 
     def _try(self, verb: str, key: str, operation: Callable[[], _T]) -> _T:
+        if self.folder is not None and not self.folder.is_dir():
+            # An unplugged disk must look neither like an empty store nor be written beside.
+            raise StoreUnavailableError(f"cannot {verb} {self.name(key)}: the folder is gone")
         try:
             return operation()
         except StoreError:
