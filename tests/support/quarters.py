@@ -76,12 +76,8 @@ def write_quarter(
     )
     number_of = {firm.firm_id: number for number, firm in enumerate(some)}
     rows = [call_row(firm, number=number) for firm, number in number_of.items()]
-    rows[0]["n_calls_in_quarter"] = 2
-    earlier = datetime(2023, 1, 9, 15, 0, tzinfo=UTC)
-    rows.append(
-        call_row(some[0].firm_id, number=0, reason="other_call", keydevid=1, call_ts_utc=earlier)
-        | {"earnings_call_date": earlier.date(), "call_date_et": earlier.date()}
-    )
+    if some:
+        rows += _second_call(rows[0], some[0].firm_id)
     lost = [reason for reason in PLAN_REASONS if reason != "other_call"]
     rows += [
         call_row(f"lost-{reason}", number=700 + number, reason=reason)
@@ -89,6 +85,14 @@ def write_quarter(
     ]
     rows += [call_row(firm, number=800 + number) for number, firm in enumerate([*skipped, *failed])]
     return replace_plan(store, manifest, rows, complete=complete)
+
+
+def _second_call(first: dict[str, Any], firm_id: str) -> list[dict[str, Any]]:
+    first["n_calls_in_quarter"] = 2
+    when = datetime(2023, 1, 9, 15, 0, tzinfo=UTC)
+    dates = {"earnings_call_date": when.date(), "call_date_et": when.date(), "day0": when.date()}
+    given = {"keydevid": 1, "call_ts_utc": when, "n_calls_in_quarter": 2, **dates}
+    return [call_row(firm_id, number=0, reason="other_call", **given)]
 
 
 def replace_plan(

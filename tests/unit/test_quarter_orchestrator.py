@@ -1,0 +1,298 @@
+"""The orchestrator's own steps; what workers do is tested with real ones elsewhere."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from itertools import count
+
+import pytest
+
+from ftm.analysis.run_reader import list_runs
+from ftm.core.errors import (
+    BatchFailedError,
+    ConfigError,
+    OrchestratorError,
+    PrefetchRequiredError,
+)
+from ftm.core.layout import PrefetchLayout, RunLayout
+from ftm.core.schemas import FIRMS
+from ftm.core.settings import Settings
+from ftm.orchestrate.quarter_orchestrator import QuarterOrchestrator
+from ftm.storage.object_store import ObjectStore, open_store
+from ftm.storage.parquet import from_bytes
+from ftm.wiring import get_model_fingerprint
+from tests.support.inline_backend import InlineBackend
+from tests.support.prefetched import QUARTER
+from tests.support.quarters import write_quarter
+from tests.support.runs import noop_settings
+
+NOW = datetime(2023, 4, 3, 12, tzinfo=UTC)
+
+
+@pytest.fixture
+def store() -> ObjectStore:
+    """Seven firms in chunks of three."""
+    opened = open_store("memory://")
+    write_quarter(opened, 7, chunk_firms=3)
+    return opened
+
+
+def make(
+    store: ObjectStore, backend: InlineBackend | None = None, **given: object
+) -> QuarterOrchestrator:
+    """An orchestrator whose clock stands still, on noop models unless told otherwise."""
+    options = {"settings": noop_settings(), "clock": lambda: NOW, **given}
+    return QuarterOrchestrator(
+        store,
+        backend or InlineBackend(store),
+        fingerprint=get_model_fingerprint,
+        poll_s=0,
+        **options,
+    )
+
+
+def keys(store: ObjectStore, prefix: str = "") -> set[str]:
+    """What the store holds."""
+    return {info.key for info in store.list(prefix)}
+
+
+def test_a_run_records_its_plan_then_its_jobs_then_its_firms(store: ObjectStore) -> None:
+    """Every record of a run is where the layout says, and the summary counts the firms."""
+    before = keys(store)
+    summary = make(store).run_quarter("2023Q1", batch_size=3)
+    run = summary.run_id
+    assert keys(store) - before == {
+        f"runs/2023Q1/{run}/prefetch.json.gz",
+        f"runs/2023Q1/{run}/spec.json",
+        f"runs/2023Q1/{run}/jobs/map_1.json",
+        f"runs/2023Q1/{run}/jobs/map_1.outcome.json",
+        f"manifests/2023Q1/{run}/map_1.jsonl",
+        *(f"progress/2023Q1/run={run}/2023Q1_batch_000{i}.json" for i in range(3)),
+        f"processed/quarter=2023Q1/run={run}/firms.parquet",
+    }
+    assert (summary.state, summary.n_batches, summary.n_done) == ("complete", 3, 7)
+    firms = from_bytes(store.get(f"processed/quarter=2023Q1/run={run}/firms.parquet"), FIRMS)
+    assert firms["status"].to_pylist() == ["done"] * 7
+    assert firms["permno"].to_pylist() == list(range(10000, 10007))
+
+
+def test_workers_are_told_where_what_and_no_secrets(store: ObjectStore) -> None:
+    """The environment names store, run and batch manifest, and the models' settings."""
+    backend = InlineBackend(store)
+    settings = noop_settings(
+        wrds_username="me", wrds_password="secret", llm_api_key="secret", seed=5, quarter="1999Q1"
+    )
+    summary = make(store, backend, settings=settings).run_quarter("2023Q1")
+    assert dict(backend.submitted[0].environment) == {
+        "FTM_STORE": "memory://",
+        "DATA_SOURCE": "s3",
+        "QUARTER": "2023Q1",
+        "FTM_RUN_ID": summary.run_id,
+        "MANIFEST_S3_KEY": f"manifests/2023Q1/{summary.run_id}/map_1.jsonl",
+        "FTM_EMBEDDING_MODEL": "noop",
+        "FTM_CLUSTERING": "noop",
+        "FTM_DEVICE": "cpu",
+        "FTM_SEED": "5",
+    }
+
+
+def test_the_same_run_again_says_so_and_submits_nothing(store: ObjectStore) -> None:
+    """Same manifest, batches and model are the same run, whenever it is started."""
+    first = make(store).run_quarter("2023Q1", batch_size=3)
+    before = {key: store.get(key) for key in keys(store)}
+    backend = InlineBackend(store)
+    later = NOW + timedelta(days=1)
+    again = make(store, backend, clock=lambda: later).run_quarter("2023Q1", batch_size=3)
+    assert (again.run_id, again.state) == (first.run_id, "already complete")
+    assert backend.submitted == []
+    assert {key: store.get(key) for key in keys(store)} == before
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"batch_size": 2}, {"seed": 7}, {"map_checkpoint": 10}, {"embed_text": "cleaned"}],
+    ids=lambda change: next(iter(change)),
+)
+def test_what_changes_the_output_is_another_run(
+    store: ObjectStore, change: dict[str, object]
+) -> None:
+    """Another batch size, model setting or part size never touches the first run's objects."""
+    base = {"embedding_model": "noop", "clustering": "ward", "device": "cpu"}
+    batch_size = int(str(change.get("batch_size", 3)))
+    settings = {name: value for name, value in change.items() if name != "batch_size"}
+    first = make(store, settings=Settings.load(**base)).run_quarter("2023Q1", batch_size=3)
+    other = Settings.load(**base, **settings)
+    second = make(store, settings=other).run_quarter("2023Q1", batch_size=batch_size)
+    assert first.run_id != second.run_id
+
+
+def test_a_failed_batch_is_an_error_that_names_it_and_only_it_runs_again(
+    store: ObjectStore,
+) -> None:
+    """The error has the batch, the reason and the log; the next attempt has only this batch."""
+    backend = InlineBackend(store, failing={"2023Q1_batch_0001"})
+    with pytest.raises(BatchFailedError, match="1 of 3 batches") as caught:
+        make(store, backend).run_quarter("2023Q1", batch_size=3)
+    assert caught.value.batch_ids == ("2023Q1_batch_0001",)
+    assert "exit 1: boom (log: /logs/2023Q1_batch_0001.log)" in str(caught.value)
+    outcome = list_runs(store, QUARTER)[0].outcomes["2023Q1_batch_0001"]
+    assert (outcome.state, outcome.exit_code) == ("failed", 1)
+
+    backend = InlineBackend(store)
+    assert make(store, backend).run_quarter("2023Q1", batch_size=3).state == "complete"
+    assert [jobs.batch_ids for jobs in backend.submitted] == [("2023Q1_batch_0001",)]
+    assert backend.submitted[0].name.endswith("-map-2")
+
+
+def test_the_same_backend_tries_a_failed_batch_again(store: ObjectStore) -> None:
+    """Jobs that have ended are not taken for jobs still running."""
+    backend = InlineBackend(store, failing={"2023Q1_batch_0001"})
+    orchestrator = make(store, backend)
+    with pytest.raises(BatchFailedError):
+        orchestrator.run_quarter("2023Q1", batch_size=3)
+    backend.failing = ()
+    assert orchestrator.run_quarter("2023Q1", batch_size=3).state == "complete"
+
+
+def test_a_job_that_ends_well_without_completing_its_batch_is_a_failure(
+    store: ObjectStore,
+) -> None:
+    """Exit code 0 proves nothing; the progress record does."""
+    with pytest.raises(BatchFailedError, match="ended without completing"):
+        make(store, InlineBackend(store, idle={"2023Q1_batch_0000"})).run_quarter("2023Q1")
+
+
+def test_failed_firms_do_not_fail_the_run_but_are_tried_again(store: ObjectStore) -> None:
+    """They are counted, named in the firms table, and their batch runs in the next attempt."""
+    backend = InlineBackend(store, bad_firms={"100004"})
+    summary = make(store, backend).run_quarter("2023Q1", batch_size=3)
+    assert summary.failed == {"100004": "ValueError: bad"}
+    firms = from_bytes(store.get(list_runs(store, QUARTER)[0].layout.processed("firms")), FIRMS)
+    assert firms["status"].to_pylist().count("failed") == 1
+    backend = InlineBackend(store)
+    assert make(store, backend).run_quarter("2023Q1", batch_size=3).failed == {}
+    assert [jobs.batch_ids for jobs in backend.submitted] == [("2023Q1_batch_0001",)]
+
+
+def test_without_waiting_it_returns_after_submitting(store: ObjectStore) -> None:
+    """The summary says submitted, and the next call finds what was done meanwhile."""
+    assert make(store).run_quarter("2023Q1", wait=False).state == "submitted"
+    assert make(store).run_quarter("2023Q1").state == "already complete"
+
+
+def test_no_manifest_is_an_error_before_anything_is_written(store: ObjectStore) -> None:
+    """The message has the command to run; nothing is written or submitted."""
+    before, backend = keys(store), InlineBackend(store)
+    with pytest.raises(PrefetchRequiredError, match="`ftm prefetch --quarter 2022Q4`"):
+        make(store, backend).run_quarter("2022Q4")
+    assert keys(store) == before
+    assert backend.submitted == []
+
+
+def test_a_prefetch_that_was_killed_is_told_from_one_never_begun(store: ObjectStore) -> None:
+    """With a checkpoint and no manifest the message says that prefetch resumes."""
+    store.put(PrefetchLayout(QUARTER.next()).checkpoint, b"{}")
+    with pytest.raises(PrefetchRequiredError, match=r"in part .* again, it resumes"):
+        make(store).run_quarter(QUARTER.next())
+
+
+def test_an_incomplete_prefetch_is_asked_about(store: ObjectStore) -> None:
+    """It counts what is there; with allow_partial_prefetch the run goes ahead."""
+    write_quarter(store, 7, chunk_firms=3, complete=False)
+    before = keys(store)
+    with pytest.raises(PrefetchRequiredError, match=r"12 of 12 firms.*--allow-partial-prefetch"):
+        make(store).run_quarter("2023Q1")
+    assert keys(store) == before
+    assert make(store).run_quarter("2023Q1", allow_partial_prefetch=True).n_done == 7
+
+
+def test_a_quarter_without_any_firm_points_at_attrition(store: ObjectStore) -> None:
+    """There is nothing to run, and the reasons are in the waterfall."""
+    write_quarter(store, [], chunk_firms=3)
+    with pytest.raises(OrchestratorError, match="ftm attrition"):
+        make(store).run_quarter("2023Q1")
+
+
+def test_batch_size_zero_is_refused_before_anything_is_written(store: ObjectStore) -> None:
+    """The value is shown."""
+    before = keys(store)
+    with pytest.raises(ConfigError, match="--batch-size 0"):
+        make(store).run_quarter("2023Q1", batch_size=0)
+    assert keys(store) == before
+
+
+def test_the_prefetch_can_be_looked_at(store: ObjectStore) -> None:
+    """Existence, firm ids and counts come from the manifest."""
+    orchestrator = make(store)
+    assert orchestrator.prefetch_exists("2023Q1")
+    assert not orchestrator.prefetch_exists("2022Q4")
+    assert orchestrator.get_prefetch_firm_ids("2023Q1") == [str(100000 + i) for i in range(7)]
+    assert orchestrator.get_prefetch_summary("2023Q1")["n_firms"] == 7
+    with pytest.raises(PrefetchRequiredError):
+        orchestrator.get_prefetch_firm_ids("2022Q4")
+
+
+def test_prefetching_needs_a_prefetcher(store: ObjectStore) -> None:
+    """An orchestrator of the run stage says which command prefetches."""
+    with pytest.raises(ConfigError, match="ftm prefetch --quarter 2023Q1"):
+        make(store).run_prefetch("2023Q1")
+
+
+def test_prefetching_goes_through_the_prefetcher_it_was_given(store: ObjectStore) -> None:
+    """Quarter and firms are passed on, and the answer comes back."""
+    seen = []
+
+    class Prefetcher:
+        def prefetch_quarter(self, quarter: object, firm_ids: object = None) -> str:
+            seen.append((str(quarter), firm_ids))
+            return "summary"
+
+    orchestrator = make(store, make_prefetcher=Prefetcher)
+    assert orchestrator.run_prefetch("2023Q1", firm_ids=["1"]) == "summary"
+    assert seen == [("2023Q1", ["1"])]
+
+
+class Killed(BaseException):
+    """What a failpoint raises, so that no handler takes it for an error."""
+
+
+def run_until(store: ObjectStore, boundary: int) -> bool:
+    """Run, but die at the n-th write boundary of the orchestrator; whether it died."""
+    left = boundary
+
+    def hook(moment: str, key: str) -> None:
+        nonlocal left
+        if key.startswith("progress/"):
+            return  # a worker's write
+        left -= 1
+        if left < 0:
+            raise Killed(moment, key)
+
+    store.hook = hook
+    try:
+        make(store).run_quarter("2023Q1", batch_size=3)
+    except Killed:
+        return True
+    finally:
+        store.hook = lambda _moment, _key: None
+    return False
+
+
+def test_killed_at_every_write_boundary_it_resumes_the_same_run() -> None:
+    """Whatever write it died before or after, the next start ends with the same records."""
+    whole = open_store("memory://")
+    write_quarter(whole, 7, chunk_firms=3)
+    layout = RunLayout(QUARTER, make(whole).run_quarter("2023Q1", batch_size=3).run_id)
+    same = (layout.manifest, layout.batch_manifest(1), layout.processed("firms"))
+    for boundary in count():
+        store = open_store("memory://")
+        write_quarter(store, 7, chunk_firms=3)
+        if not run_until(store, boundary):
+            break
+        spec = store.get(layout.spec) if store.exists(layout.spec) else None
+        later = NOW + timedelta(days=1)
+        make(store, clock=lambda at=later: at).run_quarter("2023Q1", batch_size=3)
+        assert {key: store.get(key) for key in same} == {key: whole.get(key) for key in same}
+        assert spec in (None, store.get(layout.spec))
+        assert [run.spec.run_id for run in list_runs(store, QUARTER)] == [layout.run_id]
+    assert boundary == 12, "six puts, before and after each"
