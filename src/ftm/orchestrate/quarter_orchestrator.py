@@ -27,7 +27,8 @@ from ftm.storage.object_store import ObjectStore
 from ftm.storage.run_records import BatchLine
 
 if TYPE_CHECKING:
-    from ftm.prefetch.prefetcher import PrefetchSummary, WRDSPrefetcher
+    from ftm.prefetch.base import PrefetchSummary
+    from ftm.prefetch.prefetcher import WRDSPrefetcher
 
 BATCH_SIZE = 200
 """A whole chunk: start-up is paid once for about a minute or more of work."""
