@@ -23,11 +23,9 @@ Told = tuple[str, dict[str, Any]]
 def tell_summary(summary: PrefetchSummary) -> Told:
     """What a quarter holds now."""
     state = "complete" if summary.complete else "not complete yet"
-    lines = [
-        f"{summary.quarter}: {state}; {summary.n_firms} of {summary.n_planned} firms stored "
-        f"({summary.n_new_firms} now), {summary.n_sentences:,} sentences in {summary.n_chunks} "
-        f"chunks, generation {summary.generation}"
-    ]
+    stored = f"{summary.n_firms} of {summary.n_planned} firms stored ({summary.n_new_firms} now)"
+    text = f"{summary.n_sentences:,} sentences in {summary.n_chunks} chunks"
+    lines = [f"{summary.quarter}: {state}; {stored}, {text}, generation {summary.generation}"]
     lines += [
         f"  skipped {n}: {reason} ({SKIP_REASONS.get(reason, reason)})"
         for reason, n in summary.skipped.items()

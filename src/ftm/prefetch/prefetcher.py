@@ -28,9 +28,10 @@ from ftm.prefetch.plan_keeping import (
 from ftm.prefetch.sessions import Request
 from ftm.prefetch.writing import choose_opening, open_quarter, read_published
 from ftm.storage.checkpoint import Selection, Session
-from ftm.storage.lease import Clock, Writer, peek_leased
+from ftm.storage.lease import Clock, Writer
 from ftm.storage.manifest import PrefetchManifest, load_manifest
 from ftm.storage.object_store import ObjectStore
+from ftm.storage.open_lease import peek_leased
 
 
 def utc_now() -> datetime:

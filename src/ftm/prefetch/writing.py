@@ -13,9 +13,10 @@ from ftm.core.quarter import Quarter
 from ftm.prefetch.quarter_writer import QuarterWriter
 from ftm.prefetch.sessions import Opening, Request, open_session
 from ftm.storage.checkpoint import decode_session
-from ftm.storage.lease import Clock, Writer, open_leased
+from ftm.storage.lease import Clock, Writer
 from ftm.storage.manifest import PrefetchManifest, decode_manifest
 from ftm.storage.object_store import ObjectStore
+from ftm.storage.open_lease import open_leased
 
 _GENERATION = re.compile(r"/gen=(\d+)/")
 

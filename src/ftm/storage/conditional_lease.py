@@ -1,0 +1,180 @@
+"""A lease inside the object it protects, for stores that replace by If-Match: S3 and memory.
+
+The lease runs out unless a thread renews it, so a writer that hangs or loses its network is
+followed by another, and finds out before it writes again.
+"""
+
+from __future__ import annotations
+
+import threading
+from datetime import UTC, datetime, timedelta
+
+from ftm.core.errors import (
+    FtmError,
+    LeaseLostError,
+    ObjectExistsError,
+    ObjectNotFoundError,
+    PreconditionFailedError,
+)
+from ftm.storage.lease import (
+    LEASE_FIELD,
+    LIVE_NONCES,
+    Clock,
+    Document,
+    LeasedObject,
+    LeaseRecord,
+    Say,
+    Writer,
+    decode_document,
+    encode_document,
+    held_error,
+    lease_of,
+)
+from ftm.storage.object_store import ObjectStore
+
+LEASE_LASTS = timedelta(minutes=5)
+RENEW_EVERY_S = 60.0
+
+
+class ConditionalLease(LeasedObject):
+    """A lease inside the object, for stores that can replace by If-Match."""
+
+    def __init__(
+        self,
+        store: ObjectStore,
+        key: str,
+        *,
+        lock_name: str,
+        writer: Writer,
+        clock: Clock,
+        say: Say,
+        renew_every_s: float = RENEW_EVERY_S,
+    ) -> None:
+        self._store = store
+        self._key = key
+        self._what = lock_name
+        self._writer = writer
+        self._clock = clock
+        self._say = say
+        self._renew_every_s = renew_every_s
+        self._content: Document = {}
+        self._etag = ""
+        self._expires = datetime.min.replace(tzinfo=UTC)
+        self._lost = False
+        self._held = False
+        self._guard = threading.RLock()
+        self._stop = threading.Event()
+
+    def acquire(self) -> Document:
+        """See LeasedObject."""
+        try:
+            data, etag = self._store.get_versioned(self._key)
+        except ObjectNotFoundError:
+            self._take({}, etag=None)
+        else:
+            document = decode_document(data, key=self._store.name(self._key))
+            self._refuse_or_say(lease_of(document, key=self._store.name(self._key)))
+            self._take({k: v for k, v in document.items() if k != LEASE_FIELD}, etag=etag)
+        LIVE_NONCES.add(self._writer.nonce)
+        self._held = True
+        threading.Thread(target=self._renew_until_stopped, name="ftm-lease", daemon=True).start()
+        return self._content
+
+    def _refuse_or_say(self, lease: LeaseRecord | None) -> None:
+        if lease is None:
+            return
+        expired = datetime.fromisoformat(lease.expires) <= self._clock()
+        if not expired and not self._writer.knows_dead(lease):
+            raise held_error(self._what, lease.holder, until=lease.expires)
+        why = "its lease ran out" if expired else "that process is gone"
+        self._say(f"{self._what}: taking over from {lease.holder}: {why}")
+
+    def _take(self, content: Document, *, etag: str | None) -> None:
+        expires = self._clock() + LEASE_LASTS
+        data = self._encode(content, expires)
+        try:
+            if etag is None:
+                self._etag = self._store.put(self._key, data, if_absent=True)
+            else:
+                self._etag = self._store.put(self._key, data, if_match=etag)
+        except (ObjectExistsError, PreconditionFailedError) as error:
+            raise held_error(self._what, "a writer that was faster") from error
+        self._content, self._expires = content, expires
+
+    def ensure_held(self) -> None:
+        """See LeasedObject."""
+        if self._lost or self._clock() >= self._expires:
+            raise LeaseLostError(
+                f"{self._what}: this process lost its lease (it slept, or the store was out of "
+                "reach for minutes) and another may be writing; nothing is lost, run the same "
+                "command again"
+            )
+
+    def write(self, content: Document) -> None:
+        """See LeasedObject."""
+        with self._guard:
+            self.ensure_held()
+            expires = self._clock() + LEASE_LASTS
+            self._replace(self._encode(content, expires))
+            self._content, self._expires = content, expires
+
+    def renew(self) -> None:
+        """Write the same content with a later expiry."""
+        self.write(self._content)
+
+    def _replace(self, data: bytes) -> None:
+        try:
+            self._etag = self._store.put(self._key, data, if_match=self._etag)
+        except (PreconditionFailedError, ObjectNotFoundError):
+            self._etag = self._etag_of(data)
+
+    def _etag_of(self, data: bytes) -> str:
+        """The version that holds these bytes: our own put, whose answer got lost."""
+        try:
+            found, etag = self._store.get_versioned(self._key)
+        except ObjectNotFoundError:
+            found, etag = b"", ""
+        if found != data:
+            self._lost = True
+            self.ensure_held()
+        return etag
+
+    def delete(self) -> None:
+        """See LeasedObject."""
+        self._end()
+        with self._guard:
+            self.ensure_held()
+            self._store.delete(self._key)
+
+    def release(self) -> None:
+        """See LeasedObject; a lease that cannot be given up runs out by itself."""
+        if not self._held:
+            return
+        self._end()
+        with self._guard:
+            try:
+                self.ensure_held()
+                self._replace(encode_document({**self._content, LEASE_FIELD: None}))
+            except FtmError:
+                return
+
+    def _end(self) -> None:
+        self._held = False
+        self._stop.set()
+        LIVE_NONCES.discard(self._writer.nonce)
+
+    def _renew_until_stopped(self) -> None:
+        while not self._stop.wait(self._renew_every_s):
+            with self._guard:
+                if self._stop.is_set():
+                    return
+                try:
+                    self.renew()
+                except LeaseLostError:
+                    return
+                except FtmError:
+                    continue  # the store may be back before the lease runs out
+
+    def _encode(self, content: Document, expires: datetime) -> bytes:
+        record = self._writer.record(expires.isoformat())
+        return encode_document({**content, LEASE_FIELD: record.model_dump()})

@@ -1,0 +1,117 @@
+"""A lease on `file://`: an `flock`, freed by the kernel whenever and however its holder dies."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from ftm.core.errors import (
+    CorruptObjectError,
+    LeaseLostError,
+    ObjectNotFoundError,
+    StoreUnavailableError,
+)
+from ftm.storage.lease import (
+    Document,
+    LeasedObject,
+    Say,
+    Writer,
+    decode_document,
+    encode_document,
+    held_error,
+)
+from ftm.storage.object_store import ObjectStore
+
+LOCK_FOLDER = ".locks"
+
+
+class FileLease(LeasedObject):
+    """An `flock` on a file beside the objects; the content is a plain object of the store."""
+
+    def __init__(
+        self, store: ObjectStore, key: str, *, lock_name: str, writer: Writer, say: Say
+    ) -> None:
+        self._store = store
+        self._key = key
+        self._what = lock_name
+        self._writer = writer
+        self._say = say
+        self._descriptor: int | None = None
+
+    def acquire(self) -> Document:
+        """See LeasedObject."""
+        self._descriptor = self._lock()
+        try:
+            data = self._store.get(self._key)
+        except ObjectNotFoundError:
+            return {}
+        except BaseException:
+            self._unlock()
+            raise
+        try:
+            return decode_document(data, key=self._store.name(self._key))
+        except CorruptObjectError:
+            self._unlock()
+            raise
+
+    def _lock(self) -> int:
+        import fcntl  # not on Windows, where a store is s3://
+
+        path = (
+            Path(self._store.folder or ".") / LOCK_FOLDER / f"{self._what.replace(' ', '-')}.lock"
+        )
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        except OSError as error:
+            raise StoreUnavailableError(
+                f"cannot write {path}: {error.strerror}; --store must be a folder you may write"
+            ) from error
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._sign(descriptor)
+        except BlockingIOError as error:
+            holder = os.pread(descriptor, 1000, 0).decode(errors="replace")
+            os.close(descriptor)
+            raise held_error(self._what, holder or "another process") from error
+        except OSError as error:
+            os.close(descriptor)
+            raise StoreUnavailableError(
+                f"cannot lock {path}: {error.strerror}; it must be a file system with flock and "
+                "free space"
+            ) from error
+        return descriptor
+
+    def _sign(self, descriptor: int) -> None:
+        """Say who holds the lock; what was there is of a holder that died."""
+        if previous := os.pread(descriptor, 1000, 0).decode(errors="replace"):
+            self._say(f"{self._what}: taking over from {previous}: that process is gone")
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, self._writer.record("").holder.encode(), 0)
+
+    def ensure_held(self) -> None:
+        """See LeasedObject; the kernel takes no lock away from a living process."""
+        if self._descriptor is None:
+            raise LeaseLostError(f"{self._what}: the lock was given up; run the command again")
+
+    def write(self, content: Document) -> None:
+        """See LeasedObject."""
+        self.ensure_held()
+        self._store.put(self._key, encode_document(content))
+
+    def delete(self) -> None:
+        """See LeasedObject."""
+        self.ensure_held()
+        self._store.delete(self._key)
+        self.release()
+
+    def release(self) -> None:
+        """See LeasedObject."""
+        if self._descriptor is not None:
+            os.ftruncate(self._descriptor, 0)
+        self._unlock()
+
+    def _unlock(self) -> None:
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+        self._descriptor = None
