@@ -11,9 +11,7 @@ from ftm.core.errors import ConfigError, TopicModelError
 from ftm.topics.base import FloatArray, IntArray, Topic, TopicModel, TopicModelResult
 from ftm.topics.clusterings import CLUSTERINGS, MIN_DOCUMENTS, Clustering
 from ftm.topics.fingerprint import clustering_fingerprint
-from ftm.topics.keywords import count_terms, topic_keywords
-
-N_NAME_WORDS = 4
+from ftm.topics.keywords import count_terms, topic_keywords, topic_name
 
 
 class BERTopicModel(TopicModel):
@@ -111,5 +109,5 @@ def _topic(i: int, words: tuple[str, ...], rows: np.ndarray, vectors: FloatArray
     # A stable sort of cosines to the centroid: ties go to the earlier sentence.
     norms = np.maximum(np.linalg.norm(members, axis=1), 1e-12)
     order = np.argsort(-(members @ centroid) / norms, kind="stable")
-    name = ", ".join(words[:N_NAME_WORDS])
-    return Topic(i, words, name, tuple(int(r) for r in rows[order]), centroid.astype(np.float32))
+    sentences = tuple(int(row) for row in rows[order])
+    return Topic(i, words, topic_name(words), sentences, centroid.astype(np.float32))

@@ -150,7 +150,8 @@ def with_outliers(labels: Labels, units: DoubleArray) -> Clustering:
 
 
 def _direction(units: DoubleArray) -> DoubleArray:
-    return unit_rows(units.mean(axis=0, keepdims=True))[0]
+    mean: DoubleArray = unit_rows(units.mean(axis=0, keepdims=True))[0]
+    return mean
 
 
 def _graph(units: DoubleArray) -> DoubleArray:

@@ -23,6 +23,7 @@ MIN_SENTENCES = 2
 N_CANDIDATES = 30
 N_KEYWORDS = 10
 DIVERSITY = 0.3
+N_NAME_TERMS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,11 +77,27 @@ def topic_keywords(
 
 
 def class_tfidf(totals: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """c-TF-IDF of term totals per class, shape (n_classes, n_terms); every term occurs."""
+    """c-TF-IDF of term totals per class, shape (n_classes, n_terms); every term occurs.
+
+    Frequencies go in as square roots (BERTopic's `reduce_frequent_words`): with a dozen topics a
+    firm, the inverse document frequency alone leaves "quarter" and "year" in front everywhere.
+    """
     sums = totals.sum(axis=1, keepdims=True)
     frequencies = np.divide(totals, sums, out=np.zeros_like(totals), where=sums > 0)
     average = int(totals.sum(axis=1).mean())
-    return np.asarray(frequencies * np.log(average / totals.sum(axis=0) + 1.0))
+    return np.asarray(np.sqrt(frequencies) * np.log(average / totals.sum(axis=0) + 1.0))
+
+
+def topic_name(keywords: Sequence[str], n: int = N_NAME_TERMS) -> str:
+    """The first keywords that share no word, with commas; empty without a keyword."""
+    chosen: list[str] = []
+    used: set[str] = set()
+    for keyword in keywords:
+        words = set(keyword.split())
+        if len(chosen) < n and not words & used:
+            chosen.append(keyword)
+            used |= words
+    return ", ".join(chosen)
 
 
 def diverse(similarity_to_topic: FloatArray, similarities: FloatArray, n: int) -> list[int]:

@@ -19,15 +19,15 @@ def unit_rows(vectors: FloatArray | DoubleArray) -> DoubleArray:
 
 
 def cosine_similarities(units: DoubleArray) -> DoubleArray:
-    """All pairs, shape (n, n), symmetric to the last bit, in [-1, 1]."""
-    product = units @ units.T
-    return np.clip((product + product.T) / 2, -1.0, 1.0)
+    """All pairs, shape (n, n), in [-1, 1]; symmetric to the last bit, as NumPy computes A·Aᵀ so."""
+    product: DoubleArray = units @ units.T
+    return np.clip(product, -1.0, 1.0, out=product)
 
 
 def nearest_neighbours(
     similarities: DoubleArray, k: int
 ) -> tuple[npt.NDArray[np.int32], FloatArray]:
-    """The k nearest of every row, itself first, ties by index.
+    """The k nearest of every row, itself first; equally near ones in order of index.
 
     Returns:
         Indexes and cosine distances, each of shape (n, k).
@@ -40,7 +40,9 @@ def nearest_neighbours(
         raise ValueError(f"{k} neighbours asked of {n} points")
     distances = 1.0 - similarities
     np.fill_diagonal(distances, -1.0)
-    indexes = np.argsort(distances, axis=1, kind="stable")[:, :k]
+    nearest = np.sort(np.argpartition(distances, min(k, n - 1), axis=1)[:, :k], axis=1)
+    order = np.argsort(np.take_along_axis(distances, nearest, axis=1), axis=1, kind="stable")
+    indexes = np.take_along_axis(nearest, order, axis=1)
     np.fill_diagonal(distances, 0.0)
     chosen = np.take_along_axis(distances, indexes, axis=1)
     return indexes.astype(np.int32), np.maximum(chosen, 0.0).astype(np.float32)
