@@ -75,10 +75,12 @@ def smoothed(units: DoubleArray, *, k: int, rounds: int) -> DoubleArray:
     Returns:
         Unit rows; rows without direction are zero.
     """
+    from scipy.sparse import csr_array
+
     rows = unit_rows(units - units.mean(axis=0))
     weights = neighbour_graph(rows, k)
     weights = np.maximum(weights, weights.T)
-    totals = np.maximum(weights.sum(axis=1, keepdims=True), 1e-9)
+    means = csr_array(weights / np.maximum(weights.sum(axis=1, keepdims=True), 1e-9))
     for _ in range(rounds):
-        rows = unit_rows(rows + (weights @ rows) / totals)
+        rows = unit_rows(rows + means @ rows)
     return rows
