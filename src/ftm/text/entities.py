@@ -1,7 +1,14 @@
-"""Entities by rules: each token gets a one-byte class, and regular expressions run over those.
+"""Entities by rules: each token gets a one-letter class, and regular expressions run over those.
 
-A word decides its class alone, so classes are looked up, not computed; a match on the bytes is at
-once a span of tokens. Types and extents follow OntoNotes, which spaCy's models are trained on.
+A word alone decides its class, so classes are looked up, not computed, and a match on the letters
+is at once a span of tokens. Types and extents follow OntoNotes, which spaCy's models learn from.
+The classes of words are in lexicon.toml:
+
+    w s   number words, scales (million)       c K C   $, USD, dollars       p P B q   % percentage
+    d n S y Y   1-31, other digits, 5bn, 2016, 1990s   o O z   first, 1st, second    points, basis
+    M m W T D   month, May, weekday, today, 3/31/16    u h     year or quarter, half
+    a g f F     the, last, fiscal, Q1 or FY16  t A Z e U   9:30, p.m., Eastern, morning, hours
+    H N i       Mr., Capitalised, J.           v j & k     of, to, and, over     x  anything else
 """
 
 from __future__ import annotations
@@ -9,84 +16,36 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-_CLASSES = {
-    "w": "one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen"
-    " sixteen seventeen eighteen nineteen twenty thirty forty fifty sixty seventy eighty ninety"
-    " zero couple dozen half-dozen",
-    "s": "hundred thousand million billion trillion hundreds thousands millions billions trillions"
-    " mn bn mln mm crore crores lakh lakhs dozens",
-    "c": "$ € £ ¥ ₹ ₽ ₵ ¢ us$ c$ a$ r$ nt$ hk$ s$ nz$ rs rs.",
-    "K": "usd eur gbp jpy inr rmb cny cad aud chf brl mxn zar rub",
-    "C": "dollar dollars euro euros cent cents penny pennies yen rupee rupees pound pounds rand"
-    " rands franc francs peso pesos rouble roubles ruble rubles yuan renminbi reais sterling",
-    "p": "% percent percents pct pct.",
-    "P": "percentage",
-    "B": "basis",
-    "q": "point points",
-    "o": "first third fourth fifth sixth seventh eighth ninth tenth eleventh twelfth thirteenth"
-    " fifteenth twentieth",
-    "z": "second",
-    "W": "monday tuesday wednesday thursday friday saturday sunday mondays fridays",
-    "T": "today yesterday tomorrow",
-    "u": "day days week weeks weekend weekends month months quarter quarters year years decade"
-    " decades fortnight halves semester trimester yr yrs",
-    "h": "half",
-    "U": "hour hours minute minutes seconds",
-    "g": "this last next prior previous past current same coming following each every full recent"
-    " recent preceding entire whole final early late earlier later mid calendar"
-    " sequential consecutive trailing upcoming",
-    "f": "fiscal fy cy",
-    "a": "the a an",
-    "A": "a.m. p.m. a.m p.m am pm o'clock o’clock",
-    "e": "morning afternoon evening night tonight noon midnight",
-    "v": "of",
-    "j": "to through",
-    "&": "and",
-    "k": "over on",
-    "D": "date",
-    "I": "in since until till by during from before after",
-    "-": "- – —",
-    ",": ",",
-}  # fmt: skip
-_BY_WORD = {word: ord(letter) for letter, words in _CLASSES.items() for word in words.split()}
+from ftm.text.lexicon import mapping
 
-_CAPITALISED = {
-    **dict.fromkeys(
-        "January February March April June July August September October November December"
-        " Jan Feb Mar Apr Jun Jul Aug Sep Sept Oct Nov Dec"
-        " Jan. Feb. Mar. Apr. Jun. Jul. Aug. Sep. Sept. Oct. Nov. Dec.".split(),
-        ord("M"),
-    ),
-    "May": ord("m"),
-    **dict.fromkeys(
-        "Mr Mr. Mrs Mrs. Ms Ms. Dr Dr. Prof Prof. Professor Messrs Messrs.".split(), ord("H")
-    ),
-    **dict.fromkeys(
-        "Eastern Central Pacific Mountain Greenwich Standard Daylight Time ET EST EDT CT CST CDT PT"
-        " PST PDT GMT UTC CET CEST BST".split(),
-        ord("Z"),
-    ),
-}
 
+def _by_word(name: str) -> dict[str, int]:
+    lists = mapping("entities", name).items()
+    return {word: ord(letter) for letter, words in lists for word in words.split()}
+
+
+_ANY_CASE = _by_word("any_case")
+_EXACT = _by_word("exact")
 _SHAPES: tuple[tuple[str, re.Pattern[str]], ...] = (
     ("y", re.compile(r"(?:19[5-9]|20[0-6])\d")),
     ("d", re.compile(r"0?[1-9]|[12]\d|3[01]")),
     ("t", re.compile(r"[012]?\d:[0-5]\d")),
-    ("D", re.compile(r"\d{1,2}/\d{1,2}(?:/\d{2,4})?|\d{4}-\d\d-\d\d")),
+    ("D", re.compile(r"\d{1,2}/\d{1,2}/(?:\d\d){1,2}|\d{4}-\d\d-\d\d")),
     ("O", re.compile(r"\d*(?:1st|2nd|3rd|\dth)", re.IGNORECASE)),
-    ("F", re.compile(r"(?:[QH][1-4]|[1-4][QH]|FY|CY|[1-4]?Q[1-4]?)(?:['’]?(?:20)?\d\d)?")),
-    ("Y", re.compile(r"(?:19|20)\d0s|['’]\d\d(?:s)?")),
+    ("F", re.compile(r"(?:[QH][1-4]|[1-4][QH])(?:['\u2019]?(?:20)?\d\d)?|[FC]Y['\u2019]?\d+")),
+    ("Y", re.compile(r"(?:19|20)\d0s|['\u2019]\d\ds?")),
     ("S", re.compile(r"[+-]?[.,]?\d[\d.,]*(?:k|m|mm|b|bn|mn)", re.IGNORECASE)),
-    ("n", re.compile(r"[+-]?[.,]?\d[\d.,/]*(?:x|s)?", re.IGNORECASE)),
-    ("N", re.compile(r"[A-ZÀ-ÖØ-Þ][\w'’]+")),
+    ("n", re.compile(r"[+-]?[.,]?\d[\d.,/]*[xs]?", re.IGNORECASE)),
+    ("N", re.compile(r"[A-ZÀ-ÖØ-Þ][\w'\u2019]+")),
     ("i", re.compile(r"[A-Z]\.?")),
 )
 _OTHER = ord("x")
 
 
 def token_class(word: str) -> int:
-    """The class of one token, a letter as its byte; `x` for words no pattern mentions."""
-    found = _CAPITALISED.get(word) or _BY_WORD.get(word.lower())
+    """The class of one token, its letter as a byte; `x` for words that no pattern mentions."""
+    lower = word.lower().replace("\u2019", "'")
+    found = _EXACT.get(word) or _ANY_CASE.get(lower)
     if found:
         return found
     for letter, shape in _SHAPES:
@@ -95,62 +54,52 @@ def token_class(word: str) -> int:
     return _OTHER
 
 
-_NUM = r"(?:[dyn]s*|S|w(?:-?w)*(?:s(?:&?w(?:-?w)*)?)*|s+)"
-_RANGE = rf"{_NUM}(?:[-j]{_NUM})?"
-_YEAR = r"(?:,?v?[ag]*f?u?(?:y|Y|F))"
-_MONEY = (
-    rf"[cK]{_NUM}(?:[-j][cK]?{_NUM})?(?:K|C)?",
-    rf"{_RANGE}-?(?:K?C+|K|c(?!{_NUM}))",
-    rf"a(?:s)K?C",
-)
-_PERCENT = (rf"{_NUM}-?p?[-j]{_NUM}-?(?:p|Pq?|Bq)", rf"{_NUM}-?(?:p|Pq?|Bq)")
-_TIME = (
-    r"(?:I)?(?:t|[dn])A(?:Z)*(?<!I)",
-    r"tA?Z*",
-    rf"{_NUM}-?U",
-    r"(?:[ag])*e",
-)
-_DATE = (
-    rf"W?,?[Mm](?:[dO])(?![ps])(?:[-j][dO](?!p))?{_YEAR}?",
-    rf"a?[doO]v?(?:M|m){_YEAR}?",
-    rf"[ag]*M{_YEAR}?|[ag]*m{_YEAR}|(?<=[vI])m|g+m",
-    rf"[ag]*(?:[oOz]|h)?-?F(?:{_YEAR})?",
-    rf"[ag]*[oOzw]?-?(?:[oOz]-?f?u|[oOz]?-?(?:g)*h(?=v[ag]*f?[uyYF]|{_YEAR}))"
-    rf"(?:v[ag]*f?u|{_YEAR}|v[ag]*[oOz]-?f?[uh]{_YEAR}?)*",
-    rf"[ag]*[oOz]-?h{_YEAR}?",
-    rf"u-?k-?u|u-?j-?D",
-    rf"[ag]*{_NUM}(?:[-j]{_NUM})?-?(?:g)*f?u",
-    rf"[ag]+f?u{_YEAR}?|[ag]*fu?(?:y|Y)?",
-    rf"[ag]*(?:y|Y)(?:[-j]y)?|D",
-    rf"[ag]*(?:W|T)",
-)
-_ORDINAL = (r"[oO]|z",)
-_CARDINAL = (_RANGE,)
-_PERSON = (r"H+(?:[Nimiz]|Z)(?:-?[Ni]){0,2}",)
+_NUMBER = r"(?:(?:[dyn]s*|S|w(?:-?w)*(?:s(?:&?w(?:-?w)*)?)*|s+)(?:&ahs*)?)"
+_RANGE = rf"{_NUMBER}(?:[-j]{_NUMBER})?"
+_PERIOD = r"(?:,?v?[ag]*f?u?[yYF]|v[ag]*f?u)"  # "of fiscal 2016", ", 2016", "of the year"
+
+_PATTERNS = {
+    "PERSON": (r"H{1,2}[Nimz](?:-?[Ni]){0,4}",),
+    "MONEY": (
+        rf"[cK]{_NUMBER}(?:[-j][cK]?{_NUMBER})?[KC]*",
+        rf"{_RANGE}-?(?:K?C+|K|c(?!{_NUMBER}))",
+    ),
+    "PERCENT": (
+        rf"{_NUMBER}-?p[-j]{_NUMBER}-?p",
+        rf"{_RANGE}-?(?:p|Pq?|Bq)",
+    ),
+    "TIME": (
+        r"tA?Z*",
+        r"[dn]AZ*",
+        rf"{_RANGE}-?U",
+        r"[ag]*e",
+    ),
+    "DATE": (
+        rf"[ag]*(?:W,?)?[Mm][dO](?![psKC])(?:[-j][dO](?!p))?{_PERIOD}?",
+        rf"a?[doO]v?[Mm]{_PERIOD}?",
+        rf"[ag]*M(?:[-j]M)?{_PERIOD}?|[ag]*m{_PERIOD}|g+m|(?<=[vI])m",
+        rf"[ag]*(?:[oOzh]-?)?F{_PERIOD}?",
+        rf"[ag]*[oOz]-?g*f?[uh](?:{_PERIOD}|v[ag]*[oOz]-?f?[uh])*",
+        rf"[ag]*h(?:-?f?u|{_PERIOD})",
+        r"u-?k-?u|u-?j-?D",
+        rf"[ag]*{_RANGE}-?g*f?u(?!-?k-?u)",
+        rf"[ag]*u[dw]{_PERIOD}?",
+        rf"[ag]+f?u(?!-?k-?u){_PERIOD}?",
+        r"[ag]*f[uh]?[yYF]?",
+        r"[ag]*[yY](?:[-j][yY])?|D",
+        r"[ag]*[WT]",
+    ),
+    "ORDINAL": (r"[oOz]",),
+    "CARDINAL": (_RANGE,),
+}
 
 
-def _group(label: str, patterns: tuple[str, ...]) -> str:
-    return f"(?P<{label}>" + "|".join(f"(?:{p})" for p in patterns) + ")"
+def _compile() -> re.Pattern[bytes]:
+    groups = "|".join(f"(?P<{label}>{'|'.join(p)})" for label, p in _PATTERNS.items())
+    return re.compile(f"(?=[wscKdynSyYoOzMmWTDuhagfFtAeH])(?:{groups})".encode())
 
 
-_ENTITY = re.compile(
-    (
-        "(?=[wscKdynSoOzWTuhUgfaAetMmHFYDI])(?:"
-        + "|".join(
-            _group(*pair)
-            for pair in (
-                ("PERSON", _PERSON),
-                ("MONEY", _MONEY),
-                ("PERCENT", _PERCENT),
-                ("TIME", _TIME),
-                ("DATE", _DATE),
-                ("ORDINAL", _ORDINAL),
-                ("CARDINAL", _CARDINAL),
-            )
-        )
-        + ")"
-    ).encode()
-)
+_ENTITY = _compile()
 
 
 def find_entities(classes: bytes) -> Iterator[tuple[str, int, int]]:

@@ -11,23 +11,8 @@ from importlib import resources
 from typing import Any
 
 from ftm.core.errors import ModelNotFoundError
+from ftm.text.lexicon import mapping, word_set
 
-_KEPT = (
-    "data media number goods united underlying us less least during including excluding following"
-    " according earnings operating marketing accounting housing clothing engineering manufacturing"
-    " advertising banking mining drilling learning pricing gaming streaming licensing financing"
-    " refinancing restructuring lending funding staffing packaging outsourcing sourcing hedging"
-    " underwriting timing spending training trading processing servicing testing building"
-    " outstanding ongoing upcoming recurring remaining leading moving meeting setting holding"
-    " savings proceeds overseas sales headquarters means series species always perhaps"
-)
-_CHOSEN = {
-    "does": "do", "better": "good", "best": "good", "taxes": "tax", "leaves": "leave",
-    "wo": "will", "ca": "can", "sha": "shall", "gon": "go", "na": "to", "wan": "want",
-    "nt": "not", "n't": "not", "'em": "they", "n’t": "not", "analyses": "analysis",
-    "bases": "base", "axes": "axis", "putting": "put", "numbers": "number", "left": "leave",
-    "worse": "bad", "worst": "bad", "further": "further", "farther": "far", "elder": "elder",
-}  # fmt: skip
 _SINGULAR_ENDINGS = ("ss", "us", "is", "ous", "ws")
 """Endings in -s of words that are no plurals."""
 
@@ -68,12 +53,13 @@ class LemmaTable:
     def __init__(self, lookup: Mapping[str, str], nouns: Iterable[str], version: str = "") -> None:
         self._lookup = lookup
         self._nouns = frozenset(nouns)
-        self._chosen = _CHOSEN | {word: word for word in _KEPT.split()}
+        self._chosen = {word: word for word in word_set("lemmas", "kept")}
+        self._chosen |= mapping("lemmas", "chosen")
         self.version = version
 
     def __call__(self, word: str) -> str:
         """The lower-case lemma of one word; the word itself in lower case when unknown."""
-        word = word.lower().replace("’", "'")
+        word = word.lower().replace("\u2019", "'")
         return self._chosen.get(word) or self._lookup.get(word) or self._singular(word)
 
     def __contains__(self, word: str) -> bool:

@@ -152,7 +152,7 @@ _worker_pipeline: TextPipeline | None = None
 
 
 def _start_worker(name: str) -> None:
-    global _worker_pipeline  # noqa: PLW0603  a worker has one pipeline for its life
+    global _worker_pipeline  # a worker has one pipeline for its life
     # Ctrl-C reaches the whole group; the parent decides when the workers go.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_leave_with_parent, daemon=True).start()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from ftm.core.errors import ModelNotFoundError
 from ftm.text.base import TextPipeline
+from ftm.text.lexicon import lexicon_version, word_set
 
 if TYPE_CHECKING:
     from spacy.language import Language
@@ -64,14 +65,15 @@ def _pipeline(name: str, nlp: Language) -> TextPipeline:
     from ftm.text import components
     from ftm.text.lemmas import lemma_table
     from ftm.text.spacy_pipeline import SpacyTextPipeline
-    from ftm.text.words import EXTRA_STOPWORDS, FILLERS
 
     del components
     lemma = lemma_table()
-    stopwords = frozenset(word.replace("’", "'") for word in STOP_WORDS) | EXTRA_STOPWORDS | FILLERS
+    stopwords = frozenset(word.replace("\u2019", "'") for word in STOP_WORDS)
+    stopwords |= word_set("stopwords", "calls") | word_set("stopwords", "fillers")
     _complete(nlp)
     resources = {
         "stopwords": sorted(stopwords),
+        "lexicon": lexicon_version(),
         "lemmas": lemma.version,
         "components": nlp.pipe_names,
     }

@@ -3,21 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 
-_NAME_PART = re.compile(r"[^\W\d_](?:[\w'’]*[\w])?\.?")
-_TITLES = frozenset(
-    "mr mrs ms miss dr prof professor sir dame lord lady jr sr ii iii iv phd md mba cfa cpa esq"
-    " hon".split()
-)
-_NOBODY = frozenset(
-    "unknown unidentified operator executive executives analyst analysts attendee attendees"
-    " shareholder shareholders speaker speakers participant participants moderator representative"
-    " company male female member audience host management investor investors relations corporate"
-    " coordinator conference media banker caller questioner various multiple na none".split()
-)
-"""Words of masked or generic names such as "Unknown Executive"; never part of a person's name."""
+from ftm.text.lexicon import word_set
+
+_NAME_PART = re.compile(r"[^\W\d_](?:[\w'\u2019]*[\w])?\.?")
+_TITLES = word_set("names", "titles")
+_NOBODY = word_set("names", "nobody")
 
 
 @dataclass(frozen=True)
@@ -34,44 +27,43 @@ class Roster:
     singles: frozenset[str]
     ambiguous: frozenset[str]
 
-    def __bool__(self) -> bool:
-        return bool(self.singles)
-
     @property
     def words(self) -> Collection[str]:
         """Every token that can begin a mention."""
         return self.singles | self.names.keys()
 
     def mentions(
-        self, tokens: Sequence[str], candidates: Iterable[int], starts: Callable[[int], bool]
-    ) -> list[tuple[int, int]]:
-        """Spans (first token, token after the last) of mentions, left to right, not overlapping.
+        self,
+        word_at: Callable[[int], str],
+        candidates: Iterable[int],
+        is_first: Callable[[int], bool],
+    ) -> Iterator[tuple[int, int]]:
+        """Yield (first token, token after the last) of mentions, left to right, not overlapping.
 
         Args:
-            tokens: the words of one text.
+            word_at: the token with this index, "" past the end.
             candidates: increasing indices of the tokens that are in `words`.
-            starts: tells whether a token is the first of its sentence. There an ordinary word
-                ("Price increases …") is a name only before a comma or after a title.
+            is_first: tells whether a token is the first of its sentence. There an ordinary word
+                ("Price increases ...") is a name only before a comma.
         """
-        spans: list[tuple[int, int]] = []
         end = 0
         for index in candidates:
             if index >= end:
-                end = self._mention_end(tokens, index, starts)
+                end = self._mention_end(word_at, index, is_first)
                 if end > index:
-                    spans.append((index, end))
-        return spans
+                    yield index, end
 
-    def _mention_end(self, tokens: Sequence[str], index: int, starts: Callable[[int], bool]) -> int:
-        for name in self.names.get(tokens[index], ()):
-            if tuple(tokens[index : index + len(name)]) == name:
+    def _mention_end(
+        self, word_at: Callable[[int], str], index: int, is_first: Callable[[int], bool]
+    ) -> int:
+        word = word_at(index)
+        for name in self.names.get(word, ()):
+            if all(word_at(index + n) == part for n, part in enumerate(name)):
                 return index + len(name)
-        word = tokens[index]
         if word not in self.singles:
             return index
-        if word in self.ambiguous and starts(index):
-            following = tokens[index + 1] if index + 1 < len(tokens) else ""
-            return index + (following == ",")
+        if word in self.ambiguous and is_first(index):
+            return index + (word_at(index + 1) == ",")
         return index + 1
 
 

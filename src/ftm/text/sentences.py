@@ -4,47 +4,22 @@ from __future__ import annotations
 
 import re
 
+from ftm.text.lexicon import word_set
+
 _LINE = re.compile(r"[^\n]+")
 _STOP = re.compile(
     # Possessive and anchored to the start of a run, so that a megabyte of dots stays linear.
-    r"(?<![.!?…])([.!?…]++)([\"'”’»)\]}]*+)\s++(?=(\S{1,40}))"
+    r"(?<![.!?…])([.!?…]++)([\"'\u201d\u2019»)\]}]*+)\s++(?=(\S{1,40}))"
     # A missing blank: "the quarter.We expect".
     r"|(?<=[a-z]{3})(\.)(?=(?:We|The|Our|And|But|So|This|That|These|They|You|It|In|If)\b)"
 )
-_OPENING = "\"'“‘«([{-–—"
+_OPENING = "\"'\u201c\u2018«([{-\u2013\u2014"
 _WORD_CHARS = 40
 
-NEVER_LAST = frozenset(
-    "mr mrs ms messrs dr prof st mt ft vs e.g i.e eg ie cf approx sen rep gen gov capt lt col sgt"
-    " rev hon est incl excl resp viz ca dept fwd mgmt".split()
-)
-"""Abbreviations that never end a sentence."""
-
-BEFORE_NUMBER = frozenset("no nos fig figs sec art vol pg pp ch ver ext".split())
-"""Abbreviations when a number follows, ordinary words or ends of sentences otherwise."""
-
-MAYBE_LAST = frozenset(
-    "inc corp co cos ltd llc plc bros jr sr esq etc al ph.d jan feb mar apr jun jul aug sep sept"
-    " oct nov dec mon tue tues wed thu thur thurs fri sat sun ave blvd rd assn natl intl univ"
-    " tel avg max min rs yr yrs mo mos hr hrs sq lbs oz mm mn bn".split()
-)
-"""Abbreviations that end a sentence only if a typical first word follows."""
-
-FIRST_WORDS = frozenset(
-    "a an the this that these those there here it its it's we we're we've we'll our ours us i i'm"
-    " i've i'll i'd my you you're you'll your he she his her they they're their and but or so yet"
-    " nor for if when while as at in on by with from to of after before because since although"
-    " though however moreover also then now next last first second third finally turning moving"
-    " looking during over under through within without based given overall excluding including"
-    " what where which who why how is are was were do does did can could would should will have"
-    " has had let let's please thank thanks good great yes yeah no not okay ok well right sure hi"
-    " hello one two both each all most many some any other another such only just still again"
-    " additionally similarly specifically meanwhile likewise further furthermore consequently"
-    " therefore total net gross revenue revenues sales operating adjusted today yesterday"
-    " earlier later once until despite regarding that's there's what's he's she's".split()
-)
-"""Words that start sentences often enough to decide after an abbreviation that may end one."""
-
+_NEVER_LAST = word_set("sentences", "never_last")
+_BEFORE_NUMBER = word_set("sentences", "before_number")
+_MAYBE_LAST = word_set("sentences", "maybe_last")
+_FIRST_WORDS = word_set("sentences", "first_words")
 _ZONES = ("Eastern", "Central", "Pacific", "Mountain", "Greenwich", "London")
 
 
@@ -94,7 +69,7 @@ def _ends_sentence(word: str, stop: str, close: str, following: str, *, at_start
     if "!" in stop or "?" in stop:
         return not (close and following[:1].islower())
     if len(stop) > 1 or stop == "…":
-        return following[:1].isupper() and following[:2] not in ("I", "I'", "I’", "I,")
+        return following[:1].isupper() and following[:2] not in ("I", "I'", "I\u2019", "I,")
     if close:
         return not following[:1].islower()
     return _full_stop_ends(word, following, at_start=at_start)
@@ -102,17 +77,17 @@ def _ends_sentence(word: str, stop: str, close: str, following: str, *, at_start
 
 def _full_stop_ends(word: str, following: str, *, at_start: bool) -> bool:
     key = word.lower()
-    if key in NEVER_LAST:
+    if key in _NEVER_LAST:
         return False
     if word.isdigit():
         return not (at_start and len(word) <= 2) and not (
             len(word) <= 2 and following[:1].isdigit()
         )
-    if key in BEFORE_NUMBER:
+    if key in _BEFORE_NUMBER:
         return not following[:1].isdigit()
     if key in ("a.m", "p.m", "etc"):
         return following[:1].isupper() and not _is_zone(following)
-    if key in MAYBE_LAST or _is_initials(word):
+    if key in _MAYBE_LAST or _is_initials(word):
         return _is_first_word(following)
     return True
 
@@ -127,7 +102,7 @@ def _is_initials(word: str) -> bool:
 def _is_first_word(word: str) -> bool:
     if not word[:1].isupper():
         return False
-    return word.rstrip(",.;:!?…").replace("’", "'").lower() in FIRST_WORDS
+    return word.rstrip(",.;:!?…").replace("\u2019", "'").lower() in _FIRST_WORDS
 
 
 def _is_zone(word: str) -> bool:

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 from spacy.attrs import ENT_TYPE, IDX, LEMMA, ORTH, SENT_START
 from spacy.language import Language
-from spacy.tokens import Doc
 
 from ftm.core.errors import PreprocessingError
 from ftm.core.records import FirmTurns, SpeakerTurn, TranscriptSentence
 from ftm.text.base import FirmText
 from ftm.text.characters import pieces, readable
+from ftm.text.components import in_zone
 from ftm.text.roster import Roster, make_roster
 from ftm.text.words import DROPPED_ENTITIES, TRANSCRIPTION_MARK, cleaned_word
 
@@ -25,6 +30,28 @@ times slower. So the first calls are read outside one, and the common words of t
 then on each firm has its own zone, and what is new in it goes with it.
 """
 _MIN_WORDS = 2
+_KEY_MIX = np.uint64(0x9E3779B97F4A7C15)  # odd, so that (orth, lemma) pairs mix without loss
+
+
+@dataclass(frozen=True)
+class _Tokens:
+    """The tokens of a firm's turns, read off their Docs.
+
+    Args:
+        text: all turns, one after the other.
+        orths, lemmas, entities: spaCy's hashes, uint64, shape (n_tokens,).
+        offsets: where each token starts in `text`, and the length of the text as the last.
+        starts: indices of the first tokens of the sentences, and n_tokens as the last.
+        ends: index of the token after the last of each turn, or piece of a turn.
+    """
+
+    text: str
+    orths: npt.NDArray[np.uint64]
+    lemmas: npt.NDArray[np.uint64]
+    entities: npt.NDArray[np.uint64]
+    offsets: list[int]
+    starts: list[int]
+    ends: list[int]
 
 
 class SpacyTextPipeline:
@@ -35,7 +62,7 @@ class SpacyTextPipeline:
         fingerprint: what determines its output.
         stopwords: lower-case words that never reach the cleaned text.
         is_word: whether a lower-case word is ordinary English (see `make_roster`).
-        learned_strings: size of the vocabulary from which on each firm is read in a memory zone.
+        learned_strings: how far the vocabulary may grow before firms are read in memory zones.
     """
 
     def __init__(
@@ -49,10 +76,12 @@ class SpacyTextPipeline:
     ) -> None:
         self.nlp = nlp
         self._fingerprint = dict(fingerprint)
+        self._stopwords = stopwords
         self._is_word = is_word
         self._max_strings = len(nlp.vocab.strings) + learned_strings
-        self._words = _CleanedWords(nlp, stopwords)
-        self._dropped = frozenset(nlp.vocab.strings.add(label) for label in DROPPED_ENTITIES)
+        self._words: dict[int, str] = {}
+        dropped = [nlp.vocab.strings.add(label) for label in DROPPED_ENTITIES]
+        self._dropped = np.array(dropped, dtype=np.uint64)
 
     @property
     def fingerprint(self) -> Mapping[str, str]:
@@ -71,84 +100,95 @@ class SpacyTextPipeline:
         try:
             with self._zone():
                 return self._read(firm)
-        except (ValueError, KeyError, IndexError, RuntimeError) as error:
+        except (ValueError, LookupError, TypeError, RuntimeError) as error:
             raise PreprocessingError(
                 f"Firm {firm.call.firm_id!r}, transcript {firm.call.transcript_id!r}, could not "
                 f"be preprocessed: {type(error).__name__}: {error}"
             ) from error
 
-    def _zone(self) -> AbstractContextManager[Any]:
-        vocab = self.nlp.vocab
-        if len(vocab.strings) < self._max_strings:
-            return nullcontext()
-        return self.nlp.memory_zone()  # type: ignore[no-any-return]
-
-    def _read(self, firm: FirmTurns) -> FirmText:
-        roster = make_roster((turn.speaker_name for turn in firm.turns), self._is_word)
-        turns = [turn for turn in firm.turns if not _is_operator(turn)]
-        parts = [(p, turn) for turn in turns for p in pieces(readable(turn.raw_text))]
-        sentences: list[TranscriptSentence] = []
-        spans: dict[int, tuple[int, int]] = {}
-        prefix = f"{firm.call.firm_id}_{firm.call.transcript_id}_"
-        for doc, turn in self.nlp.pipe(parts, as_tuples=True):
-            for raw, cleaned in self._sentences(doc, roster):
-                at = len(sentences)
-                sentences.append(
-                    TranscriptSentence(f"{prefix}{at:04d}", raw, cleaned, turn.speaker_type, at)
-                )
-                spans[turn.component_order] = (spans.get(turn.component_order, (at, at))[0], at)
-        reason = None if sentences else "no_sentences"
-        return FirmText(firm.call.firm_id, tuple(sentences), spans, skip_reason=reason)
-
     def split(self, text: str) -> list[str]:
         """All sentences of a text as spoken, before any is dropped; [] for blank text."""
-        found = []
-        for doc in self.nlp.pipe(pieces(readable(text))):
-            starts = _starts(doc.to_array(SENT_START).tolist())
-            offsets = [*doc.to_array(IDX).tolist(), len(doc.text)]
-            bounds = [*starts, len(doc)]
-            for first, end in zip(starts, bounds[1:], strict=True):
-                found.append(" ".join(doc.text[offsets[first] : offsets[end]].split()))
-        return [sentence for sentence in found if sentence]
+        with self._zone():
+            tokens = self._tokens(list(pieces(readable(text))))
+        return [raw for _, _, raw in _raw_sentences(tokens) if raw]
 
-    def _sentences(self, doc: Doc, roster: Roster) -> Iterator[tuple[str, str]]:
-        """Yield (raw text, cleaned text) of the sentences that keep at least two words."""
-        if not len(doc):
-            return
-        text = doc.text
-        columns = doc.to_array([ORTH, LEMMA, ENT_TYPE, SENT_START, IDX]).T.tolist()
-        orths, lemmas, entities, marks, offsets = columns
-        starts = _starts(marks)
-        words, dropped = self._words, self._dropped
-        cleaned = [
-            "" if entity and entity in dropped else words[key]
-            for key, entity in zip(zip(orths, lemmas, strict=True), entities, strict=True)
-        ]
-        _blank_marks(text, offsets, cleaned)
-        if roster:
-            _blank_names(doc, roster, starts, cleaned)
-        offsets.append(len(text))
-        starts.append(len(doc))
-        for first, end in zip(starts, starts[1:], strict=False):
-            kept = [word for word in cleaned[first:end] if word]
-            if len(kept) >= _MIN_WORDS:
-                yield " ".join(text[offsets[first] : offsets[end]].split()), " ".join(kept)
+    def _zone(self) -> AbstractContextManager[Any]:
+        if len(self.nlp.vocab.strings) < self._max_strings:
+            return nullcontext()
+        zone: AbstractContextManager[Any] = self.nlp.memory_zone()
+        return zone
 
+    def _read(self, firm: FirmTurns) -> FirmText:
+        spoken = [turn for turn in firm.turns if not _is_operator(turn)]
+        parts = [(part, turn) for turn in spoken for part in pieces(readable(turn.raw_text))]
+        tokens = self._tokens([part for part, _ in parts])
+        roster = make_roster((turn.speaker_name for turn in firm.turns), self._is_word)
+        cleaned = self._cleaned(tokens, roster)
+        owners = [turn for _, turn in parts]
+        return _firm_text(firm, _kept_sentences(tokens, cleaned), tokens.ends, owners)
 
-class _CleanedWords(dict[tuple[int, int], str]):
-    """(hash of the token, hash of its lemma) → its word in the cleaned text, "" for none."""
+    def _tokens(self, texts: Sequence[str]) -> _Tokens:
+        """Run the pipeline once over the texts; only arrays outlive the Docs."""
+        columns, ends, base, n_tokens = [], [], 0, 0
+        for text, doc in zip(texts, self.nlp.pipe(texts), strict=True):
+            table = doc.to_array([ORTH, LEMMA, ENT_TYPE, SENT_START, IDX])
+            if len(table):
+                table[0, 3] = 1
+                table[:, 4] += np.uint64(base)
+                columns.append(table)
+            base += len(text)
+            n_tokens += len(table)
+            ends.append(n_tokens)
+        empty: npt.NDArray[np.uint64] = np.zeros((0, 5), dtype=np.uint64)
+        orths, lemmas, entities, marks, offsets = np.concatenate([empty, *columns]).T
+        return _Tokens(
+            text="".join(texts),
+            orths=orths,
+            lemmas=lemmas,
+            entities=entities,
+            offsets=[*offsets.tolist(), base],
+            starts=[*np.flatnonzero(marks == 1).tolist(), n_tokens],
+            ends=ends,
+        )
 
-    def __init__(self, nlp: Language, stopwords: frozenset[str]) -> None:
-        super().__init__()
-        self._vocab = nlp.vocab
-        self._stopwords = stopwords
+    def _cleaned(self, tokens: _Tokens, roster: Roster) -> list[str]:
+        """One word a token, "" where nothing of it reaches the cleaned text."""
+        keys, first, inverse = np.unique(
+            tokens.orths ^ (tokens.lemmas * _KEY_MIX), return_index=True, return_inverse=True
+        )
+        known = [self._words.get(key) for key in keys.tolist()]
+        words = np.array(
+            [self._learn(int(keys[n]), tokens, first[n]) if w is None else w
+             for n, w in enumerate(known)] or [""],
+            dtype=object,
+        )  # fmt: skip
+        cleaned: npt.NDArray[np.object_] = words[inverse]
+        cleaned[np.isin(tokens.entities, self._dropped)] = ""
+        _blank_marks(tokens, cleaned)
+        self._blank_names(tokens, roster, cleaned)
+        return list(cleaned)
 
-    def __missing__(self, key: tuple[int, int]) -> str:
-        strings = self._vocab.strings
-        word = cleaned_word(strings[key[0]], strings[key[1]] if key[1] else "", self._stopwords)
-        if not self._vocab.in_memory_zone:
-            self[key] = word
+    def _learn(self, key: int, tokens: _Tokens, at: int) -> str:
+        strings = self.nlp.vocab.strings
+        orth, lemma = int(tokens.orths[at]), int(tokens.lemmas[at])
+        word = cleaned_word(strings[orth], strings[lemma] if lemma else "", self._stopwords)
+        if not in_zone(self.nlp.vocab):
+            self._words[key] = word
         return word
+
+    def _blank_names(
+        self, tokens: _Tokens, roster: Roster, cleaned: npt.NDArray[np.object_]
+    ) -> None:
+        strings, orths = self.nlp.vocab.strings, tokens.orths
+        hashes = np.array([strings.add(word) for word in sorted(roster.words)], dtype=np.uint64)
+        candidates = np.flatnonzero(np.isin(orths, hashes)).tolist()
+        is_first = frozenset(tokens.starts).__contains__
+
+        def spoken(at: int) -> str:
+            return str(strings[int(orths[at])]) if at < len(orths) else ""
+
+        for first, end in roster.mentions(spoken, candidates, is_first):
+            cleaned[first:end] = ""
 
 
 def _is_operator(turn: SpeakerTurn) -> bool:
@@ -164,27 +204,45 @@ def _reason_to_skip(turns: Sequence[SpeakerTurn]) -> str | None:
     return "operator_only" if all(map(_is_operator, spoken)) else None
 
 
-def _starts(marks: Sequence[int]) -> list[int]:
-    """Indices of the first tokens of sentences; the very first token always is one."""
-    return [index for index, mark in enumerate(marks) if mark == 1 or index == 0]
+def _raw_sentences(tokens: _Tokens) -> Iterator[tuple[int, int, str]]:
+    """Yield (first token, token after the last, text as spoken) of every sentence."""
+    text, offsets = tokens.text, tokens.offsets
+    for first, end in pairwise(tokens.starts):
+        yield first, end, " ".join(text[offsets[first] : offsets[end]].split())
 
 
-def _blank_marks(text: str, offsets: Sequence[int], cleaned: list[str]) -> None:
-    """Drop the words a transcriber's mark covers, in place."""
-    if "[" not in text and "(" not in text and "<" not in text:
-        return
-    token = 0
-    for match in TRANSCRIPTION_MARK.finditer(text):
-        while token < len(offsets) and offsets[token] < match.start():
-            token += 1
-        while token < len(offsets) and offsets[token] < match.end():
-            cleaned[token] = ""
-            token += 1
+def _kept_sentences(tokens: _Tokens, cleaned: Sequence[str]) -> Iterator[tuple[int, str, str]]:
+    """Yield (first token, raw text, cleaned text) of the sentences that keep two words or more."""
+    for first, end, raw in _raw_sentences(tokens):
+        kept = [word for word in cleaned[first:end] if word]
+        if len(kept) >= _MIN_WORDS:
+            yield first, raw, " ".join(kept)
 
 
-def _blank_names(doc: Doc, roster: Roster, starts: Sequence[int], cleaned: list[str]) -> None:
-    """Drop the names of the call's speakers, in place."""
-    tokens = [token.text for token in doc]
-    candidates = [index for index, word in enumerate(tokens) if word in roster.words]
-    for first, end in roster.mentions(tokens, candidates, frozenset(starts).__contains__):
-        cleaned[first:end] = [""] * (end - first)
+def _firm_text(
+    firm: FirmTurns,
+    kept: Iterable[tuple[int, str, str]],
+    ends: Sequence[int],
+    owners: Sequence[SpeakerTurn],
+) -> FirmText:
+    prefix = f"{firm.call.firm_id}_{firm.call.transcript_id}_"
+    sentences: list[TranscriptSentence] = []
+    spans: dict[int, tuple[int, int]] = {}
+    part = 0
+    for at, (token, raw, cleaned) in enumerate(kept):
+        while token >= ends[part]:
+            part += 1
+        turn = owners[part]
+        name = f"{prefix}{at:04d}"
+        sentences.append(TranscriptSentence(name, raw, cleaned, turn.speaker_type, at))
+        spans[turn.component_order] = (spans.get(turn.component_order, (at, at))[0], at)
+    reason = None if sentences else "no_sentences"
+    return FirmText(firm.call.firm_id, tuple(sentences), spans, skip_reason=reason)
+
+
+def _blank_marks(tokens: _Tokens, cleaned: npt.NDArray[np.object_]) -> None:
+    """Drop the words that a transcriber's mark covers, in place."""
+    offsets = tokens.offsets
+    for match in TRANSCRIPTION_MARK.finditer(tokens.text):
+        first = bisect_left(offsets, match.start())
+        cleaned[first : bisect_left(offsets, match.end(), first, len(cleaned))] = ""

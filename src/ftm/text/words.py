@@ -4,14 +4,6 @@ from __future__ import annotations
 
 import re
 
-EXTRA_STOPWORDS = frozenset(
-    "yes thank thanks question questions afternoon operator welcome".split()
-)
-"""Stopwords of earnings calls, on top of spaCy's."""
-
-FILLERS = frozenset("uh um umm uhm mm mmm hmm mhm er erm ah oh huh yeah yep yup okay ok".split())
-"""Sounds of hesitation and assent: verbatim transcripts are full of them, and none is a word."""
-
 DROPPED_ENTITIES = ("PERSON", "DATE", "TIME", "CARDINAL", "ORDINAL", "MONEY", "PERCENT")
 
 _NUMBER = re.compile(r"[+-]?[.,]?\d[\d.,/:]*(?:st|nd|rd|th|x|k|m|mm|b|bn|s|%)?", re.IGNORECASE)
@@ -22,8 +14,8 @@ def cleaned_word(word: str, lemma: str, stopwords: frozenset[str]) -> str:
 
     Nothing comes of stopwords (the word as spoken or its lemma), punctuation, numbers, blanks.
     """
-    word = word.lower().replace("’", "'")
-    lemma = (lemma or word).lower().replace("’", "'")
+    word = word.lower().replace("\u2019", "'")
+    lemma = (lemma or word).lower().replace("\u2019", "'")
     if word in stopwords or lemma in stopwords or _NUMBER.fullmatch(word):
         return ""
     if not any(char.isalpha() for char in lemma):
