@@ -296,9 +296,14 @@ def get_orchestrator(
 
 
 def resolve_run_settings(settings: Settings) -> Settings:
-    """The settings a run records and its workers get: no `auto`, no relative path."""
+    """The settings a run records and its workers get: no `auto`, no relative path.
+
+    Raises:
+        ConfigError: a device that is not there, or unknown kinds of sentences.
+    """
     from pathlib import Path
 
+    get_keep_kinds(settings)
     model = settings.embedding_model
     folder = Path(model).expanduser()
     changes = {

@@ -1,0 +1,228 @@
+"""`ftm run-quarter --backend local`: real processes from the command to the parts."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from ftm.analysis.loaders import load_sentences, load_topics
+from ftm.analysis.run_reader import list_runs
+from ftm.core.layout import PrefetchLayout
+from ftm.storage.object_store import ObjectStore, open_store
+from tests.support.cli import ftm_environment, run_ftm, start_ftm
+from tests.support.prefetched import QUARTER
+from tests.support.quarters import write_quarter
+from tests.support.s3_server import Bucket
+
+RUN = ("run-quarter", "--quarter", "2023Q1", "--batch-size", "3")
+BATCH = "2023Q1_batch_000"
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> ObjectStore:
+    """Seven firms in three chunks, in a folder."""
+    opened = open_store(f"file://{tmp_path / 'store'}")
+    write_quarter(opened, 7, chunk_firms=3, n_sentences=45)
+    return opened
+
+
+def map_output(store: ObjectStore) -> dict[str, bytes]:
+    """Every progress record and part of every run."""
+    return {
+        info.key: store.get(info.key)
+        for prefix in ("progress", "intermediate", "processed")
+        for info in store.list(prefix)
+    }
+
+
+def processes_of(store: ObjectStore) -> list[int]:
+    """Processes whose command or environment names the store."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            text = (folder / "environ").read_bytes() + (folder / "cmdline").read_bytes()
+        except OSError:
+            continue
+        if store.url.encode() in text and int(folder.name) != os.getpid():
+            found.append(int(folder.name))
+    return found
+
+
+def wait_until_none(store: ObjectStore, limit_s: float = 60) -> None:
+    """No process works on the store any more."""
+    end = time.monotonic() + limit_s
+    while left := processes_of(store):
+        assert time.monotonic() < end, left
+        time.sleep(0.1)
+
+
+def test_the_command_runs_every_batch_and_says_what_came_out(store: ObjectStore) -> None:
+    """Lines on stderr, the summary as JSON on stdout, exit code 0; again, nothing is left to do."""
+    done = run_ftm(*RUN, "--json", FTM_STORE=store.url)
+    assert done.returncode == 0, done.stderr
+    summary = json.loads(done.stdout)
+    assert (summary["n_done"], summary["n_batches"], summary["n_topics"]) == (7, 3, 14)
+    assert summary["outlier_share"] == pytest.approx(4 / 44, abs=1e-4)
+    for number in range(3):
+        assert f"{BATCH}{number}: succeeded" in done.stderr
+    assert "7 of 7 firms (100 %)" in done.stderr
+
+    again = run_ftm(*RUN, FTM_STORE=store.url)
+    assert again.returncode == 0
+    assert "already complete, nothing to do" in again.stdout
+    assert not store.exists(f"manifests/2023Q1/{summary['run_id']}/map_2.jsonl")
+
+
+def test_a_damaged_chunk_fails_its_batch_only_and_the_rerun_does_only_that(
+    store: ObjectStore,
+) -> None:
+    """Exit code 1 and one line with batch, cause and log; mended, one batch is left to do."""
+    key = PrefetchLayout(QUARTER).key("chunk_0001.parquet")
+    good = store.get(key)
+    store.put(key, good[:100] + b"\0\1\2\3" + good[104:])
+    failed = run_ftm(*RUN, FTM_STORE=store.url)
+    assert failed.returncode == 1
+    last = failed.stderr.splitlines()[-1]
+    assert last.startswith("ftm: 1 of 3 batches")
+    assert f"{BATCH}1: exit 1" in last
+    log = Path(last.partition("(log: ")[2].partition(")")[0])
+    assert "chunk_0001" in log.read_text()
+
+    store.put(key, good)
+    mended = run_ftm(*RUN, FTM_STORE=store.url)
+    assert mended.returncode == 0, mended.stderr
+    assert "1 of 3 batches to do" in mended.stderr
+    assert f"{BATCH}0: running" not in mended.stderr
+    assert list_runs(store, QUARTER)[0].is_complete
+
+
+def test_two_commands_at_once_do_not_corrupt_each_other(store: ObjectStore) -> None:
+    """Both end well, on one run, and every part is what its record says."""
+    run = (*RUN[:3], "--json")
+    both = [start_ftm(*run, FTM_STORE=store.url) for _ in range(2)]
+    outputs = [process.communicate(timeout=120) for process in both]
+    assert [process.returncode for process in both] == [0, 0], outputs
+    assert len({json.loads(out)["run_id"] for out, _ in outputs}) == 1
+    assert len(load_topics("2023Q1", store)) == 14
+    assert len(load_sentences("2023Q1", store)) == 7 * 45
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
+def test_stopped_in_the_middle_it_leaves_no_process_and_resumes_to_the_same_bytes(
+    how: signal.Signals, store: ObjectStore
+) -> None:
+    """Killed or Ctrl-C after the first batch: workers end, the rerun ends like a whole run."""
+    process = start_ftm(*RUN, "--workers", "1", FTM_STORE=store.url)
+    assert process.stderr is not None
+    for line in process.stderr:
+        if line.startswith(f"{BATCH}1: running"):
+            break
+    process.send_signal(how)
+    _, rest = process.communicate(timeout=60)
+    wait_until_none(store)
+    assert process.returncode == {signal.SIGINT: 130}.get(how, -how.value)
+    if how is signal.SIGINT:
+        assert "run the same command again to resume" in rest
+
+    assert run_ftm(*RUN, FTM_STORE=store.url).returncode == 0
+    resumed = map_output(store)
+    run = list_runs(store, QUARTER)[0]
+    for prefix in ("progress", "intermediate", "processed"):
+        for info in list(store.list(prefix)):
+            store.delete(info.key)
+    # The spec stays, and with it created_at: the same run from its beginning.
+    assert run_ftm(*RUN, FTM_STORE=store.url).returncode == 0
+    assert map_output(store) == resumed
+    assert [r.spec.run_id for r in list_runs(store, QUARTER)] == [run.spec.run_id]
+
+
+def test_without_a_prefetch_it_fails_at_once_and_never_imports_wrds(tmp_path: Path) -> None:
+    """One line with the command to run, exit code 1, an untouched store, no wrds, no torch."""
+    url = f"file://{tmp_path / 'empty'}"
+    program = (
+        "import sys\n"
+        "from ftm.cli.main import main\n"
+        "sys.argv = ['ftm', 'run-quarter', '--quarter', '2023Q1']\n"
+        "try:\n"
+        "    main()\n"
+        "except SystemExit as end:\n"
+        "    print(end.code, [m for m in ('wrds', 'torch', 'spacy') if m in sys.modules])\n"
+    )
+    found = subprocess.run(
+        [sys.executable, "-c", program],
+        env=ftm_environment(FTM_STORE=url),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert found.stdout == "1 []\n"
+    assert found.stderr.count("\n") == 1
+    assert "`ftm prefetch --quarter 2023Q1`" in found.stderr
+    assert not any((tmp_path / "empty").iterdir())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "text"),
+    [
+        (("--quarter", "2023Q5"), 1, "not a quarter: '2023Q5'"),
+        (("--quarter", "2023Q1", "--batch-size", "0"), 2, "--batch-size"),
+        (("--quarter", "2023Q1", "--backend", "batch"), 1, "not available yet"),
+        (("--quarter", "2023Q1", "--clustering", "magic"), 1, "FTM_CLUSTERING 'magic'"),
+        (("--quarter", "2023Q1", "--store", "ftp://x"), 1, "FTM_STORE 'ftp://x'"),
+        (("--quarter", "2023Q1", "--embedding-model", "/no/such"), 1, "/no/such"),
+        (("--quarter", "2023Q1", "--keep-kinds", "chat"), 1, "FTM_KEEP_KINDS 'chat'"),
+        (
+            ("--quarter", "2023Q1", "--device", "tpu", "--embedding-model", "all-MiniLM-L6-v2"),
+            1,
+            "FTM_DEVICE 'tpu'",
+        ),
+    ],
+    ids=lambda value: value[-1] if isinstance(value, tuple) else None,
+)
+def test_bad_input_is_one_clear_line(
+    arguments: tuple[str, ...], code: int, text: str, store: ObjectStore
+) -> None:
+    """A known failure exits 1, wrong usage 2, and neither leaves a run behind."""
+    found = run_ftm("run-quarter", *arguments, FTM_STORE=store.url)
+    assert found.returncode == code
+    last = found.stderr.splitlines()[-1]
+    assert text in last, found.stderr
+    assert "Traceback" not in found.stderr
+    assert list_runs(store, QUARTER) == []
+
+
+@pytest.fixture
+def user_folder(tmp_path: Path) -> Path:
+    """A folder with an ftm.toml that says something else than the flags."""
+    (tmp_path / "here").mkdir()
+    (tmp_path / "here" / "ftm.toml").write_text("map_checkpoint = 2\nseed = 9\n")
+    return tmp_path / "here"
+
+
+def test_workers_see_the_settings_of_the_run_not_of_a_file(
+    store: ObjectStore, user_folder: Path
+) -> None:
+    """A setting put back to its default by a flag is not undone by ftm.toml in the worker."""
+    found = run_ftm(*RUN, "--seed", "42", "--json", cwd=user_folder, FTM_STORE=store.url)
+    assert found.returncode == 0, found.stderr
+    run = list_runs(store, QUARTER)[0]
+    assert run.spec.checkpoint_firms == 2
+    assert len([key for key in run.progress[f"{BATCH}0"].parts if "firm-topics" in key]) == 2
+
+
+def test_the_same_on_s3(s3: Bucket) -> None:
+    """A bucket instead of a folder: one code path, logs in a private folder."""
+    store = open_store(s3.url, endpoint_url=s3.server.url)
+    write_quarter(store, 4, chunk_firms=4, n_sentences=45)
+    found = run_ftm(*RUN, "--json", **s3.environment)
+    assert found.returncode == 0, found.stderr
+    assert json.loads(found.stdout)["n_topics"] == 8
+    assert len(load_topics("2023Q1", store)) == 8
