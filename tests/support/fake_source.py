@@ -42,7 +42,7 @@ class FakeSource:
     n_closed: int = 0
     n_delivered: int = 0
 
-    def discover(self, quarter: Quarter, options: PlanOptions) -> Discovery:
+    def discover(self, quarter: Quarter, options: PlanOptions) -> Discovery:  # noqa: ARG002
         self.n_discoveries += 1
         rows = [self._row(firm, quarter) for firm in sorted({*self.firm_ids, *self.dropped})]
         calls = from_rows(rows, CALLS_AS_DISCOVERED)
