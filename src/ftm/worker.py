@@ -34,7 +34,7 @@ from ftm.mapping.run_inputs import (
 from ftm.mapping.stage_clock import StageClock
 from ftm.storage.run_records import BatchProgress, RunSpec
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("ftm.worker")  # __name__ is "__main__" in a container
 
 STAGES = ("map",)
 _T = TypeVar("_T")

@@ -13,7 +13,13 @@ import pyarrow as pa
 import pytest
 
 from ftm.connectors.base import InMemoryConnector
-from ftm.core.errors import CircuitBreakerError, ConfigError, CorruptObjectError, UnknownFirmError
+from ftm.core.errors import (
+    CircuitBreakerError,
+    ConfigError,
+    CorruptObjectError,
+    TopicModelError,
+    UnknownFirmError,
+)
 from ftm.core.layout import RunLayout
 from ftm.core.records import FirmTranscriptData, TranscriptData
 from ftm.core.schemas import FIRM_SENTENCES
@@ -319,6 +325,38 @@ def test_the_breaker_counts_the_same_after_a_kill() -> None:
         run(store, embedder=embedder, breaker=limits)
     guard(store)
     assert run(store, embedder=embedder, breaker=limits).complete
+
+
+def test_the_breaker_counts_on_after_a_stop() -> None:
+    """Firms read back from a part cut short count as done, and failures after them trip."""
+    store = guarded()
+    run(store, stopping=stop_after(10))
+    embedder = ScriptedEmbedder(bad_texts(*range(12, 23)))
+    with pytest.raises(CircuitBreakerError, match="3 firms in a row"):
+        run(store, embedder=embedder, breaker=BreakerSettings(max_consecutive=3))
+    assert list(read_progress(store, LAYOUT, "2023Q1_batch_0000").failed) == IDS[12:15]
+
+
+def test_what_dies_of_the_stop_is_not_a_failure(clean: dict[str, bytes]) -> None:
+    """A firm whose clustering the signal killed is left for the rerun, not recorded as failed."""
+    store = guarded()
+    asked = stop_after(9)
+    stopped: list[bool] = []
+
+    def stopping() -> bool:
+        stopped.append(asked())
+        return stopped[-1]
+
+    class Dying(LazyPool):
+        def wait(self) -> None:
+            if stopped and stopped[-1]:
+                raise TopicModelError("a clustering worker died")
+
+    progress = run(store, pool=Dying(), stopping=stopping)
+    assert not progress.complete
+    assert progress.failed == {}
+    run(store)
+    assert written(store, LAYOUT) == clean
 
 
 def test_a_batch_in_which_every_firm_failed_is_an_error() -> None:

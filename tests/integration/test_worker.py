@@ -160,7 +160,7 @@ def test_sigterm_records_what_is_done_and_a_rerun_completes_it(place: Workplace)
     assert process.returncode == (0 if stopped.complete else 143), err
     assert stopped.done[:PART] == IDS[:PART]
     assert place.work(place.environment(layout))[0] == 0
-    assert _decoded(written(place.store, layout)) == _decoded(wanted)
+    assert written(place.store, layout) == wanted
 
 
 def test_sigkill_at_random_moments_and_rerun_gives_the_same_bytes(place: Workplace) -> None:
@@ -177,15 +177,49 @@ def test_sigkill_at_random_moments_and_rerun_gives_the_same_bytes(place: Workpla
         process.kill()
         process.communicate()
     assert place.work(place.environment(layout))[0] == 0
-    assert _decoded(written(place.store, layout)) == _decoded(wanted)
+    assert written(place.store, layout) == wanted
+
+
+@pytest.mark.slow
+def test_the_real_models_give_the_same_bytes_killed_reordered_and_rebatched(
+    place: Workplace,
+) -> None:
+    """Invariant 8 with the default models: a kill changes no byte, another order no firm's rows."""
+    real = {"FTM_DEVICE": "cpu"}
+    settings = Settings.load(device="cpu")
+    some = IDS[:9]
+
+    def plan(run_id: str, ids: list[str], part_firms: int) -> RunLayout:
+        lines = make_lines(ids, batch_size=50, quarter=QUARTER)
+        return place.plan(run_id, lines=lines, settings=settings, part_firms=part_firms)
+
+    def environment(layout: RunLayout) -> dict[str, str]:
+        return worker_environment(place.url, layout, BATCH, model=real)
+
+    clean, killed, other = (
+        plan("run-a", some, 2),
+        plan("run-b", some, 2),
+        plan("run-c", some[::-1], 5),
+    )
+    process = place.start(environment(killed))
+    wait_for(place, killed.firm_topics_part(BATCH, 1), process)
+    process.kill()
+    process.communicate()
+    assert not read_progress(place.store, killed, BATCH).complete
+    for layout in (clean, killed, other):
+        code, _, err = place.work(environment(layout))
+        assert code == 0, err
+    wanted = _renamed(written(place.store, clean), "run-a", "run-b")
+    assert written(place.store, killed) == wanted
+    one, many = (listed_tables(place.store, layout, [BATCH]) for layout in (clean, other))
+    order = [("firm_id", "ascending"), ("topic_id", "ascending")]
+    assert one[0].num_rows > len(some)
+    assert one[0].sort_by(order).equals(many[0].sort_by(order))
+    assert one[1].sort_by("sentence_id").equals(many[1].sort_by("sentence_id"))
 
 
 def _renamed(files: Mapping[str, bytes], old: str, new: str) -> dict[str, bytes]:
     return {k.replace(old, new): v.replace(old.encode(), new.encode()) for k, v in files.items()}
-
-
-def _decoded(files: Mapping[str, bytes]) -> dict[str, bytes]:
-    return dict(sorted(files.items()))
 
 
 def change_spec(place: Workplace, layout: RunLayout, **changes: object) -> RunSpec:

@@ -35,7 +35,10 @@ class LazyPool:
 
     def submit(self, documents: Sequence[str], embeddings: FloatArray) -> Future[TopicModelResult]:
         """See TopicPool."""
-        return _Lazy(documents, embeddings)
+        return _Lazy(self, documents, embeddings)
+
+    def wait(self) -> None:
+        """Called before a firm is clustered; a subclass may raise."""
 
     def close(self) -> None:
         """See TopicPool."""
@@ -43,11 +46,13 @@ class LazyPool:
 
 
 class _Lazy(Future[TopicModelResult]):
-    def __init__(self, documents: Sequence[str], embeddings: FloatArray) -> None:
+    def __init__(self, pool: LazyPool, documents: Sequence[str], embeddings: FloatArray) -> None:
         super().__init__()
+        self._pool = pool
         self._job = (documents, embeddings)
 
     def result(self, timeout: float | None = None) -> TopicModelResult:
         if not self.done():
+            self._pool.wait()
             self.set_result(NoOpTopicModel().fit_transform(*self._job))
         return super().result(timeout)
