@@ -1,0 +1,287 @@
+"""`ftm attrition`, `status`, `show`, `quarters` and the loaders, on a quarter that was run."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from ftm import load_calls, load_sentences, load_topics
+from ftm.analysis.run_reader import find_run, list_runs
+from ftm.cli.main import cli
+from ftm.core.errors import (
+    CorruptObjectError,
+    FtmError,
+    ManifestNotFoundError,
+    OrchestratorError,
+    UnknownFirmError,
+)
+from ftm.core.layout import PrefetchLayout, current_pointer
+from ftm.core.quarter import Quarter
+from ftm.core.schemas import CALLS, FIRM_TOPICS, PLAN_REASONS, SKIP_REASONS
+from ftm.storage.object_store import ObjectStore, open_store
+from tests.support.cli import run_ftm
+from tests.support.prefetched import QUARTER, make_firm
+from tests.support.quarters import write_quarter
+
+Look = Callable[..., Result]
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> ObjectStore:
+    """Four firms run, the fourth too small for a topic; one lost for each reason; never changed."""
+    opened = open_store(f"file://{tmp_path_factory.mktemp('look') / 'store'}")
+    firms = [make_firm(i, n_sentences=45 if i < 3 else 8) for i in range(4)]
+    write_quarter(opened, firms)
+    done = run_ftm("run-quarter", "--quarter", "2023Q1", FTM_STORE=opened.url)
+    assert done.returncode == 0, done.stderr
+    return opened
+
+
+@pytest.fixture
+def look(store: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> Look:
+    """Runs a command on the store in this process; known errors come out as themselves."""
+    monkeypatch.setenv("FTM_STORE", store.url)
+    monkeypatch.setenv("COLUMNS", "100")
+
+    def run(*arguments: str) -> Result:
+        found = CliRunner().invoke(cli, arguments, standalone_mode=False)
+        if isinstance(found.exception, FtmError):
+            raise found.exception
+        return found
+
+    return run
+
+
+def test_attrition_has_a_line_for_every_reason_and_fits_the_terminal(look: Look) -> None:
+    """Each reason has lost one firm; no line is wider than 100 columns."""
+    out = look("attrition", "--quarter", "2023Q1").output
+    for text in [*PLAN_REASONS.values(), *SKIP_REASONS.values()]:
+        assert f"less: {text}" in out
+    assert [line.split()[-1] for line in out.splitlines() if line.startswith("firms")] == [
+        "16",
+        "9",
+        "4",
+    ]
+    assert max(map(len, out.splitlines())) <= 100
+
+
+def test_attrition_as_csv_and_latex_and_down_to_a_run(look: Look, store: ObjectStore) -> None:
+    """The same numbers in every format; with a run, the firms it has done."""
+    run = find_run(store, QUARTER).spec.run_id
+    text = look("attrition", "--quarter", "2023Q1", "--format", "csv", "--run", run).output
+    rows = list(csv.DictReader(io.StringIO(text)))
+    assert [int(r["n"]) for r in rows if r["kind"] == "total"] == [17, 16, 9, 4, 4]
+    latex = look("attrition", "--quarter", "2023Q1", "--format", "latex").output
+    assert r"Earnings-call events & $17$ \\" in latex
+    found = json.loads(look("attrition", "--quarter", "2023Q1", "--format", "json").output)
+    assert found["lines"][0] == {
+        "kind": "total",
+        "name": "events",
+        "text": "earnings-call events",
+        "n": 17,
+    }
+
+
+@pytest.mark.parametrize("by", [("--firm", "100001"), ("--gvkey", "1"), ("--permno", "10001")])
+def test_show_finds_a_firm_by_any_of_its_ids(look: Look, by: tuple[str, str]) -> None:
+    """The gvkey may come without its zeros."""
+    assert "Firm 1 Inc. in 2023Q1" in look("show", "--quarter", "2023Q1", *by).output
+
+
+def test_show_says_which_call_and_why_and_the_topics(look: Look) -> None:
+    """Date, version, fiscal period, link, other calls; topics with size, share and sentences."""
+    out = look("show", "--quarter", "2023Q1", "--firm", "100000").output
+    for text in (
+        "firm 100000, gvkey 000000, PERMNO 10000",
+        "2023-02-14, 13:30 UTC; 2023-02-14 in New York; first trading session 2023-02-14",
+        "the latest of the firm's 2 calls in the quarter; its only version",
+        "transcript 900000: Proofed Copy, Final, created 2023-02-15",
+        "2022 Q4",
+        "CCM LC, P, valid 2001-01-02 to now",
+        "2023-01-09 15:00 UTC",
+        "45 (44 content, 1 greeting)",
+        "44, 9.1% of them in no topic",
+        "20 sentences, 45.5%",
+    ):
+        assert text in out
+    assert out.count("We saw") == 6
+    assert max(map(len, out.splitlines())) <= 100
+
+
+def test_show_as_json_has_the_whole_sentences(look: Look) -> None:
+    """A program gets every field, sentences as spoken."""
+    (view,) = json.loads(look("show", "--quarter", "2023Q1", "--firm", "100000", "--json").output)
+    assert view["topics"][0]["typical"][0]["text"].startswith("We saw ")
+    assert view["topics"][0]["share"] == pytest.approx(20 / 44)
+
+
+@pytest.mark.parametrize(
+    ("firm", "text"),
+    [
+        ("lost-no_link", "not kept: the gvkey has no CCM link with a PERMNO"),
+        ("lost-preliminary_only", "not kept: no Final version of the transcript exists"),
+        ("skip-operator_only", "skipped in the prefetch: only the operator speaks"),
+        ("fail-0", "failed in the prefetch: PreprocessingError: made up"),
+        ("100003", "none: too few sentences to cluster"),
+    ],
+)
+def test_show_says_why_a_firm_has_no_topics(look: Look, firm: str, text: str) -> None:
+    """Whatever became of the firm, its call is shown, and the reason."""
+    out = " ".join(look("show", "--quarter", "2023Q1", "--firm", firm).output.split())
+    assert text in out
+
+
+def test_show_of_an_unknown_firm_names_some_that_exist(look: Look) -> None:
+    """An unknown id, gvkey or PERMNO is one clear error."""
+    with pytest.raises(UnknownFirmError, match=r"unknown firm id 1: not in 2023Q1.*100000"):
+        look("show", "--quarter", "2023Q1", "--firm", "1")
+    with pytest.raises(UnknownFirmError, match="PERMNO 5"):
+        look("show", "--quarter", "2023Q1", "--permno", "5")
+
+
+def test_show_needs_exactly_one_id(look: Look) -> None:
+    """None or two are wrong usage."""
+    for arguments in ((), ("--firm", "1", "--permno", "1")):
+        found = look("show", "--quarter", "2023Q1", *arguments)
+        assert "give one of --firm" in str(found.exception)
+
+
+def test_status_counts_what_exists(look: Look, store: ObjectStore) -> None:
+    """Prefetch with its losses, the run with its model and firms."""
+    out = look("status", "--quarter", "2023Q1").output
+    run = find_run(store, QUARTER).spec.run_id
+    for text in (
+        "complete; generation 1, begun 2023-04-02 00:00 UTC",
+        "4 firms, 143 sentences in 1 chunk",
+        "1 no_components, 1 no_sentences, 1 no_text, 1 operator_only",
+        "fail-0: PreprocessingError: made up",
+        f"Run {run}: complete",
+        "noop on noop",
+        "4 of 4 done",
+    ):
+        assert text in out
+    found = json.loads(look("status", "--quarter", "2023Q1", "--json").output)
+    assert found["runs"][0]["n_complete"] == 1
+
+
+def test_status_of_a_quarter_nobody_touched_says_what_to_run(look: Look) -> None:
+    """It is no error: the answer is that there is nothing."""
+    assert (
+        "none; run `ftm prefetch --quarter 2020Q1`" in look("status", "--quarter", "2020Q1").output
+    )
+
+
+def test_quarters_lists_what_is_there(look: Look, store: ObjectStore, tmp_path: Path) -> None:
+    """One line a quarter; an empty store says how to begin."""
+    assert look("quarters").output.splitlines()[1].split()[:2] == ["2023Q1", "complete"]
+    (line,) = json.loads(look("quarters", "--json").output)
+    assert (line["n_firms"], line["n_complete_runs"]) == (4, 1)
+    assert "holds no quarter" in look("quarters", "--store", f"file://{tmp_path}").output
+
+
+def test_a_real_process_writes_results_to_stdout_and_errors_to_stderr(store: ObjectStore) -> None:
+    """What a shell sees: exit code 0 and JSON; exit code 1, one line, and nothing on stdout."""
+    good = run_ftm("quarters", "--json", FTM_STORE=store.url)
+    assert (good.returncode, good.stderr) == (0, "")
+    assert json.loads(good.stdout)[0]["quarter"] == "2023Q1"
+    bad = run_ftm("attrition", "--quarter", "2020Q1", FTM_STORE=store.url)
+    assert (bad.returncode, bad.stdout, bad.stderr.count("\n")) == (1, "", 1)
+    assert "`ftm prefetch --quarter 2020Q1`" in bad.stderr
+
+
+def test_loaded_calls_are_the_plan(store: ObjectStore) -> None:
+    """One row per call considered; ids that may be missing stay integers."""
+    calls = load_calls("2023Q1", store.url)
+    assert list(calls.columns) == CALLS.names
+    assert (len(calls), int(calls["kept"].sum())) == (17, 9)
+    assert str(calls["permno"].dtype) == "Int64"
+    assert str(calls["call_ts_utc"].dt.tz) == "UTC"
+
+
+def test_loaded_topics_follow_the_newest_complete_run(store: ObjectStore) -> None:
+    """Two topics for each firm that has enough sentences."""
+    topics = load_topics("2023Q1", store)
+    assert list(topics.columns) == FIRM_TOPICS.names
+    assert topics["firm_id"].tolist() == ["100000"] * 2 + ["100001"] * 2 + ["100002"] * 2
+    assert len(topics["centroid"][0]) == 8
+
+
+def test_loaded_sentences_carry_their_topic_in_the_order_they_were_spoken(
+    store: ObjectStore,
+) -> None:
+    """Every sentence of the chunk has its kind, and agrees with the topic tables."""
+    sentences = load_sentences("2023Q1", store)
+    assert len(sentences) == 3 * 45 + 8
+    assert (sentences.groupby("firm_id")["position"].diff().dropna() == 1).all()
+    by_topic = sentences.dropna(subset=["topic_id"]).groupby("topic_id")["sentence_id"].apply(set)
+    topics = load_topics("2023Q1", store).set_index("topic_id")["sentence_ids"].apply(set)
+    assert by_topic.to_dict() == topics.to_dict()
+    greetings = sentences[sentences["kind"] == "greeting"]
+    assert len(greetings) == 4
+    assert greetings["local_topic_id"].isna().all()
+
+
+def test_some_firms_only_and_none(store: ObjectStore) -> None:
+    """An empty list means none, an unknown id is an error."""
+    assert load_sentences("2023Q1", store, firm_ids=["100002"])["firm_id"].unique() == ["100002"]
+    assert len(load_sentences("2023Q1", store, firm_ids=[])) == 0
+    with pytest.raises(UnknownFirmError):
+        load_sentences("2023Q1", store, firm_ids=["1"])
+
+
+def test_without_a_run_or_a_prefetch_the_error_says_what_to_run(tmp_path: Path) -> None:
+    """Each loader names the command that makes what it needs."""
+    empty = open_store(f"file://{tmp_path}")
+    with pytest.raises(ManifestNotFoundError, match="`ftm prefetch --quarter 2023Q1`"):
+        load_calls("2023Q1", empty)
+    for load in (load_topics, load_sentences):
+        with pytest.raises(OrchestratorError, match="`ftm run-quarter --quarter 2023Q1`"):
+            load("2023Q1", empty)
+        with pytest.raises(OrchestratorError, match=r"no run 'x'.*its runs: none"):
+            load("2023Q1", empty, run_id="x")
+
+
+def copy(store: ObjectStore) -> ObjectStore:
+    """The same objects in memory, to be spoilt."""
+    other = open_store("memory://")
+    for info in store.list():
+        other.put(info.key, store.get(info.key))
+    return other
+
+
+def test_the_pointer_decides_which_run_is_read(store: ObjectStore) -> None:
+    """A published run is read even if another is newer; a run that is not there is an error."""
+    other = copy(store)
+    other.put(current_pointer(QUARTER), b'{"run_id": "gone"}')
+    with pytest.raises(OrchestratorError, match="no run 'gone'"):
+        load_topics("2023Q1", other)
+    run = list_runs(other, QUARTER)[0].spec.run_id
+    other.put(current_pointer(QUARTER), json.dumps({"run_id": run}).encode())
+    assert len(load_topics("2023Q1", other)) == 6
+
+
+def test_a_part_that_differs_from_its_record_is_refused(store: ObjectStore) -> None:
+    """Nothing is read from a part that another run, or a bad disk, has written over."""
+    other = copy(store)
+    key = next(info.key for info in other.list("intermediate/firm-topics"))
+    other.put(key, other.get(key)[:-1] + b"x")
+    with pytest.raises(CorruptObjectError, match="differs from what was recorded"):
+        load_topics("2023Q1", other)
+    other.delete(key)
+    with pytest.raises(CorruptObjectError, match="is missing"):
+        load_topics("2023Q1", other)
+
+
+def test_a_refresh_does_not_change_what_a_run_shows(store: ObjectStore) -> None:
+    """A run reads its own copy of the manifest, so a new generation leaves it as it was."""
+    other = copy(store)
+    before = load_sentences("2023Q1", other)
+    manifest = PrefetchLayout(Quarter(2023, 1)).manifest
+    other.put(manifest, b"not even a manifest")
+    assert load_sentences("2023Q1", other).equals(before)
