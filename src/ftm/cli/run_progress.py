@@ -69,7 +69,7 @@ class Pace:
         text = f"{done} of {total} firms ({100 * done // total if total else 100} %)"
         elapsed_s = self._clock_s() - self._started_s
         since = done - self._first
-        if since and elapsed_s > 0 and done < total:
+        if since and elapsed_s >= 1 and done < total:
             left = format_duration(elapsed_s / since * (total - done))
             text += f", {60 * since / elapsed_s:.0f} firms a minute, about {left} left"
         return text
@@ -150,13 +150,18 @@ class LiveWatcher:
         self._live = None
 
     def _draw(self, batches: Sequence[BatchView]) -> Group:
-        return Group(
-            Text(self._text),
-            Text(self._pace.describe(batches)),
+        whole = Table.grid(padding=(0, 2, 0, 0))
+        whole.add_row(
             _bar(n_done(batches), sum(batch.n_firms for batch in batches)),
-            _table(batches),
-            Text(_counts(batches), style="dim"),
+            self._pace.describe(batches),
         )
+        reasons = [
+            Text(f"{batch.batch_id}: {batch.reason}", style=_STYLES[batch.state])
+            for batch in _shown(batches)
+            if batch.reason
+        ]
+        counts = Text(_counts(batches), style="dim")
+        return Group(Text(self._text), whole, _table(_shown(batches)), *reasons, counts)
 
 
 def n_done(batches: Sequence[BatchView]) -> int:
@@ -174,16 +179,18 @@ def describe_batch(batch: BatchView) -> str:
     return text + (f" (log: {batch.log})" if batch.state is JobState.FAILED else "")
 
 
+def _shown(batches: Sequence[BatchView]) -> list[BatchView]:
+    return [b for b in batches if b.state in (JobState.RUNNING, JobState.FAILED)][:MAX_ROWS]
+
+
 def _table(batches: Sequence[BatchView]) -> Table:
-    shown = [b for b in batches if b.state in (JobState.RUNNING, JobState.FAILED)][:MAX_ROWS]
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
-    for batch in shown:
+    for batch in batches:
         table.add_row(
             batch.batch_id,
             Text(batch.state.value, style=_STYLES[batch.state]),
             _bar(batch.n_done, batch.n_firms),
-            f"{batch.n_done}/{batch.n_firms} firms",
-            Text(batch.reason, overflow="ellipsis", no_wrap=True),
+            f"{batch.n_done} of {batch.n_firms} firms",
         )
     return table
 
