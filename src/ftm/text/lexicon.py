@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import tomllib
 from collections.abc import Mapping
 from functools import cache
@@ -11,18 +12,17 @@ from typing import Any
 
 
 @cache
-def _source() -> bytes:
-    return (resources.files("ftm.text") / "lexicon.toml").read_bytes()
-
-
-@cache
 def _lists() -> dict[str, Any]:
-    return tomllib.loads(_source().decode())
+    return tomllib.loads((resources.files("ftm.text") / "lexicon.toml").read_text("utf-8"))
 
 
 def lexicon_version() -> str:
-    """sha256 of the word lists, for the fingerprint."""
-    return hashlib.sha256(_source()).hexdigest()
+    """sha256 of the word lists that decide sentences and cleaned text, for the fingerprint.
+
+    The lists of the kinds are left out: they work at the map stage, on finished chunks.
+    """
+    used = {section: lists for section, lists in _lists().items() if section != "kinds"}
+    return hashlib.sha256(json.dumps(used, sort_keys=True).encode()).hexdigest()
 
 
 def word_set(section: str, name: str) -> frozenset[str]:
