@@ -78,16 +78,13 @@ def fit(table: pa.Table, schema: pa.Schema, *, key: str = "") -> pa.Table:
     what = key or "table"
     if table.column_names != schema.names:
         raise SchemaError(f"{what} has columns {table.column_names}, expected {schema.names}")
+    for field in schema:
+        if not field.nullable and (n_nulls := table[field.name].null_count):
+            raise SchemaError(f"{what}: column {field.name} has {n_nulls} nulls")
     try:
-        cast = table.cast(pa.schema(list(schema)))
+        return table.cast(pa.schema(list(schema)))
     except (pa.ArrowException, ValueError) as error:
         raise SchemaError(f"{what} does not fit its schema: {error}") from error
-    for field in schema:
-        if not field.nullable and cast[field.name].null_count:
-            raise SchemaError(
-                f"{what}: column {field.name} has {cast[field.name].null_count} nulls"
-            )
-    return cast
 
 
 def from_rows(rows: Sequence[Mapping[str, Any]], schema: pa.Schema) -> pa.Table:
