@@ -9,7 +9,7 @@ import numpy as np
 
 from ftm.core.errors import ConfigError, TopicModelError
 from ftm.topics.base import FloatArray, IntArray, Topic, TopicModel, TopicModelResult
-from ftm.topics.clusterings import CLUSTERINGS, MIN_DOCUMENTS, Clustering
+from ftm.topics.clusterings import CLUSTERINGS, MIN_DOCUMENTS, Clustering, cluster
 from ftm.topics.fingerprint import clustering_fingerprint
 from ftm.topics.keywords import count_terms, topic_keywords, topic_name
 
@@ -61,7 +61,7 @@ class BERTopicModel(TopicModel):
 
     def _cluster(self, vectors: FloatArray) -> Clustering:
         try:
-            return CLUSTERINGS[self._clustering](vectors, self._seed)
+            return cluster(self._clustering, vectors, self._seed)
         except Exception as error:
             raise TopicModelError(
                 f"{self._clustering} failed on {len(vectors)} sentences: {error}"

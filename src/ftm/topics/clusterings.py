@@ -45,6 +45,14 @@ class Clustering:
     strengths: FloatArray
 
 
+def cluster(method: str, embeddings: FloatArray, seed: int) -> Clustering:
+    """Cluster with a method of CLUSTERINGS; embeddings that are all equal are one cluster."""
+    if np.ptp(embeddings, axis=0).max() < 1e-6:
+        units = unit_rows(embeddings)
+        return with_outliers(np.zeros(len(units), np.intp), units)
+    return CLUSTERINGS[method](embeddings, seed)
+
+
 def cluster_ward(embeddings: FloatArray, seed: int) -> Clustering:
     """Ward's tree of smoothed vectors, cut for modularity; no randomness, the seed is not used."""
     del seed
@@ -85,17 +93,12 @@ def cluster_leiden(embeddings: FloatArray, seed: int) -> Clustering:
 
 
 def cluster_umap_hdbscan(embeddings: FloatArray, seed: int) -> Clustering:
-    """The classic: UMAP to ten dimensions, then HDBSCAN's leaves.
-
-    All sentences equal have no shape to reduce: they are one cluster.
-    """
+    """The classic: UMAP to ten dimensions, then HDBSCAN's leaves."""
     import warnings
 
     from hdbscan import HDBSCAN
 
     units = unit_rows(embeddings)
-    if np.ptp(units, axis=0).max() < 1e-6:
-        return with_outliers(np.zeros(len(units), np.intp), units)
     with warnings.catch_warnings():
         # UMAP warns that a seed means one thread and that given neighbours are not searched;
         # scikit-learn about renamed arguments. All three are meant so.

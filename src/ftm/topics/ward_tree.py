@@ -84,7 +84,8 @@ class _TreeCut:
         self._weights: list[DoubleArray] = list(graph / total)
         self._degrees: list[float] = [float(degree) for degree in degrees]
         self._inside: list[float] = [float(graph[i, i] / total) for i in range(n)]
-        self._best: list[float] = [0.0] * n
+        alone = [self._own(i) for i in range(n)]
+        self._best: list[float] = alone if min_size <= 1 else [0.0] * n
         self._whole: list[bool] = [True] * n
 
     def add(self, merge: Merge) -> None:
@@ -95,7 +96,7 @@ class _TreeCut:
         self._weights.append(self._weights[left] + self._weights[right])
         self._inside.append(self._inside[left] + self._inside[right] + 2 * between)
         self._degrees.append(self._degrees[left] + self._degrees[right])
-        own = self._inside[-1] - self._resolution * self._degrees[-1] ** 2
+        own = self._own(-1)
         halves = self._best[left] + self._best[right]
         if len(self._members[-1]) < self._min_size:
             # No cluster yet, so nothing gained.
@@ -104,6 +105,9 @@ class _TreeCut:
             self._decide(own, whole=True)
         else:
             self._decide(halves, whole=False)
+
+    def _own(self, node: int) -> float:
+        return self._inside[node] - self._resolution * self._degrees[node] ** 2
 
     def _decide(self, modularity: float, *, whole: bool) -> None:
         self._best.append(modularity)

@@ -1,0 +1,97 @@
+"""Keywords: the formulas are BERTopic's, the order is deterministic."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ftm.topics.keywords import class_tfidf, count_terms, diverse, topic_keywords, topic_name
+
+# Importing BERTopic loads torch and warns; a process of its own keeps both out of this one.
+BERTOPIC = """
+import sys, json, warnings
+warnings.simplefilter("ignore")
+import numpy as np, scipy.sparse as sp
+from bertopic.vectorizers import ClassTfidfTransformer
+from bertopic.representation._mmr import mmr
+given = json.load(sys.stdin)
+counts = sp.csr_matrix(np.array(given["counts"], float))
+scores = ClassTfidfTransformer(reduce_frequent_words=True).fit(counts).transform(counts.copy())
+words = [str(i) for i in range(len(given["vectors"]))]
+picked = mmr(np.array(given["topic"])[None], np.array(given["vectors"]), words, 0.3, 10)
+print(json.dumps({"scores": scores.toarray().tolist(), "picked": [int(w) for w in picked]}))
+"""
+
+
+@pytest.mark.slow
+def test_formulas_equal_bertopics() -> None:
+    """c-TF-IDF scores and MMR choices are those of BERTopic's own code."""
+    rng = np.random.default_rng(0)
+    counts = rng.poisson(1.5, (5, 40)) + (np.arange(40) == 0)
+    vectors = rng.normal(size=(30, 16))
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    topic = vectors.mean(axis=0) / np.linalg.norm(vectors.mean(axis=0))
+    question = {"counts": counts.tolist(), "vectors": vectors.tolist(), "topic": topic.tolist()}
+    done = subprocess.run(
+        [sys.executable, "-c", BERTOPIC],
+        input=json.dumps(question),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    theirs = json.loads(done.stdout.splitlines()[-1])
+    np.testing.assert_allclose(class_tfidf(counts.astype(float)), theirs["scores"], rtol=1e-12)
+    assert diverse(vectors @ topic, vectors @ vectors.T, 10) == theirs["picked"]
+
+
+def test_vocabulary_is_what_two_sentences_share() -> None:
+    """1- and 2-grams of two sentences count; twice in one sentence does not; one letter never."""
+    counted = count_terms(["cloud growth x", "cloud growth", "tariff tariff", ""])
+    assert counted.terms == ("cloud", "cloud growth", "growth")
+    assert counted.counts.tolist() == [[1, 1, 1], [1, 1, 1], [0, 0, 0], [0, 0, 0]]
+
+
+def test_no_sentences_have_no_vocabulary() -> None:
+    """Nothing in, nothing out."""
+    assert count_terms([]).terms == ()
+    assert topic_keywords(count_terms([]), np.zeros(0, np.int32), np.zeros((0, 4))) == []
+
+
+def test_ties_come_out_alphabetically() -> None:
+    """Words of equal weight and direction are ordered by the alphabet, however they occur."""
+    documents = ["zeta beta alpha"] * 3 + ["other"] * 3
+    labels = np.array([0, 0, 0, 1, 1, 1], np.int32)
+    found = topic_keywords(count_terms(documents), labels, np.ones((6, 4), np.float32))
+    assert found[0] == ("alpha", "beta", "beta alpha", "zeta", "zeta beta")
+    assert found[1] == ("other",)
+
+
+def test_a_topic_whose_words_are_its_own_gets_them_first() -> None:
+    """A word of every topic stands behind the word of one topic alone."""
+    documents = ["quarter cloud"] * 5 + ["quarter tariff"] * 5
+    labels = np.repeat([0, 1], 5).astype(np.int32)
+    vectors = np.eye(4, dtype=np.float32)[labels]
+    first, second = topic_keywords(count_terms(documents), labels, vectors)
+    assert first[0] == "cloud"
+    assert second[0] == "quarter tariff" or second[0] == "tariff"
+    assert "tariff" not in first
+
+
+def test_names_repeat_no_word() -> None:
+    """A name takes the first keywords that share no word with those before."""
+    keywords = ("separation plan", "separation", "board", "plan", "idea", "audit", "tax")
+    assert topic_name(keywords) == "separation plan, board, idea, audit"
+    assert topic_name(()) == ""
+
+
+@given(st.integers(1, 20), st.integers(1, 12), st.integers(0, 99))
+def test_diverse_picks_each_candidate_once(n_candidates: int, n: int, seed: int) -> None:
+    """As many as asked, or all; the most similar first."""
+    vectors = np.random.default_rng(seed).normal(size=(n_candidates, 5)).astype(np.float32)
+    picked = diverse(vectors @ vectors.mean(axis=0), vectors @ vectors.T, n)
+    assert len(picked) == len(set(picked)) == min(n, n_candidates)
+    assert picked[0] == int(np.argmax(vectors @ vectors.mean(axis=0)))

@@ -1,0 +1,238 @@
+"""One suite for every TopicModel, and what each clustering promises beyond it."""
+
+import pickle
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sklearn.metrics import adjusted_rand_score
+
+from ftm.core.errors import ConfigError
+from ftm.topics.base import FloatArray, TopicModel, TopicModelResult
+from ftm.topics.bertopic_model import BERTopicModel
+from ftm.topics.clusterings import MIN_CLUSTER_SIZE
+from ftm.topics.noop import NoOpTopicModel
+
+STABLE = ("ward", "leiden")
+ALL = ("noop", *STABLE, "umap-hdbscan")
+# UMAP compiles for some ten seconds in the first test that uses it.
+WITHOUT_UMAP = ("noop", *STABLE)
+
+
+def make_model(name: str) -> TopicModel:
+    """A model of every implementation."""
+    return NoOpTopicModel() if name == "noop" else BERTopicModel(name)
+
+
+def planted_vectors(
+    n_topics: int, size: int, *, noise: float = 0.3, seed: int = 0, n_dims: int = 32
+) -> tuple[FloatArray, np.ndarray]:
+    """Unit vectors around orthogonal directions, shuffled, with their labels."""
+    rng = np.random.default_rng(seed)
+    labels = rng.permutation(np.repeat(np.arange(n_topics), size))
+    rows = np.eye(n_dims)[labels] + noise * rng.normal(size=(len(labels), n_dims)) / n_dims**0.5
+    return unit(rows), labels
+
+
+def unit(rows: np.ndarray) -> FloatArray:
+    """Rows of length one, float32."""
+    return np.asarray(rows / np.linalg.norm(rows, axis=1, keepdims=True), np.float32)
+
+
+def texts_of(labels: Sequence[int]) -> list[str]:
+    """Texts whose words tell their label."""
+    words = ("cloud", "dividend", "tariff", "hiring", "pipeline", "weather", "patent", "freight")
+    return [f"{words[k % 8]} report {words[k % 8]} quarter {i % 3}" for i, k in enumerate(labels)]
+
+
+def same(a: TopicModelResult, b: TopicModelResult) -> bool:
+    """Equal bit for bit."""
+    return pickle.dumps(a) == pickle.dumps(b) or (
+        a.assignments.tobytes() == b.assignments.tobytes()
+        and a.probabilities.tobytes() == b.probabilities.tobytes()
+        and [(t.keywords, t.representation, t.sentences, t.centroid.tobytes()) for t in a.topics]
+        == [(t.keywords, t.representation, t.sentences, t.centroid.tobytes()) for t in b.topics]
+    )
+
+
+def check_result(result: TopicModelResult, vectors: FloatArray) -> None:
+    """What holds of every result of every model."""
+    n = len(vectors)
+    assert result.assignments.shape == result.probabilities.shape == (n,)
+    assert result.assignments.dtype == np.int32
+    assert result.probabilities.dtype == np.float32
+    assert ((result.probabilities >= 0) & (result.probabilities <= 1)).all()
+    assert [t.local_topic_id for t in result.topics] == list(range(len(result.topics)))
+    assert set(result.assignments.tolist()) <= set(range(-1, len(result.topics)))
+    for topic in result.topics:
+        members = np.flatnonzero(result.assignments == topic.local_topic_id)
+        assert sorted(topic.sentences) == members.tolist()
+        assert len(members) >= MIN_CLUSTER_SIZE
+        assert len(topic.keywords) <= 10
+        assert len(set(topic.keywords)) == len(topic.keywords)
+        np.testing.assert_allclose(topic.centroid, vectors[members].mean(axis=0), atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("n", [0, 1, 2, 5, 11, 12, 15, 16, 17])
+def test_few_sentences_are_no_error(name: str, n: int) -> None:
+    """Any number of sentences gives a well-formed result; under twelve give no topic."""
+    rng = np.random.default_rng(n)
+    vectors = unit(rng.normal(size=(n, 16))) if n else np.zeros((0, 16), np.float32)
+    result = make_model(name).fit_transform(["growth of sales"] * n, vectors)
+    check_result(result, vectors)
+    assert n >= 12 or result.topics == ()
+
+
+@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("n", [15, 16, 40])
+def test_identical_sentences_are_one_topic_or_none(name: str, n: int) -> None:
+    """A call that repeats one sentence crashes nothing and is not cut into topics by chance."""
+    vectors = np.repeat(unit(np.ones((1, 16))), n, axis=0)
+    result = make_model(name).fit_transform(["growth of sales"] * n, vectors)
+    check_result(result, vectors)
+    assert name == "noop" or len(result.topics) == 1
+
+
+@pytest.mark.parametrize("name", ["ward", "leiden", "umap-hdbscan"])
+def test_vectors_of_zeros_are_no_error(name: str) -> None:
+    """Sentences without a direction give a well-formed result."""
+    vectors = np.zeros((30, 8), np.float32)
+    result = make_model(name).fit_transform(["growth"] * 30, vectors)
+    assert result.assignments.shape == (30,)
+
+
+@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("text", ["", "a", "unique{i}", "?!"])
+def test_documents_without_vocabulary_have_topics_without_keywords(name: str, text: str) -> None:
+    """No word in two sentences: topics, but no keyword and an empty name."""
+    vectors, _ = planted_vectors(3, 20)
+    documents = [text.replace("{i}", str(i)) for i in range(60)]
+    result = make_model(name).fit_transform(documents, vectors)
+    check_result(result, vectors)
+    if name != "noop":
+        assert result.topics
+        assert {(t.keywords, t.representation) for t in result.topics} == {((), "")}
+
+
+@pytest.mark.parametrize("name", WITHOUT_UMAP)
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    n=st.integers(0, 60),
+    n_distinct=st.integers(1, 60),
+    n_dims=st.integers(2, 12),
+    seed=st.integers(0, 1000),
+)
+def test_any_vectors_give_a_well_formed_result(
+    name: str, n: int, n_distinct: int, n_dims: int, seed: int
+) -> None:
+    """Repeated, close and few vectors included."""
+    rng = np.random.default_rng(seed)
+    pool = unit(rng.normal(size=(n_distinct, n_dims)))
+    rows = rng.integers(0, n_distinct, n)
+    model = make_model(name)
+    documents = [f"word{row} topic{row % 3} shared" for row in rows]
+    result = model.fit_transform(documents, pool[rows])
+    check_result(result, pool[rows])
+    assert same(result, model.fit_transform(documents, pool[rows]))
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_embeddings_must_fit_the_documents(name: str) -> None:
+    """Another number of rows is a ValueError that names both numbers."""
+    with pytest.raises(ValueError, match=r"20 documents .*19"):
+        make_model(name).fit_transform(["a"] * 20, np.ones((19, 4), np.float32))
+
+
+@pytest.mark.parametrize("name", STABLE)
+def test_embeddings_must_be_there_and_finite(name: str) -> None:
+    """A model that cannot embed says so; not-a-number never reaches a clustering."""
+    with pytest.raises(ValueError, match="embeddings are needed"):
+        make_model(name).fit_transform(["a"] * 20)
+    broken = np.ones((20, 4), np.float32)
+    broken[3, 2] = np.nan
+    with pytest.raises(ValueError, match="finite"):
+        make_model(name).fit_transform(["a"] * 20, broken)
+
+
+def test_unknown_clustering_lists_what_exists() -> None:
+    """The error names the setting, the value and the choices."""
+    with pytest.raises(ConfigError, match=r"FTM_CLUSTERING 'kmeans'.*ward, leiden, umap-hdbscan"):
+        BERTopicModel("kmeans")
+
+
+# HDBSCAN's leaves cut clear clusters into several: that is the classic, not a defect of ours.
+@pytest.mark.parametrize(
+    ("name", "floor"), [("ward", 0.98), ("leiden", 0.98), ("umap-hdbscan", 0.5)]
+)
+def test_well_separated_topics_are_found(name: str, floor: float) -> None:
+    """Six clear clusters of different size come back, largest first, with their own words."""
+    vectors, labels = planted_vectors(6, 25)
+    keep = np.ones(len(labels), bool)
+    for label in range(6):  # sizes 25, 24, …, 20
+        keep[np.flatnonzero(labels == label)[:label]] = False
+    vectors, labels = vectors[keep], labels[keep]
+    result = make_model(name).fit_transform(texts_of(labels), vectors)
+    check_result(result, vectors)
+    assert adjusted_rand_score(labels, result.assignments) >= floor
+    sizes = [len(topic.sentences) for topic in result.topics]
+    assert sizes == sorted(sizes, reverse=True)
+    assert all(topic.keywords for topic in result.topics)
+    if name in STABLE:
+        assert result.topics[0].representation.startswith("cloud")
+
+
+def test_sentences_are_ordered_by_typicality() -> None:
+    """A topic's first sentence is the nearest to its centroid; ties go to the earlier one."""
+    vectors, labels = planted_vectors(3, 20)
+    vectors[1::2] = vectors[0::2]  # pairs of equals
+    result = BERTopicModel("ward").fit_transform(texts_of(labels), vectors)
+    for topic in result.topics:
+        cosines = vectors[list(topic.sentences)].astype(float) @ topic.centroid.astype(float)
+        assert (np.diff(cosines) < 1e-6).all()
+        position = {row: i for i, row in enumerate(topic.sentences)}
+        pairs = [row for row in topic.sentences if row % 2 == 0 and row + 1 in position]
+        assert pairs
+        assert all(position[row] == position[row + 1] - 1 for row in pairs)
+
+
+def test_a_sentence_far_from_its_cluster_is_an_outlier() -> None:
+    """A sentence nearer to the whole call than to its topic has topic -1 and probability 0."""
+    vectors, labels = planted_vectors(4, 25, noise=0.1)
+    stray = unit(vectors.mean(axis=0, keepdims=True))
+    result = BERTopicModel("ward").fit_transform(
+        [*texts_of(labels), "stray"], np.concatenate([vectors, stray])
+    )
+    assert result.assignments[-1] == -1
+    assert result.probabilities[-1] == 0
+    assert result.outlier_share == pytest.approx(1 / 101)
+
+
+def test_the_number_of_topics_follows_from_the_data() -> None:
+    """As many sentences with more planted topics give more topics."""
+    found = []
+    for n_topics, size in ((4, 60), (8, 30), (16, 15)):
+        vectors, labels = planted_vectors(n_topics, size)
+        found.append(len(BERTopicModel("ward").fit_transform(texts_of(labels), vectors).topics))
+    assert found == [4, 8, 16]
+
+
+@pytest.mark.parametrize("name", ["ward", "leiden", "umap-hdbscan"])
+def test_a_model_keeps_no_state(name: str) -> None:
+    """A firm's result is the same, bit for bit, whatever was fitted before it."""
+    first, labels = planted_vectors(4, 20, noise=0.8)
+    other, _ = planted_vectors(7, 13, noise=0.8, seed=5)
+    texts = texts_of(labels)
+    used = make_model(name)
+    used.fit_transform([f"other text {i % 4}" for i in range(len(other))], other)
+    assert same(used.fit_transform(texts, first), make_model(name).fit_transform(texts, first))
+
+
+def test_the_default_method_knows_no_chance() -> None:
+    """Ward gives the same topics for every seed."""
+    vectors, labels = planted_vectors(8, 20, noise=1.2)
+    texts = texts_of(labels)
+    one = BERTopicModel("ward", seed=1).fit_transform(texts, vectors)
+    assert same(one, BERTopicModel("ward", seed=2).fit_transform(texts, vectors))
