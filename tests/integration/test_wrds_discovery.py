@@ -99,7 +99,7 @@ def test_ties_between_links(
 ) -> None:
     """Overlapping links never multiply the firm, and one rule after the other breaks the tie."""
     tiny = TinyWRDS().vintage().call(1, 1).gvkey(1, "000001")
-    links = [{"lpermno": 20, **winner}, {"lpermno": 30, **loser}]
+    links = [{"lpermno": 20, **winner}, {"lpermno": 10, **loser}]
     for link in links if winner_first else links[::-1]:
         tiny.link("000001", link.pop("lpermno"), **link)
     assert one(postgres, tiny)["permno"] == 20
@@ -347,7 +347,7 @@ def test_as_of_ignores_later_versions_only(postgres: PostgresServer) -> None:
 def test_an_event_is_dated_by_its_newest_version(postgres: PostgresServer) -> None:
     """An event whose date was corrected across the quarter's end lies in one quarter only."""
     tiny = TinyWRDS().vintage().firm(1, keydevid=5, mostimportantdateutc=date(2023, 3, 31))
-    tiny.call(1, 2, keydevid=5, mostimportantdateutc=date(2023, 4, 3))
+    tiny.call(1, 2, keydevid=5, mostimportantdateutc=date(2023, 4, 1))
     assert len(plan_of(postgres, tiny)) == 0
 
 

@@ -300,6 +300,16 @@ def test_a_connection_cut_in_mid_stream(role: PostgresServer, server: PostgresSe
     assert role.logins(role.user) == 1
 
 
+def test_the_engine_cannot_log_in_twice(role: PostgresServer) -> None:
+    """Even asked directly, as SQLAlchemy does after a cut, the engine makes no second login."""
+    with WRDSConnector(settings=role.settings()) as wrds:
+        wrds.discover(QUARTER, PlanOptions())
+        engine = wrds._session._wrds.engine
+        with pytest.raises(WRDSConnectionError, match="was lost"):
+            engine.connect()
+    assert role.logins(role.user) == 1
+
+
 def test_firms_before_a_cut_are_whole(postgres: PostgresServer) -> None:
     """When the server goes in the middle of a stream, only complete firms were handed over."""
     tiny = TinyWRDS().vintage()
@@ -367,6 +377,21 @@ def test_fetch_gives_sentences_of_the_firms_asked_for(server: PostgresServer) ->
         "permno": 501, "gvkey": "000001", "transcript_id": "1", "earnings_call_date": CALL_DAY,
         "quarter": "2023Q1", "link_date": date(2010, 1, 1), "n_components": 2,
     }  # fmt: skip
+
+
+def test_the_pipeline_of_the_settings_is_loaded(postgres: PostgresServer) -> None:
+    """Without a pipeline of its own, the connector preprocesses as FTM_NLP says."""
+    pytest.importorskip("spacy")
+    tiny = TinyWRDS().vintage().firm(1).turn(1, 0, "Cloud revenue doubled. Margins rose sharply.")
+    with (
+        tiny.served(postgres) as server,
+        WRDSConnector(settings=server.settings(nlp="rules"), quarter="2023Q1") as wrds,
+    ):
+        (firm,) = wrds.fetch_transcripts(["1"])
+    assert [s.raw_text for s in firm.sentences] == [
+        "Cloud revenue doubled.", "Margins rose sharply.",
+    ]  # fmt: skip
+    assert [s.sentence_id for s in firm.sentences] == ["1_1_0000", "1_1_0001"]
 
 
 def test_unknown_firms_are_named(server: PostgresServer) -> None:
