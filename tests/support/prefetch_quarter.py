@@ -109,14 +109,12 @@ def manifest(store: ObjectStore) -> PrefetchManifest:
     return load_manifest(store, QUARTER)
 
 
-def stored_rows(store: ObjectStore) -> dict[str, list[str]]:
-    """Firm → its raw sentences, read from the chunks the manifest names."""
+def stored_rows(store: ObjectStore, column: str = "raw_text") -> dict[str, list[str]]:
+    """Firm → its sentences, read from the chunks the manifest names."""
     found: dict[str, list[str]] = {}
     for file in manifest(store).chunks:
         table = from_bytes(store.get(LAYOUT.key(file)), CHUNK)
-        for firm, text in zip(
-            *(table[c].to_pylist() for c in ("firm_id", "raw_text")), strict=True
-        ):
+        for firm, text in zip(*(table[c].to_pylist() for c in ("firm_id", column)), strict=True):
             found.setdefault(firm, []).append(text)
     return found
 

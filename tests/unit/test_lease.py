@@ -1,0 +1,191 @@
+"""One writer at a time, on every kind of store."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from typing import Any
+
+import pytest
+
+from ftm.core.errors import CorruptObjectError, LeaseHeldError, LeaseLostError, StoreError
+from ftm.storage.conditional_lease import LEASE_LASTS, ConditionalLease
+from ftm.storage.lease import LeasedObject, Writer, process_is_alive
+from ftm.storage.object_store import ObjectStore, open_store
+from ftm.storage.open_lease import open_leased, peek_leased
+from tests.support.prefetch_quarter import Clock
+
+KEY = "some/_checkpoint.json"
+
+
+def writer(pid: int, *, host: str = "here", alive: bool = True) -> Writer:
+    """A process of a host; `alive` is what it believes of the other processes there."""
+    return Writer("ann", host, pid, f"nonce-{pid}", is_alive=lambda _: alive)
+
+
+def lease(store: ObjectStore, who: Writer, **given: Any) -> LeasedObject:
+    """The store's kind of lease."""
+    defaults: dict[str, Any] = {"clock": Clock(), "say": lambda _: None}
+    return open_leased(store, KEY, lock_name="the quarter", writer=who, **(defaults | given))
+
+
+def conditional(store: ObjectStore, who: Writer, clock: Clock, **given: Any) -> ConditionalLease:
+    """The lease of S3."""
+    return ConditionalLease(
+        store, KEY, lock_name="the quarter", writer=who, clock=clock, say=lambda _: None, **given
+    )
+
+
+def test_content_is_kept_from_holder_to_holder(store: ObjectStore) -> None:
+    """What one wrote and released the next one reads."""
+    first = lease(store, writer(1))
+    assert first.acquire() == {}
+    first.write({"n": 1})
+    first.release()
+    assert peek_leased(store, KEY) == {"n": 1}
+    second = lease(store, writer(2))
+    assert second.acquire() == {"n": 1}
+    second.delete()
+    assert not store.exists(KEY)
+    assert lease(store, writer(3)).acquire() == {}
+
+
+def test_a_living_holder_keeps_everybody_else_out(store: ObjectStore) -> None:
+    """The message names it; once it gives up, the next one is in."""
+    first = lease(store, writer(1))
+    first.acquire()
+    with pytest.raises(LeaseHeldError, match=r"ann on host here \(process 1\)"):
+        lease(store, writer(2)).acquire()
+    first.write({"still": "mine"})
+    first.release()
+    lease(store, writer(2)).acquire()
+
+
+def test_a_dead_process_of_this_host_is_followed_at_once() -> None:
+    """And the user is told."""
+    store, said = open_store("memory://"), []
+    lease(store, writer(1)).acquire()
+    lease(store, writer(2, alive=False), say=said.append).acquire()
+    assert said == [
+        "the quarter: taking over from ann on host here (process 1): that process is gone"
+    ]
+
+
+def test_a_holder_elsewhere_is_followed_when_its_lease_ran_out() -> None:
+    """Nobody can know whether a process of another host is dead."""
+    store, clock, said = open_store("memory://"), Clock(), []
+    lease(store, writer(1, host="there"), clock=clock).acquire()
+    with pytest.raises(LeaseHeldError, match="until 2024-03-01T12:05"):
+        lease(store, writer(2, alive=False), clock=clock).acquire()
+    clock.advance(minutes=5)
+    lease(store, writer(2, alive=False), clock=clock, say=said.append).acquire()
+    assert "its lease ran out" in said[0]
+
+
+def test_who_slept_and_was_followed_writes_no_more() -> None:
+    """Neither the object nor, after `ensure_held`, anything else."""
+    store, clock = open_store("memory://"), Clock()
+    first, second = (conditional(store, writer(n, host=f"h{n}"), clock) for n in (1, 2))
+    first.acquire()
+    clock.advance(seconds=LEASE_LASTS.total_seconds() + 1)
+    with pytest.raises(LeaseLostError):
+        first.ensure_held()
+    second.acquire()
+    second.write({"n": 2})
+    for action in (first.ensure_held, first.renew, first.delete):
+        with pytest.raises(LeaseLostError):
+            action()
+    first.release()
+    assert peek_leased(store, KEY) == {"n": 2}
+
+
+def test_a_version_that_another_wrote_is_noticed_before_the_lease_runs_out() -> None:
+    """If-Match tells, whatever the clocks say."""
+    store, clock = open_store("memory://"), Clock()
+    first = conditional(store, writer(1), clock)
+    first.acquire()
+    store.put(KEY, b'{"lease":null,"n":9}')
+    with pytest.raises(LeaseLostError):
+        first.write({"n": 1})
+    assert peek_leased(store, KEY) == {"n": 9}
+
+
+def test_a_lease_is_renewed_while_its_holder_works() -> None:
+    """The expiry in the store moves on without a write of content."""
+    store, clock = open_store("memory://"), Clock()
+    held = conditional(store, writer(1), clock, renew_every_s=0.01)
+    held.acquire()
+    held.write({"n": 1})
+    before = json.loads(store.get(KEY))["lease"]["expires"]
+    clock.advance(minutes=4)
+    while json.loads(store.get(KEY))["lease"]["expires"] == before:
+        time.sleep(0.01)
+    assert peek_leased(store, KEY) == {"n": 1}
+    clock.advance(minutes=4)
+    held.ensure_held()
+    held.release()
+
+
+def test_a_put_whose_answer_got_lost_is_ours() -> None:
+    """The retry finds our own bytes under another etag and goes on."""
+    store, clock = open_store("memory://"), Clock()
+    held = conditional(store, writer(1), clock)
+    held.acquire()
+
+    def put_twice(moment: str, key: str) -> None:
+        if moment == "before put":
+            store.hook = lambda _moment, _key: None
+            record = json.loads(store.get(key))["lease"]
+            data = json.dumps({"lease": record, "n": 1}, sort_keys=True, separators=(",", ":"))
+            store.put(key, data.encode() + b"\n")
+
+    store.hook = put_twice
+    held.write({"n": 1})
+    held.write({"n": 2})
+    assert peek_leased(store, KEY) == {"n": 2}
+
+
+def test_releasing_never_fails_for_a_store_out_of_reach() -> None:
+    """The lease then runs out by itself, and the first error is the one that is shown."""
+    store = open_store("memory://")
+    held = lease(store, writer(1))
+    held.acquire()
+
+    def out_of_reach(_moment: str, _key: str) -> None:
+        raise StoreError("out of reach")
+
+    store.hook = out_of_reach
+    held.release()
+
+
+def test_damaged_content_is_named_with_the_way_out(store: ObjectStore) -> None:
+    """And no lock is left behind."""
+    store.put(KEY, b"{not json")
+    for _ in range(2):
+        with pytest.raises(CorruptObjectError, match="delete it"):
+            lease(store, writer(1)).acquire()
+    store.delete(KEY)
+    lease(store, writer(1)).acquire()
+
+
+def test_the_kernel_frees_the_lock_of_a_killed_process(tmp_path: Any) -> None:
+    """A real process, killed with SIGKILL while it holds the lock of a folder."""
+    code = f"""
+import time
+from tests.unit.test_lease import *
+held = lease(open_store("file://{tmp_path}"), Writer.current())
+held.acquire(); held.write({{"n": 1}}); print("held", flush=True); time.sleep(60)
+"""
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"held\n"
+        store, said = open_store(f"file://{tmp_path}"), []
+        with pytest.raises(LeaseHeldError, match=f"process {process.pid}"):
+            lease(store, writer(2)).acquire()
+        process.kill()
+        process.wait()
+    assert lease(store, writer(2), say=said.append).acquire() == {"n": 1}
+    assert f"process {process.pid}" in said[0]
+    assert not process_is_alive(process.pid)
