@@ -1,8 +1,5 @@
 """One suite for every TopicModel, and what each clustering promises beyond it."""
 
-import pickle
-from collections.abc import Sequence
-
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -14,6 +11,7 @@ from ftm.topics.base import FloatArray, TopicModel, TopicModelResult
 from ftm.topics.bertopic_model import BERTopicModel
 from ftm.topics.clusterings import MIN_CLUSTER_SIZE
 from ftm.topics.noop import NoOpTopicModel
+from tests.support.topic_vectors import planted_vectors, same, texts_of, unit
 
 STABLE = ("ward", "leiden")
 ALL = ("noop", *STABLE, "umap-hdbscan")
@@ -24,37 +22,6 @@ WITHOUT_UMAP = ("noop", *STABLE)
 def make_model(name: str) -> TopicModel:
     """A model of every implementation."""
     return NoOpTopicModel() if name == "noop" else BERTopicModel(name)
-
-
-def planted_vectors(
-    n_topics: int, size: int, *, noise: float = 0.3, seed: int = 0, n_dims: int = 32
-) -> tuple[FloatArray, np.ndarray]:
-    """Unit vectors around orthogonal directions, shuffled, with their labels."""
-    rng = np.random.default_rng(seed)
-    labels = rng.permutation(np.repeat(np.arange(n_topics), size))
-    rows = np.eye(n_dims)[labels] + noise * rng.normal(size=(len(labels), n_dims)) / n_dims**0.5
-    return unit(rows), labels
-
-
-def unit(rows: np.ndarray) -> FloatArray:
-    """Rows of length one, float32."""
-    return np.asarray(rows / np.linalg.norm(rows, axis=1, keepdims=True), np.float32)
-
-
-def texts_of(labels: Sequence[int]) -> list[str]:
-    """Texts whose words tell their label."""
-    words = ("cloud", "dividend", "tariff", "hiring", "pipeline", "weather", "patent", "freight")
-    return [f"{words[k % 8]} report {words[k % 8]} quarter {i % 3}" for i, k in enumerate(labels)]
-
-
-def same(a: TopicModelResult, b: TopicModelResult) -> bool:
-    """Equal bit for bit."""
-    return pickle.dumps(a) == pickle.dumps(b) or (
-        a.assignments.tobytes() == b.assignments.tobytes()
-        and a.probabilities.tobytes() == b.probabilities.tobytes()
-        and [(t.keywords, t.representation, t.sentences, t.centroid.tobytes()) for t in a.topics]
-        == [(t.keywords, t.representation, t.sentences, t.centroid.tobytes()) for t in b.topics]
-    )
 
 
 def check_result(result: TopicModelResult, vectors: FloatArray) -> None:

@@ -1,0 +1,123 @@
+"""The pool of clustering processes: same results as inline, and what happens when one dies."""
+
+import os
+import random
+import signal
+import time
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+from ftm.core.errors import TopicModelError
+from ftm.topics.base import FloatArray
+from ftm.topics.bertopic_model import BERTopicModel
+from ftm.topics.pool import ClusterPool
+from tests.support.topic_vectors import ScriptedModel, planted_vectors, same, texts_of
+
+Firm = tuple[list[str], FloatArray]
+
+
+def firms(n: int) -> list[Firm]:
+    """Firms of different size and difficulty."""
+    made = []
+    for i in range(n):
+        vectors, labels = planted_vectors(3 + i, 12 + i, noise=0.9, seed=i)
+        made.append((texts_of(labels), vectors))
+    return made
+
+
+def order(word: str) -> Firm:
+    """A firm that tells its worker what to do."""
+    return [word], np.zeros((1, 8), np.float32)
+
+
+@pytest.fixture
+def scripted() -> Iterator[ClusterPool]:
+    """Two workers that obey."""
+    with ClusterPool(ScriptedModel(), workers=2) as pool:
+        yield pool
+
+
+@pytest.mark.parametrize("clustering", ["ward", "leiden"])
+def test_a_pool_gives_the_bits_of_an_inline_fit(clustering: str) -> None:
+    """Any order, any neighbours, one worker or three: the same firm, the same bits."""
+    model = BERTopicModel(clustering)
+    given = firms(6)
+    inline = [model.fit_transform(*firm) for firm in given]
+    for workers in (1, 3):
+        shuffled = random.Random(workers).sample(range(6), 6)
+        with ClusterPool(model, workers=workers) as pool:
+            futures = {i: pool.submit(*given[i]) for i in shuffled}
+            assert all(same(futures[i].result(60), inline[i]) for i in range(6))
+
+
+@pytest.mark.slow
+def test_umap_in_a_pool_gives_the_bits_of_an_inline_fit() -> None:
+    """The classic too, compiled once in the forkserver."""
+    model = BERTopicModel("umap-hdbscan")
+    given = firms(3)
+    with ClusterPool(model, workers=2) as pool:
+        futures = [pool.submit(*firm) for firm in reversed(given)][::-1]
+        results = [future.result(200) for future in futures]
+    assert all(same(a, model.fit_transform(*firm)) for a, firm in zip(results, given, strict=True))
+
+
+def test_a_dead_worker_costs_one_firm(scripted: ClusterPool) -> None:
+    """The firm it died of raises TopicModelError; those before, beside and after are done."""
+    texts, vectors = ["a b"] * 40, np.ones((40, 8), np.float32)
+    before = [scripted.submit(texts, vectors) for _ in range(3)]
+    dead = scripted.submit(*order("die"))
+    after = [scripted.submit(texts, vectors) for _ in range(5)]
+    with pytest.raises(TopicModelError, match=r"worker died \(exit code -9\).*1 sentences"):
+        dead.result(60)
+    assert all(len(future.result(60).topics) == 2 for future in before + after)
+
+
+def test_every_worker_may_die(scripted: ClusterPool) -> None:
+    """As many deaths as you like; the pool goes on."""
+    deaths = [scripted.submit(*order("die")) for _ in range(4)]
+    assert all(isinstance(death.exception(60), TopicModelError) for death in deaths)
+    assert scripted.submit([], np.zeros((0, 8), np.float32)).result(60).topics == ()
+
+
+def test_an_error_reaches_its_future_alone(scripted: ClusterPool) -> None:
+    """What the model raised is raised here, with its type; the worker lives."""
+    with pytest.raises(TopicModelError, match="told to fail"):
+        scripted.submit(*order("fail")).result(60)
+    with pytest.raises(ValueError, match="2 documents but 3"):
+        scripted.submit(["a", "b"], np.zeros((3, 8), np.float32)).result(60)
+
+
+def test_workers_leave_ctrl_c_to_their_parent(scripted: ClusterPool) -> None:
+    """SIGINT, which a terminal sends to the whole group, stops no worker."""
+    pid = int(scripted.submit(*order("pid")).result(60).assignments[0])
+    os.kill(pid, signal.SIGINT)
+    pids = {int(scripted.submit(*order("pid")).result(60).assignments[0]) for _ in range(8)}
+    assert len(pids) <= 2
+    os.kill(pid, 0)  # still there
+
+
+def test_close_does_not_wait_for_work() -> None:
+    """Closing ends busy workers at once; what was not done is an error or cancelled."""
+    pool = ClusterPool(ScriptedModel(), workers=1)
+    pid = int(pool.submit(*order("pid")).result(60).assignments[0])
+    busy, waiting = pool.submit(*order("sleep")), pool.submit(*order("sleep"))
+    while not busy.running():
+        time.sleep(0.01)
+    started = time.monotonic()
+    pool.close()
+    pool.close()
+    assert time.monotonic() - started < 30
+    assert isinstance(busy.exception(10), TopicModelError)
+    assert waiting.cancelled()
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+    with pytest.raises(RuntimeError, match="closed"):
+        pool.submit(*order("pid"))
+
+
+def test_a_pool_needs_a_worker() -> None:
+    """Zero workers would wait for ever."""
+    with pytest.raises(ValueError, match="workers 0"):
+        ClusterPool(ScriptedModel(), workers=0)
