@@ -16,6 +16,7 @@ import tempfile
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from multiprocessing import get_context
 from pathlib import Path
 
 from tests.support.prefetched import QUARTER, make_firms, write_prefetched
@@ -27,6 +28,7 @@ from tests.support.runs import (
     write_run,
 )
 
+from ftm.core.layout import RunLayout
 from ftm.core.settings import Settings
 from ftm.storage.object_store import open_store
 
@@ -51,14 +53,20 @@ def measure(
 ) -> Measured:
     """Prefetch so many generated firms into a folder and let one worker do them all."""
     with tempfile.TemporaryDirectory() as folder:
-        url = f"file://{folder}/store"
-        store = open_store(url)
-        firms = make_firms(n_firms, n_sentences=n_sentences)
-        manifest = write_prefetched(store, firms)
-        lines = make_lines([f.firm_id for f in firms], batch_size=n_firms, quarter=QUARTER)
-        layout = write_run(store, manifest, lines, settings=settings)
-        del firms
-        return run_worker({**worker_environment(url, layout, 0, model=model)}, Path(folder))
+        # In a process of its own: a child's peak memory starts at that of the process it left.
+        with get_context("spawn").Pool(1) as pool:
+            layout = pool.apply(prepare, (folder, n_firms, n_sentences, settings))
+        environment = worker_environment(f"file://{folder}/store", layout, 0, model=model)
+        return run_worker(environment, Path(folder))
+
+
+def prepare(folder: str, n_firms: int, n_sentences: int, settings: Settings) -> RunLayout:
+    """A prefetched quarter and a run of it with a single batch."""
+    store = open_store(f"file://{folder}/store")
+    firms = make_firms(n_firms, n_sentences=n_sentences)
+    manifest = write_prefetched(store, firms)
+    lines = make_lines([f.firm_id for f in firms], batch_size=n_firms, quarter=QUARTER)
+    return write_run(store, manifest, lines, settings=settings)
 
 
 def run_worker(environment: Mapping[str, str], folder: Path) -> Measured:
