@@ -102,7 +102,7 @@ def test_missing_identifiers_are_that_firms_error() -> None:
     """A null where the schema wants a value names the firm and the column."""
     firm = make_firm(1)
     broken = replace(firm, metadata={**firm.metadata, "permno": None})
-    with pytest.raises(SchemaError, match=r"firm 100001 .*permno"):
+    with pytest.raises(SchemaError, match=r"firm 100001\b.*permno"):
         processor().process(broken)
 
 
