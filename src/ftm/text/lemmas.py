@@ -59,6 +59,8 @@ class LemmaTable:
 
     def __call__(self, word: str) -> str:
         """The lower-case lemma of one word; the word itself in lower case when unknown."""
+        if word[-1:] == "s" and word[-2:-1].isupper():  # "SKUs", "CEOs"
+            return word[:-1].lower()
         word = word.lower().replace("\u2019", "'")
         return self._chosen.get(word) or self._lookup.get(word) or self._singular(word)
 

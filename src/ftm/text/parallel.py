@@ -17,7 +17,7 @@ from typing import Self
 from ftm.core.errors import ConfigError, PreprocessingError
 from ftm.core.records import FirmTurns, TranscriptSentence
 from ftm.text.base import FirmText, TextPipeline
-from ftm.text.pipelines import load_pipeline
+from ftm.text.pipelines import RULES, load_pipeline
 
 LOOK_AHEAD_FIRMS = 16
 """Firms a worker may have waiting: enough to work on while the reader fetches the next chunk."""
@@ -48,9 +48,17 @@ class ParallelPreprocessor:
             raise ConfigError(f"The number of workers is {workers!r}; expected 1 or more")
         self.workers = workers or _usable_cores()
         self._name = pipeline_name
-        self._pool = _start_pool(pipeline_name, self.workers) if self.workers > 1 else None
-        try:
+        self._pool: ProcessPoolExecutor | None = None
+        if pipeline_name != RULES:  # may not be installed: know before the workers start
             self._pipeline = load_pipeline(pipeline_name)
+        before = set(multiprocessing.active_children())
+        if self.workers > 1:
+            self._pool = _start_pool(pipeline_name, self.workers)
+        started = set(multiprocessing.active_children()) - before
+        self._pids = sorted(child.pid for child in started if child.pid is not None)
+        try:
+            if pipeline_name == RULES:  # while the workers load theirs
+                self._pipeline = load_pipeline(pipeline_name)
         except BaseException:
             self.close()
             raise
@@ -70,6 +78,11 @@ class ParallelPreprocessor:
         """Stop the workers; what they have under way is dropped. May be called twice."""
         if self._pool is not None:
             self._pool.shutdown(wait=True, cancel_futures=True)
+
+    @property
+    def worker_pids(self) -> tuple[int, ...]:
+        """Process ids of the workers, () when the work is done in this process."""
+        return tuple(self._pids)
 
     @property
     def fingerprint(self) -> Mapping[str, str]:
@@ -94,7 +107,7 @@ class ParallelPreprocessor:
         waiting: deque[tuple[FirmTurns, int, Future[_Rows]]] = deque()
         under_way = 0
         for firm in firms:
-            size = sum(len(turn.raw_text) for turn in firm.turns)
+            size = sum(len(turn.raw_text or "") for turn in firm.turns)
             while waiting and (
                 len(waiting) >= LOOK_AHEAD_FIRMS * self.workers
                 or under_way + size > LOOK_AHEAD_CHARS

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING
 
 from ftm.core.errors import ModelNotFoundError
@@ -18,6 +20,7 @@ RULES = "rules"
 TEXT_VERSION = "1"
 """Raised with every change of the rules that changes a sentence, a lemma or an entity."""
 
+_META_OF_THE_INSTALLATION = ("spacy_version", "spacy_git_version")
 _UNNEEDED = ("textcat", "textcat_multilabel", "entity_linker", "spancat", "coref")
 
 
@@ -31,7 +34,8 @@ def load_pipeline(name: str) -> TextPipeline:
         ModelNotFoundError: spaCy, its tables, or the model is not installed.
     """
     try:
-        import spacy
+        with _without_torch() if name == RULES else nullcontext():
+            import spacy
     except ImportError as error:
         raise ModelNotFoundError(
             f"The text pipeline {name!r} needs spaCy, which is not installed here; "
@@ -39,6 +43,23 @@ def load_pipeline(name: str) -> TextPipeline:
         ) from error
     nlp = spacy.blank("en") if name == RULES else _load_model(name)
     return _pipeline(name, nlp)
+
+
+@contextmanager
+def _without_torch() -> Iterator[None]:
+    """Keep spaCy from importing torch where both are installed.
+
+    thinc imports torch merely to see whether it is there, which triples the time and the memory
+    that every worker takes to start; blank pipelines never use it.
+    """
+    hidden = "torch" not in sys.modules and "thinc" not in sys.modules
+    if hidden:
+        sys.modules["torch"] = None  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        if hidden:
+            del sys.modules["torch"]
 
 
 def _load_model(name: str) -> Language:
@@ -99,10 +120,12 @@ def _complete(nlp: Language) -> None:
 def _fingerprint(name: str, nlp: Language, resources: Mapping[str, object]) -> dict[str, str]:
     import spacy
 
-    settings = json.dumps([resources, nlp.meta | {"name": ""}], sort_keys=True, default=str)
+    meta = {key: value for key, value in nlp.meta.items() if key not in _META_OF_THE_INSTALLATION}
+    settings = json.dumps([resources, {} if name == RULES else meta], sort_keys=True, default=str)
     tokenizer = nlp.tokenizer.to_bytes(exclude=["vocab"])
+    model = f"{nlp.meta['lang']}_{nlp.meta['name']}-{nlp.meta['version']}"
     return {
-        "pipeline": name,
+        "pipeline": RULES if name == RULES else model,
         "text_version": TEXT_VERSION,
         "spacy": ".".join(spacy.__version__.split(".")[:2]),
         "resources": hashlib.sha256(settings.encode() + tokenizer).hexdigest(),

@@ -94,13 +94,13 @@ class SpacyTextPipeline:
         Operator turns are left out. The raw text of a sentence is as spoken, with runs of blanks
         and newlines made one blank and invisible characters removed.
         """
-        reason = _reason_to_skip(firm.turns)
-        if reason:
-            return FirmText(firm.call.firm_id, (), {}, skip_reason=reason)
         try:
+            reason = _reason_to_skip(firm.turns)
+            if reason:
+                return FirmText(firm.call.firm_id, (), {}, skip_reason=reason)
             with self._zone():
                 return self._read(firm)
-        except (ValueError, LookupError, TypeError, RuntimeError) as error:
+        except (ValueError, LookupError, TypeError, AttributeError, RuntimeError) as error:
             raise PreprocessingError(
                 f"Firm {firm.call.firm_id!r}, transcript {firm.call.transcript_id!r}, could not "
                 f"be preprocessed: {type(error).__name__}: {error}"

@@ -16,6 +16,7 @@ def cleaned_word(word: str, lemma: str, stopwords: frozenset[str]) -> str:
     """
     word = word.lower().replace("\u2019", "'")
     lemma = (lemma or word).lower().replace("\u2019", "'")
+    lemma = lemma.partition("<")[0]
     if word in stopwords or lemma in stopwords or _NUMBER.fullmatch(word):
         return ""
     if not any(char.isalpha() for char in lemma):

@@ -1,0 +1,132 @@
+"""ParallelPreprocessor with real worker processes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from ftm.core.errors import ConfigError, ModelNotFoundError, PreprocessingError
+from ftm.core.records import FirmTurns
+from ftm.text.parallel import LOOK_AHEAD_FIRMS, ParallelPreprocessor
+from ftm.text.pipelines import load_pipeline
+from tests.support.calls import CALL, firm, turn
+
+FIRMS = [
+    firm(f"Organic growth in region {n} was strong.", turn(f"Freight costs fell {n}%."),
+         firm_id=str(n))
+    for n in range(60)
+] + [CALL, firm(firm_id="empty")]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def parallel() -> Iterator[ParallelPreprocessor]:
+    with ParallelPreprocessor("rules", 2) as preprocessor:
+        yield preprocessor
+
+
+def test_workers_change_nothing(parallel: ParallelPreprocessor) -> None:
+    """Two processes give what the pipeline gives here, in the same order."""
+    pipeline = load_pipeline("rules")
+    expected = [pipeline.process(one) for one in FIRMS]
+    assert list(parallel.map(FIRMS)) == expected
+    with ParallelPreprocessor("rules", 1) as alone:
+        assert list(alone.map(FIRMS)) == expected
+    assert parallel.fingerprint == pipeline.fingerprint
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_one_bad_firm_does_not_stop_the_others(
+    parallel: ParallelPreprocessor, workers: int
+) -> None:
+    """It comes back with its error, in its place."""
+    bad = firm(turn(None), firm_id="bad")  # type: ignore[arg-type]
+    with ParallelPreprocessor("rules", 1) as alone:
+        used = alone if workers == 1 else parallel
+        before, broken, after = used.map([FIRMS[0], bad, FIRMS[1]])
+    assert broken.firm_id == "bad"
+    assert broken.error is not None
+    assert "transcript '99'" in broken.error
+    assert before.error is after.error is None
+
+
+def test_the_source_is_read_only_a_little_ahead(parallel: ParallelPreprocessor) -> None:
+    """Memory stays bounded: a quarter is never pulled in at once, but some firms always wait."""
+    taken: list[str] = []
+
+    def source() -> Iterator[FirmTurns]:
+        for n in range(500):
+            taken.append(str(n))
+            yield firm("Organic growth was strong.", firm_id=str(n))
+
+    results = parallel.map(source())
+    assert next(results).firm_id == "0"
+    assert 2 < len(taken) <= 2 * LOOK_AHEAD_FIRMS + 1
+    results.close()  # type: ignore[attr-defined]
+
+
+def test_no_firm_is_fine(parallel: ParallelPreprocessor) -> None:
+    """Nothing in, nothing out."""
+    assert list(parallel.map([])) == []
+
+
+def test_a_killed_worker_is_an_error_with_the_fix() -> None:
+    """As when the system is out of memory: the message names the flag to lower."""
+    with ParallelPreprocessor("rules", 2) as preprocessor:
+        ours = preprocessor.map(FIRMS * 200)
+        next(ours)
+        for pid in preprocessor.worker_pids:
+            os.kill(pid, signal.SIGKILL)
+        with pytest.raises(PreprocessingError, match="--workers 1"):
+            list(ours)
+
+
+@pytest.mark.parametrize("workers", [0, -1])
+def test_workers_must_be_positive(workers: int) -> None:
+    """The value and what was expected are named."""
+    with pytest.raises(ConfigError, match="expected 1 or more"):
+        ParallelPreprocessor("rules", workers)
+
+
+def test_an_unknown_model_is_found_at_once() -> None:
+    """No worker is left behind, and the message is that of the model, not of a broken pool."""
+    with pytest.raises(ModelNotFoundError, match="spacy download"):
+        ParallelPreprocessor("en_nothing_sm", 2)
+
+
+@pytest.mark.slow
+def test_workers_leave_with_a_killed_parent() -> None:
+    """SIGKILL of the prefetch leaves no process behind."""
+    code = (
+        "import time\n"
+        "from ftm.text.parallel import ParallelPreprocessor\n"
+        "if __name__ == '__main__':\n"
+        "    p = ParallelPreprocessor('rules', 2)\n"
+        "    print(*p.worker_pids, flush=True)\n"
+        "    list(p.map([])); time.sleep(60)\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, text=True
+    ) as parent:
+        assert parent.stdout is not None
+        workers = [int(pid) for pid in parent.stdout.readline().split()]
+        parent.kill()
+    assert len(workers) == 2
+    deadline = time.monotonic() + 60
+    while any(map(_alive, workers)) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not any(map(_alive, workers))
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    with open(f"/proc/{pid}/stat") as stat:  # noqa: PTH123  a zombie nobody reaped is not alive
+        return stat.read().rsplit(")", 1)[1].split()[0] != "Z"
