@@ -129,22 +129,27 @@ def test_a_lease_is_renewed_while_its_holder_works() -> None:
 
 
 def test_a_put_whose_answer_got_lost_is_ours() -> None:
-    """The retry finds our own bytes under another etag and goes on."""
+    """Its etag was never learnt; the nonce tells, and the next write and the release go on."""
     store, clock = open_store("memory://"), Clock()
     held = conditional(store, writer(1), clock)
     held.acquire()
 
-    def put_twice(moment: str, key: str) -> None:
-        if moment == "before put":
+    def interrupt(moment: str, _key: str) -> None:
+        if moment == "after put":
             store.hook = lambda _moment, _key: None
-            record = json.loads(store.get(key))["lease"]
-            data = json.dumps({"lease": record, "n": 1}, sort_keys=True, separators=(",", ":"))
-            store.put(key, data.encode() + b"\n")
+            raise KeyboardInterrupt
 
-    store.hook = put_twice
-    held.write({"n": 1})
-    held.write({"n": 2})
-    assert peek_leased(store, KEY) == {"n": 2}
+    for n in (1, 2):
+        store.hook = interrupt
+        with pytest.raises(KeyboardInterrupt):
+            held.write({"n": n})
+    held.write({"n": 3})
+    assert peek_leased(store, KEY) == {"n": 3}
+    store.hook = interrupt
+    with pytest.raises(KeyboardInterrupt):
+        held.write({"n": 4})
+    held.release()
+    assert json.loads(store.get(KEY))["lease"] is None
 
 
 def test_releasing_never_fails_for_a_store_out_of_reach() -> None:

@@ -240,6 +240,22 @@ def test_invariant_6_a_writer_that_slept_and_was_followed_stops_before_it_writes
     assert manifest(memory).complete
 
 
+def test_invariant_6_after_a_long_sleep_nothing_at_all_is_written(memory: ObjectStore) -> None:
+    """The lease is looked at before every write, not only where the store would refuse it."""
+    clock = Clock()
+    writes: list[str] = []
+
+    class Sleepy(FakeSource):
+        def iter_turns(self, calls):  # type: ignore[no-untyped-def]
+            yield from super().iter_turns(calls)
+            clock.advance(minutes=20)
+            memory.hook = lambda moment, key: writes.append(f"{moment} {key}")
+
+    with pytest.raises(LeaseLostError):
+        prefetch(memory, Sleepy(firms(2)), clock=clock)
+    assert writes == []
+
+
 def test_invariant_7_one_bad_firm_is_recorded_and_a_rerun_tries_it_again(
     memory: ObjectStore,
 ) -> None:
@@ -457,13 +473,15 @@ def test_a_source_that_mixes_up_firms_is_stopped(memory: ObjectStore) -> None:
         prefetch(memory, Mixed(firms(4)))
 
 
-def test_a_damaged_part_is_found_before_it_becomes_a_chunk(memory: ObjectStore) -> None:
-    """The checkpoint's hash tells; the message names the part and the way out."""
-    with killed_at(memory, 14), pytest.raises(Killed):
-        prefetch(memory, FakeSource(firms(6)))
+def test_a_changed_part_is_found_before_it_becomes_a_chunk(memory: ObjectStore) -> None:
+    """The checkpoint's hash tells, though the part reads well; the message names the way out."""
+    other = open_store("memory://")
+    for store, version in ((memory, "v1"), (other, "v2")):
+        with killed_at(store, 14), pytest.raises(Killed):
+            prefetch(store, FakeSource(firms(6), version=version))
     (key,) = [k for k in everything(memory) if "chunk_part_00000" in k]
-    memory.put(key, memory.get(key)[:-5] + b"PAR1!")
-    with pytest.raises(CorruptObjectError, match="chunk_part_00000"):
+    memory.put(key, other.get(key))
+    with pytest.raises(CorruptObjectError, match=r"chunk_part_00000.*differs.*delete"):
         prefetch(memory, FakeSource(firms(6)))
 
 
@@ -579,3 +597,22 @@ def test_a_plan_report_before_and_after(memory: ObjectStore) -> None:
         report = each.plan_quarter(QUARTER)
     assert (report.is_stored, report.n_stored, report.pending) == (True, 2, ("1002", "1003"))
     assert source.n_discoveries == 2
+
+
+def test_a_prefetch_killed_while_cleaning_up_stands_in_nobodys_way(memory: ObjectStore) -> None:
+    """It is published; another command needs neither its options nor its chunk size."""
+    with killed_at(memory, None) as events:
+        prefetch(memory, FakeSource(firms(6)))
+    last_put = events.index(("after put", LAYOUT.manifest))
+    for then in (
+        lambda store: prefetch(store, FakeSource(firms(6)), chunk=3, refresh=True),
+        lambda store: prefetch(store, FakeSource(firms(6)), ["1001"], chunk=3),
+        lambda store: preprocess(store, FakePreprocessor("other")),
+    ):
+        store = open_store("memory://")
+        with killed_at(store, last_put + 1), pytest.raises(Killed):
+            prefetch(store, FakeSource(firms(6)))
+        assert store.exists(LAYOUT.checkpoint)
+        then(store)
+        assert manifest(store).complete
+        assert not store.exists(LAYOUT.checkpoint)

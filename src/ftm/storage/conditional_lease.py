@@ -10,6 +10,7 @@ import threading
 from datetime import UTC, datetime, timedelta
 
 from ftm.core.errors import (
+    CorruptObjectError,
     FtmError,
     LeaseLostError,
     ObjectExistsError,
@@ -34,6 +35,7 @@ from ftm.storage.object_store import ObjectStore
 
 LEASE_LASTS = timedelta(minutes=5)
 RENEW_EVERY_S = 60.0
+ATTEMPTS = 3
 
 
 class ConditionalLease(LeasedObject):
@@ -104,11 +106,14 @@ class ConditionalLease(LeasedObject):
     def ensure_held(self) -> None:
         """See LeasedObject."""
         if self._lost or self._clock() >= self._expires:
-            raise LeaseLostError(
-                f"{self._what}: this process lost its lease (it slept, or the store was out of "
-                "reach for minutes) and another may be writing; nothing is lost, run the same "
-                "command again"
-            )
+            raise self._lose()
+
+    def _lose(self) -> LeaseLostError:
+        self._lost = True
+        return LeaseLostError(
+            f"{self._what}: this process lost its lease (it slept, or the store was out of reach "
+            "for minutes) and another may be writing; nothing is lost, run the same command again"
+        )
 
     def write(self, content: Document) -> None:
         """See LeasedObject."""
@@ -123,21 +128,32 @@ class ConditionalLease(LeasedObject):
         self.write(self._content)
 
     def _replace(self, data: bytes) -> None:
-        try:
-            self._etag = self._store.put(self._key, data, if_match=self._etag)
-        except (PreconditionFailedError, ObjectNotFoundError):
-            self._etag = self._etag_of(data)
+        """Replace the version we know; one of ours that we do not know is followed.
 
-    def _etag_of(self, data: bytes) -> str:
-        """The version that holds these bytes: our own put, whose answer got lost."""
+        A put of ours may have arrived without our learning its etag: its answer got lost, or
+        Ctrl-C came before it. Its nonce tells.
+        """
+        for _ in range(ATTEMPTS):
+            try:
+                self._etag = self._store.put(self._key, data, if_match=self._etag)
+            except (PreconditionFailedError, ObjectNotFoundError):
+                found, self._etag = self._find_ours()
+                if found == data:
+                    return
+            else:
+                return
+        raise self._lose()
+
+    def _find_ours(self) -> tuple[bytes, str]:
+        name = self._store.name(self._key)
         try:
-            found, etag = self._store.get_versioned(self._key)
-        except ObjectNotFoundError:
-            found, etag = b"", ""
-        if found != data:
-            self._lost = True
-            self.ensure_held()
-        return etag
+            data, etag = self._store.get_versioned(self._key)
+            lease = lease_of(decode_document(data, key=name), key=name)
+        except (ObjectNotFoundError, CorruptObjectError) as error:
+            raise self._lose() from error
+        if lease is None or lease.nonce != self._writer.nonce:
+            raise self._lose()
+        return data, etag
 
     def delete(self) -> None:
         """See LeasedObject."""
