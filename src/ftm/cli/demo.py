@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import signal
 import subprocess
 import sys
 import threading
@@ -31,6 +32,13 @@ if TYPE_CHECKING:
 @click.option(
     "--quarters", default="2023Q1", show_default=True, metavar="A..B", help="One, or a range."
 )
+@click.option(
+    "--sentences",
+    type=click.IntRange(min=20),
+    default=400,
+    show_default=True,
+    help="Of an average call.",
+)
 @click.option("--seed", type=int, default=1, show_default=True, help="Of the synthetic calls.")
 @click.option(
     "--folder",
@@ -45,6 +53,7 @@ if TYPE_CHECKING:
 def demo(
     firms: int,
     quarters: str,
+    sentences: int,
     seed: int,
     folder: Path,
     workers: int | None,
@@ -65,8 +74,9 @@ def demo(
     from ftm.demo.synthetic import Recipe, make_recipe
     from ftm.demo.traps import TRAPS
 
+    signal.signal(signal.SIGTERM, _exit_on_signal)
     spans = Quarter.parse_range(quarters)
-    recipe = Recipe(firms, tuple(spans), seed, tuple(TRAPS))
+    recipe = Recipe(firms, tuple(spans), seed, tuple(TRAPS), sentences)
     place = open_folder(folder, recipe)
     made = make_recipe(recipe)
     place.write(made)
@@ -80,6 +90,11 @@ def demo(
             return
         _run_job(spans, quarters, environment, workers)
     _report(spans, place)
+
+
+def _exit_on_signal(number: int, _: object) -> None:
+    """Unwind, so that the running command and the server end as well."""
+    raise SystemExit(128 + number)
 
 
 def _describe_data(made: SyntheticWRDS, place: DemoFolder) -> str:
@@ -135,11 +150,19 @@ def _run_job(
 
 
 def _run(arguments: Sequence[str], environment: Mapping[str, str]) -> None:
-    """Show an ftm command and run it; its failure, told by itself, is ours."""
+    """Show an ftm command and run it; its failure, told by itself, is ours.
+
+    Whatever ends us ends the command too, in the way that lets it leave a state that resumes.
+    """
     click.secho(f"\n$ ftm {shlex.join(arguments)}", bold=True)
     command = [sys.executable, "-m", "ftm.cli.main", *arguments]
     own = {name: text for name, text in os.environ.items() if name != "WRDS_PASSWORD"}
-    code = subprocess.run(command, env={**own, **environment}, check=False).returncode  # noqa: S603
+    with subprocess.Popen(command, env={**own, **environment}) as process:  # noqa: S603
+        try:
+            code = process.wait()
+        except BaseException:
+            process.terminate()
+            raise
     if code != 0:
         raise SystemExit(code if code > 0 else 1)
 
