@@ -46,7 +46,7 @@ def test_lines_tell_of_every_change_of_a_batch_once() -> None:
         "run abc: 1 of 1 batches to do",
         "2023Q1_batch_0000: running, 0 of 100 firms",
         "2023Q1_batch_0000: failed, 40 of 100 firms, 2 of them failed, exit 1: boom (log: /l)",
-        "40 of 100 firms (40 %)",
+        "40 of 100 firms (40 %) in 0 s",
     ]
 
 
@@ -59,11 +59,11 @@ def test_lines_tell_the_pace_of_this_start_only() -> None:
     clock.now_s = 60
     watcher.update([done, view(1, JobState.RUNNING, 50)])
     last = out.getvalue().splitlines()[-1]
-    assert last == "150 of 200 firms (75 %), 50 firms a minute, about 60 s left"
+    assert last == "150 of 200 firms (75 %) in 60 s, 50 firms a minute, about 60 s left"
 
 
 def test_progress_is_said_every_tenth_or_every_half_minute() -> None:
-    """Small steps stay silent until 30 seconds have gone by."""
+    """Small steps stay silent until 30 seconds have gone by, then even a standstill is said."""
     out, clock = io.StringIO(), Clock()
     watcher = LineWatcher(out, clock_s=clock)
     watcher.start("go", [view(0, JobState.RUNNING)])
@@ -71,7 +71,10 @@ def test_progress_is_said_every_tenth_or_every_half_minute() -> None:
     assert out.getvalue() == "go\n"
     clock.now_s = 31
     watcher.update([view(0, JobState.RUNNING, 9)])
-    assert out.getvalue().splitlines()[-1].startswith("9 of 100 firms (9 %)")
+    clock.now_s = 62
+    watcher.update([view(0, JobState.RUNNING, 9)])
+    said = [line.partition(",")[0] for line in out.getvalue().splitlines()[1:]]
+    assert said == ["9 of 100 firms (9 %) in 31 s", "9 of 100 firms (9 %) in 62 s"]
 
 
 def test_a_terminal_shows_running_and_failed_batches_and_counts_the_rest() -> None:
