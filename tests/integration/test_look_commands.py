@@ -8,10 +8,12 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 from click.testing import CliRunner, Result
 
 from ftm import load_calls, load_sentences, load_topics
+from ftm.analysis.loaders import read_sentences
 from ftm.analysis.run_reader import find_run, list_runs
 from ftm.cli.main import cli
 from ftm.core.errors import (
@@ -24,10 +26,14 @@ from ftm.core.errors import (
 from ftm.core.layout import PrefetchLayout, current_pointer
 from ftm.core.quarter import Quarter
 from ftm.core.schemas import CALLS, FIRM_TOPICS, PLAN_REASONS, SKIP_REASONS
+from ftm.orchestrate.quarter_orchestrator import QuarterOrchestrator
 from ftm.storage.object_store import ObjectStore, open_store
+from ftm.wiring import get_model_fingerprint
 from tests.support.cli import run_ftm
+from tests.support.inline_backend import InlineBackend
 from tests.support.prefetched import QUARTER, make_firm
 from tests.support.quarters import write_quarter
+from tests.support.runs import noop_settings
 
 Look = Callable[..., Result]
 
@@ -233,6 +239,22 @@ def test_some_firms_only_and_none(store: ObjectStore) -> None:
     assert len(load_sentences("2023Q1", store, firm_ids=[])) == 0
     with pytest.raises(UnknownFirmError):
         load_sentences("2023Q1", store, firm_ids=["1"])
+
+
+def test_many_firms_come_from_whole_chunks_with_the_same_rows() -> None:
+    """Above twenty firms chunks are read whole; the rows are those of reading firm by firm."""
+    other = open_store("memory://")
+    write_quarter(other, 24, chunk_firms=10, n_sentences=5)
+    QuarterOrchestrator(
+        other, InlineBackend(other), settings=noop_settings(), fingerprint=get_model_fingerprint
+    ).run_quarter("2023Q1")
+    run = find_run(other, QUARTER)
+    whole = read_sentences(other, run, run.done)
+    halves = [read_sentences(other, run, run.done[:12]), read_sentences(other, run, run.done[12:])]
+    assert whole.equals(pa.concat_tables(halves))
+    assert whole.num_rows == 24 * 5
+    with pytest.raises(UnknownFirmError, match="unknown firm id x"):
+        read_sentences(other, run, [*run.done, "x"])
 
 
 def test_without_a_run_or_a_prefetch_the_error_says_what_to_run(tmp_path: Path) -> None:
