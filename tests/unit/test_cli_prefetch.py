@@ -1,0 +1,67 @@
+"""`ftm prefetch` and wrong usage, before anything is opened."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from ftm.cli.prefetch import prefetch, preprocess
+from ftm.cli.prefetch_texts import tell_plan, tell_summary
+from ftm.core.errors import ConfigError
+from ftm.storage.object_store import open_store
+from tests.support.fake_source import FakeSource
+from tests.support.prefetch_quarter import QUARTER, firms, prefetcher
+
+
+@pytest.mark.parametrize(
+    "arguments", [[], ["--quarter", "2023Q1", "--quarters", "2023Q1..2023Q2"], ["--limit", "0"]]
+)
+def test_wrong_usage_is_told_as_such(arguments: list[str]) -> None:
+    """Exit code 2 and what to give."""
+    result = CliRunner().invoke(prefetch, arguments)
+    assert result.exit_code == 2
+    assert "Usage:" in result.output
+
+
+@pytest.mark.parametrize("text", ["2023Q5", "2023q1", "2023-1"])
+def test_a_malformed_quarter_is_one_line(text: str) -> None:
+    """In both commands; it names the value and shows the form."""
+    for command in (prefetch, preprocess):
+        result = CliRunner().invoke(command, ["--quarter", text])
+        assert isinstance(result.exception, ConfigError)
+        assert repr(text) in str(result.exception)
+
+
+def test_firm_ids_come_from_flag_and_file(tmp_path: Path) -> None:
+    """Both are checked before a login: a ticker is no id, an empty file no firms."""
+    for arguments, message in (
+        (["--firms", "24937,AAPL"], "'AAPL'"),
+        (["--firms", " , "], "--firms has no firm id"),
+    ):
+        result = CliRunner().invoke(prefetch, ["--quarter", "2023Q1", *arguments])
+        assert isinstance(result.exception, ConfigError)
+        assert message in str(result.exception)
+    empty = tmp_path / "firms.txt"
+    empty.write_text("\n")
+    result = CliRunner().invoke(prefetch, ["--quarter", "2023Q1", "--firms-file", str(empty)])
+    assert isinstance(result.exception, ConfigError)
+    assert "firms.txt holds no firm id" in str(result.exception)
+
+
+def test_a_summary_reads_well() -> None:
+    """Counts with reasons in words; long lists are cut, never the data."""
+    texts = {firm: ["BAD"] for firm in firms(8)} | {"1009": [""]}
+    source = FakeSource(firms(12), texts=texts, dropped={"5000": "no_link"})
+    with prefetcher(open_store("memory://"), source) as each:
+        plan_text, plan_data = tell_plan(each.plan_quarter(QUARTER))
+        text, data = tell_summary(each.prefetch_quarter(QUARTER, [*firms(12), "5000"]))
+    assert "13 calls of 13 firms; 12 firms kept" in plan_text
+    assert "dropped 1 calls: no_link" in plan_text
+    assert len(plan_data["pending"]) == 12
+    assert text.startswith("2023Q1: complete; 3 of 12 firms stored (3 now)")
+    assert "skipped 1: no_text (every component is empty)" in text
+    assert "and 3 more" in text
+    assert "not kept: firm 5000: no_link" in text
+    assert len(data["failed"]) == 8
