@@ -83,6 +83,7 @@ def test_bad_input_is_one_clear_line(
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_the_demo_runs_the_main_job_and_resumes(tmp_path: Path) -> None:
     """From synthetic calls to topics with the user's commands; planted topics come back."""
     arguments = ("--firms", "2", "--sentences", "120", "--workers", "1")
