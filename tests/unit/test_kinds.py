@@ -50,7 +50,7 @@ FLOORS = {  # (precision, recall)
         ("procedural", "This concludes today's conference call."),
         ("procedural", "I have two quick questions."),
         ("procedural", "Operator, we are ready for questions."),
-        ("non_gaap_notice", "Reconciliation to the most comparable GAAP measures is on our website."),
+        ("non_gaap_notice", "A reconciliation to comparable GAAP measures is on our website."),
         ("non_gaap_notice", "During this call we will refer to non-GAAP financial measures."),
         ("content", "Thanks, the margin fell because freight costs rose in Europe."),
         ("content", "Good morning, sales grew 5% in the quarter on higher volumes."),

@@ -27,10 +27,12 @@ from tests.support.spacy_models import build_model
 
 @pytest.fixture(scope="module")
 def model_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A spaCy model on disk."""
     return build_model(tmp_path_factory.mktemp("models"))
 
 
 def load(name: str) -> SpacyTextPipeline:
+    """The pipeline as its own class, whose `split` and `nlp` tests look into."""
     pipeline = load_pipeline(name)
     assert isinstance(pipeline, SpacyTextPipeline)
     return pipeline
@@ -38,6 +40,7 @@ def load(name: str) -> SpacyTextPipeline:
 
 @pytest.fixture(scope="module", params=["rules", "model"])
 def pipeline(request: pytest.FixtureRequest, model_path: Path) -> SpacyTextPipeline:
+    """Every implementation in turn."""
     return load("rules" if request.param == "rules" else str(model_path))
 
 
@@ -45,6 +48,7 @@ RULES = load("rules")
 
 
 def cleaned(text: FirmText) -> str:
+    """The cleaned sentences in one line."""
     return " | ".join(sentence.cleaned_text for sentence in text.sentences)
 
 

@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
 from multiprocessing.connection import wait
 from types import TracebackType
 from typing import Self
@@ -19,6 +20,9 @@ from ftm.core.records import FirmTurns, TranscriptSentence
 from ftm.text.base import FirmText, TextPipeline
 from ftm.text.pipelines import RULES, load_pipeline
 
+BATCH_CHARS = 200_000
+"""Text a worker gets at once: some four calls, a fifth of a second of work. Handing calls over one
+by one leaves workers idle whenever this process is busy reading or writing."""
 LOOK_AHEAD_FIRMS = 16
 """Firms a worker may have waiting: enough to work on while the reader fetches the next chunk."""
 LOOK_AHEAD_CHARS = 32_000_000
@@ -26,6 +30,13 @@ LOOK_AHEAD_CHARS = 32_000_000
 
 _Columns = tuple[list[str], list[str], list[int], list[str]]
 _Rows = tuple[_Columns, dict[int, tuple[int, int]], str | None, str | None]
+
+
+@dataclass(frozen=True)
+class _Batch:
+    firms: list[FirmTurns]
+    n_chars: int
+    future: Future[list[_Rows]]
 
 
 class ParallelPreprocessor:
@@ -104,34 +115,33 @@ class ParallelPreprocessor:
     def _map_parallel(
         self, pool: ProcessPoolExecutor, firms: Iterable[FirmTurns]
     ) -> Iterator[FirmText]:
-        waiting: deque[tuple[FirmTurns, int, Future[_Rows]]] = deque()
-        under_way = 0
-        for firm in firms:
-            size = sum(len(turn.raw_text or "") for turn in firm.turns)
-            while waiting and (
-                len(waiting) >= LOOK_AHEAD_FIRMS * self.workers
-                or under_way + size > LOOK_AHEAD_CHARS
-            ):
-                done, chars, future = waiting.popleft()
-                under_way -= chars
-                yield self._result(done, future)
-            waiting.append((firm, size, self._submit(pool, firm)))
-            under_way += size
+        waiting: deque[_Batch] = deque()
+        for firms_together, n_chars in _batches(firms, LOOK_AHEAD_FIRMS // 2):
+            while waiting and self._is_full(waiting, n_chars):
+                yield from self._results(waiting.popleft())
+            waiting.append(_Batch(firms_together, n_chars, self._submit(pool, firms_together)))
         while waiting:
-            done, _, future = waiting.popleft()
-            yield self._result(done, future)
+            yield from self._results(waiting.popleft())
 
-    def _submit(self, pool: ProcessPoolExecutor, firm: FirmTurns) -> Future[_Rows]:
-        try:
-            return pool.submit(_process_remotely, firm)
-        except BrokenProcessPool as error:
-            raise self._killed(firm) from error
+    def _is_full(self, waiting: Iterable[_Batch], n_chars: int) -> bool:
+        n_firms = sum(len(batch.firms) for batch in waiting)
+        under_way = sum(batch.n_chars for batch in waiting)
+        limit = LOOK_AHEAD_FIRMS * self.workers
+        return n_firms >= limit or under_way + n_chars > LOOK_AHEAD_CHARS
 
-    def _result(self, firm: FirmTurns, future: Future[_Rows]) -> FirmText:
+    def _submit(self, pool: ProcessPoolExecutor, firms: list[FirmTurns]) -> Future[list[_Rows]]:
         try:
-            return _from_rows(firm, future.result())
+            return pool.submit(_process_remotely, firms)
         except BrokenProcessPool as error:
-            raise self._killed(firm) from error
+            raise self._killed(firms[0]) from error
+
+    def _results(self, batch: _Batch) -> Iterator[FirmText]:
+        try:
+            results = batch.future.result()
+        except BrokenProcessPool as error:
+            raise self._killed(batch.firms[0]) from error
+        for firm, rows in zip(batch.firms, results, strict=True):
+            yield _from_rows(firm, rows)
 
     def _killed(self, firm: FirmTurns) -> PreprocessingError:
         return PreprocessingError(
@@ -139,6 +149,20 @@ class ParallelPreprocessor:
             f"{firm.call.firm_id!r}; the usual cause is too little memory. What is checkpointed is "
             "safe: run the same command again with fewer workers, e.g. --workers 1"
         )
+
+
+def _batches(firms: Iterable[FirmTurns], max_firms: int) -> Iterator[tuple[list[FirmTurns], int]]:
+    """Yield (some firms, their characters): up to BATCH_CHARS together, or one longer firm."""
+    batch: list[FirmTurns] = []
+    n_chars = 0
+    for firm in firms:
+        batch.append(firm)
+        n_chars += sum(len(turn.raw_text or "") for turn in firm.turns)
+        if n_chars >= BATCH_CHARS or len(batch) >= max_firms:
+            yield batch, n_chars
+            batch, n_chars = [], 0
+    if batch:
+        yield batch, n_chars
 
 
 def _start_pool(name: str, workers: int) -> ProcessPoolExecutor:
@@ -184,10 +208,10 @@ def _warm_up() -> None:
     """Makes the pool start its processes now rather than with the first firm."""
 
 
-def _process_remotely(firm: FirmTurns) -> _Rows:
+def _process_remotely(firms: list[FirmTurns]) -> list[_Rows]:
     if _worker_pipeline is None:
         raise PreprocessingError("The text worker was asked to work before it was started")
-    return _to_rows(_process(_worker_pipeline, firm))
+    return [_to_rows(_process(_worker_pipeline, firm)) for firm in firms]
 
 
 def _to_rows(text: FirmText) -> _Rows:

@@ -14,9 +14,9 @@ def cleaned_word(word: str, lemma: str, stopwords: frozenset[str]) -> str:
 
     Nothing comes of stopwords (the word as spoken or its lemma), punctuation, numbers, blanks.
     """
-    word = word.lower().replace("\u2019", "'")
-    lemma = (lemma or word).lower().replace("\u2019", "'")
-    lemma = lemma.partition("<")[0]
+    word = word.lower().replace("\u2019", "'").strip("-.")
+    lemma = (lemma or word).lower().replace("\u2019", "'").partition("<")[0]
+    lemma = lemma.strip("-") if len(lemma.strip("-.")) > 1 else ""
     if word in stopwords or lemma in stopwords or _NUMBER.fullmatch(word):
         return ""
     if not any(char.isalpha() for char in lemma):
