@@ -23,6 +23,8 @@ from ftm.analysis.status import (
 
 WIDTH = 100
 FAILURES_SHOWN = 5
+SENTENCE_LENGTH = 250
+"""Characters of a typical sentence on the terminal: about three lines."""
 
 
 def print_attrition(found: Attrition) -> None:
@@ -274,15 +276,25 @@ def _print_topic(console: Console, topic: ShownTopic) -> None:
     head = Text(f"{topic.local_topic_id:>3}  {topic.representation}", style="bold")
     size = f"   {topic.n_sentences} sentences, {topic.share:.1%}"
     console.print(head + Text(size, style="dim"))
-    console.print(Padding(Text(", ".join(topic.keywords), style="cyan"), (0, 0, 0, 5)))
+    if more := [k for k in topic.keywords if k not in topic.representation.split(", ")]:
+        console.print(_indent(Text(", ".join(more), style="cyan")))
     for sentence in topic.typical:
         who = f" [{sentence.speaker_type}]" if sentence.speaker_type else ""
-        text = Text(f"- {' '.join(sentence.text.split())}") + Text(who, style="dim")
-        console.print(Padding(_hang(text), (0, 0, 0, 5)))
+        console.print(_indent(_hang(Text(_shorten(sentence.text)) + Text(who, style="dim"))))
+
+
+def _indent(what: Text | Table) -> Padding:
+    return Padding(what, (0, 0, 0, 5), expand=False)
+
+
+def _shorten(text: str) -> str:
+    """One paragraph of at most SENTENCE_LENGTH characters; --json has it whole."""
+    flat = " ".join(text.split())
+    return flat if len(flat) <= SENTENCE_LENGTH else flat[: SENTENCE_LENGTH - 1].rstrip() + "…"
 
 
 def _hang(text: Text) -> Table:
     """A dash, and the sentence beside it, so that long ones wrap under themselves."""
     table = Table.grid(padding=(0, 1, 0, 0))
-    table.add_row("-", text[2:])
+    table.add_row("-", text)
     return table
