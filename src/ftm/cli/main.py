@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from importlib import import_module
 
 import click
 
 from ftm import __version__
-from ftm.core.errors import FtmError
+from ftm.core.errors import ConfigError, FtmError
 
 COMMANDS = {
     "prefetch": "ftm.cli.prefetch:prefetch",
@@ -52,20 +53,34 @@ def cli() -> None:
 
 
 def main() -> None:
-    """Run the command; a known failure is one line on stderr and exit code 1."""
+    """Run the command; what goes wrong is one line on stderr, 1 a failure and 2 wrong usage."""
+    _log_to_stderr()
     try:
-        cli.main(standalone_mode=False)
-    except click.exceptions.Exit as done:
-        sys.exit(done.exit_code)
+        code = cli.main(standalone_mode=False)
     except click.ClickException as error:
-        error.show()
+        click.echo(f"ftm: {_usage(error)}", err=True)
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
         click.echo("ftm: stopped; run the same command again to resume", err=True)
         sys.exit(130)
     except FtmError as error:
         click.echo(f"ftm: {error}", err=True)
-        sys.exit(1)
+        sys.exit(2 if isinstance(error, ConfigError) else 1)
+    # click hands back the code of --help, --version and ctx.exit(n); commands return None.
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _usage(error: click.ClickException) -> str:
+    """The message on one line, and where the command's help is."""
+    text = " ".join(error.format_message().split())
+    context = error.ctx if isinstance(error, click.UsageError) else None
+    return f"{text} (see {context.command_path} --help)" if context else text
+
+
+def _log_to_stderr() -> None:
+    """Warnings as one line each; stamina's own lines would only repeat the store's."""
+    logging.basicConfig(level=logging.WARNING, format="ftm: %(message)s", stream=sys.stderr)
+    logging.getLogger("stamina").setLevel(logging.ERROR)
 
 
 if __name__ == "__main__":
