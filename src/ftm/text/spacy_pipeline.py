@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from itertools import pairwise
-from typing import Any
+from itertools import accumulate, pairwise
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -40,7 +39,8 @@ class _Tokens:
     Args:
         text: all turns, one after the other.
         orths, lemmas, entities: spaCy's hashes, uint64, shape (n_tokens,).
-        offsets: where each token starts in `text`, and the length of the text as the last.
+        offsets: where each token starts in `text`, and the length of the text as the last;
+            uint64, shape (n_tokens + 1,).
         starts: indices of the first tokens of the sentences, and n_tokens as the last.
         ends: index of the token after the last of each turn, or piece of a turn.
     """
@@ -49,7 +49,7 @@ class _Tokens:
     orths: npt.NDArray[np.uint64]
     lemmas: npt.NDArray[np.uint64]
     entities: npt.NDArray[np.uint64]
-    offsets: list[int]
+    offsets: npt.NDArray[np.uint64]
     starts: list[int]
     ends: list[int]
 
@@ -129,44 +129,41 @@ class SpacyTextPipeline:
 
     def _tokens(self, texts: Sequence[str]) -> _Tokens:
         """Run the pipeline once over the texts; only arrays outlive the Docs."""
-        columns, ends, base, n_tokens = [], [], 0, 0
-        for text, doc in zip(texts, self.nlp.pipe(texts), strict=True):
-            table = doc.to_array([ORTH, LEMMA, ENT_TYPE, SENT_START, IDX])
-            if len(table):
-                table[0, 3] = 1
-                table[:, 4] += np.uint64(base)
-                columns.append(table)
-            base += len(text)
-            n_tokens += len(table)
-            ends.append(n_tokens)
+        docs = self.nlp.pipe(texts)
+        tables = [doc.to_array([ORTH, LEMMA, ENT_TYPE, SENT_START, IDX]) for doc in docs]
         empty: npt.NDArray[np.uint64] = np.zeros((0, 5), dtype=np.uint64)
-        orths, lemmas, entities, marks, offsets = np.concatenate([empty, *columns]).T
+        columns = np.concatenate([empty, *tables]).T
+        orths, lemmas, entities, marks, offsets = np.ascontiguousarray(columns)
+        n_tokens = [len(table) for table in tables]
+        ends = list(accumulate(n_tokens))
+        bases = [0, *accumulate(map(len, texts))]
+        offsets += np.repeat(np.array(bases[:-1], dtype=np.uint64), n_tokens)
+        marks[[end - n for end, n in zip(ends, n_tokens, strict=True) if n]] = 1
         return _Tokens(
             text="".join(texts),
             orths=orths,
             lemmas=lemmas,
             entities=entities,
-            offsets=[*offsets.tolist(), base],
-            starts=[*np.flatnonzero(marks == 1).tolist(), n_tokens],
+            offsets=np.append(offsets, np.uint64(bases[-1])),
+            starts=[*np.flatnonzero(marks == 1).tolist(), len(orths)],
             ends=ends,
         )
 
     def _cleaned(self, tokens: _Tokens, roster: Roster) -> list[str]:
         """One word a token, "" where nothing of it reaches the cleaned text."""
-        keys, first, inverse = np.unique(
-            tokens.orths ^ (tokens.lemmas * _KEY_MIX), return_index=True, return_inverse=True
-        )
-        known = [self._words.get(key) for key in keys.tolist()]
-        words = np.array(
-            [self._learn(int(keys[n]), tokens, first[n]) if w is None else w
-             for n, w in enumerate(known)] or [""],
-            dtype=object,
-        )  # fmt: skip
-        cleaned: npt.NDArray[np.object_] = words[inverse]
-        cleaned[np.isin(tokens.entities, self._dropped)] = ""
-        _blank_marks(tokens, cleaned)
-        self._blank_names(tokens, roster, cleaned)
-        return list(cleaned)
+        keys = (tokens.orths ^ (tokens.lemmas * _KEY_MIX)).tolist()
+        known = self._words.get
+        cleaned = [known(key) for key in keys]
+        if None in cleaned:
+            for at, word in enumerate(cleaned):
+                if word is None:
+                    cleaned[at] = self._learn(keys[at], tokens, at)
+        for at in np.flatnonzero(np.isin(tokens.entities, self._dropped)).tolist():
+            cleaned[at] = ""
+        words = cast("list[str]", cleaned)
+        _blank_marks(tokens, words)
+        self._blank_names(tokens, roster, words)
+        return words
 
     def _learn(self, key: int, tokens: _Tokens, at: int) -> str:
         strings = self.nlp.vocab.strings
@@ -176,9 +173,7 @@ class SpacyTextPipeline:
             self._words[key] = word
         return word
 
-    def _blank_names(
-        self, tokens: _Tokens, roster: Roster, cleaned: npt.NDArray[np.object_]
-    ) -> None:
+    def _blank_names(self, tokens: _Tokens, roster: Roster, cleaned: list[str]) -> None:
         strings, orths = self.nlp.vocab.strings, tokens.orths
         hashes = np.array([strings.add(word) for word in sorted(roster.words)], dtype=np.uint64)
         candidates = np.flatnonzero(np.isin(orths, hashes)).tolist()
@@ -188,7 +183,7 @@ class SpacyTextPipeline:
             return str(strings[int(orths[at])]) if at < len(orths) else ""
 
         for first, end in roster.mentions(spoken, candidates, is_first):
-            cleaned[first:end] = ""
+            cleaned[first:end] = [""] * (end - first)
 
 
 def _is_operator(turn: SpeakerTurn) -> bool:
@@ -206,9 +201,10 @@ def _reason_to_skip(turns: Sequence[SpeakerTurn]) -> str | None:
 
 def _raw_sentences(tokens: _Tokens) -> Iterator[tuple[int, int, str]]:
     """Yield (first token, token after the last, text as spoken) of every sentence."""
-    text, offsets = tokens.text, tokens.offsets
-    for first, end in pairwise(tokens.starts):
-        yield first, end, " ".join(text[offsets[first] : offsets[end]].split())
+    text, offsets = tokens.text, tokens.offsets[tokens.starts].tolist()
+    spans = zip(pairwise(tokens.starts), pairwise(offsets), strict=True)
+    for (first, end), (start, stop) in spans:
+        yield first, end, " ".join(text[start:stop].split())
 
 
 def _kept_sentences(tokens: _Tokens, cleaned: Sequence[str]) -> Iterator[tuple[int, str, str]]:
@@ -240,9 +236,8 @@ def _firm_text(
     return FirmText(firm.call.firm_id, tuple(sentences), spans, skip_reason=reason)
 
 
-def _blank_marks(tokens: _Tokens, cleaned: npt.NDArray[np.object_]) -> None:
+def _blank_marks(tokens: _Tokens, cleaned: list[str]) -> None:
     """Drop the words that a transcriber's mark covers, in place."""
-    offsets = tokens.offsets
-    for match in TRANSCRIPTION_MARK.finditer(tokens.text):
-        first = bisect_left(offsets, match.start())
-        cleaned[first : bisect_left(offsets, match.end(), first, len(cleaned))] = ""
+    marks = [match.span() for match in TRANSCRIPTION_MARK.finditer(tokens.text)]
+    for first, end in np.searchsorted(tokens.offsets[:-1], marks).tolist() if marks else ():
+        cleaned[first:end] = [""] * (end - first)

@@ -25,11 +25,12 @@ def cleaned_word(word: str, lemma: str, stopwords: frozenset[str]) -> str:
 
 
 TRANSCRIPTION_MARK = re.compile(
-    r"[\[(]\s*(?:indiscernible|inaudible|foreign language|unintelligible|crosstalk|laugh|ph\b|sic\b"
-    r"|technical difficult|multiple[ -]speaker|audio d|no audio|music|interruption|expletive"
-    r"|operator instructions|corrected by|applause|silence|background|break|audio gap|video"
-    r"|phonetic|off[ -]mic|pause|overlapping|non-english)[^\])\n]{0,80}[\])]\w*"
-    r"|</?[a-zA-Z][^<>\n]{0,200}>",
+    # A set of characters comes first, so that re skips to the next bracket.
+    r"[\[(<](?:(?<![<])\s*(?:indiscernible|inaudible|foreign language|unintelligible|crosstalk"
+    r"|laugh|ph\b|sic\b|technical difficult|multiple[ -]speaker|audio d|no audio|music"
+    r"|interruption|expletive|operator instructions|corrected by|applause|silence|background|break"
+    r"|audio gap|video|phonetic|off[ -]mic|pause|overlapping|non-english)[^\])\n]{0,80}[\])]\w*"
+    r"|(?<=<)/?[a-z][^<>\n]{0,200}>)",
     re.IGNORECASE,
 )
 """What the transcriber wrote and nobody said: [indiscernible], (multiple speakers), HTML tags.
