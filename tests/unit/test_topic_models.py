@@ -9,7 +9,7 @@ from sklearn.metrics import adjusted_rand_score
 from ftm.core.errors import ConfigError
 from ftm.topics.base import FloatArray, TopicModel, TopicModelResult
 from ftm.topics.bertopic_model import BERTopicModel
-from ftm.topics.clusterings import MIN_CLUSTER_SIZE
+from ftm.topics.clusterings import MIN_CLUSTER_SIZE, with_outliers
 from ftm.topics.noop import NoOpTopicModel
 from tests.support.topic_vectors import planted_vectors, same, texts_of, unit
 
@@ -175,6 +175,18 @@ def test_a_sentence_far_from_its_cluster_is_an_outlier() -> None:
     assert result.assignments[-1] == -1
     assert result.probabilities[-1] == 0
     assert result.outlier_share == pytest.approx(1 / 101)
+
+
+def test_outliers_are_nearer_to_the_call_than_to_their_cluster() -> None:
+    """The stated rule, sentence by sentence; a cluster left with under six is dissolved."""
+    vectors, labels = planted_vectors(3, 10, noise=0.0)
+    vectors = np.concatenate([vectors, unit(vectors.mean(axis=0, keepdims=True))])
+    labels = np.append(labels, 0)  # the middle of the call, counted with the first cluster
+    found = with_outliers(labels, vectors.astype(np.float64))
+    assert found.labels.tolist() == [*labels[:-1].tolist(), -1]
+    assert found.strengths[-1] == 0
+    few = np.where(np.arange(31) < 5, 3, labels)
+    assert (with_outliers(few, vectors.astype(np.float64)).labels[:5] == -1).all()
 
 
 def test_the_number_of_topics_follows_from_the_data() -> None:
