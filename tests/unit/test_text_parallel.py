@@ -71,6 +71,16 @@ def test_the_source_is_read_only_a_little_ahead(parallel: ParallelPreprocessor) 
     results.close()  # type: ignore[attr-defined]
 
 
+def test_the_fingerprint_alone_starts_no_worker() -> None:
+    """A prefetch with nothing pending asks for nothing else."""
+    preprocessor = ParallelPreprocessor("rules", 2)
+    assert preprocessor.fingerprint["pipeline"] == "rules"
+    assert preprocessor.worker_pids == ()
+    assert len(list(preprocessor.map(FIRMS[:2]))) == 2
+    assert len(preprocessor.worker_pids) == 2
+    preprocessor.close()
+
+
 def test_no_firm_is_fine(parallel: ParallelPreprocessor) -> None:
     """Nothing in, nothing out."""
     assert list(parallel.map([])) == []
@@ -108,6 +118,7 @@ def test_workers_leave_with_a_killed_parent() -> None:
         "from ftm.text.parallel import ParallelPreprocessor\n"
         "if __name__ == '__main__':\n"
         "    p = ParallelPreprocessor('rules', 2)\n"
+        "    p.start()\n"
         "    print(*p.worker_pids, flush=True)\n"
         "    list(p.map([])); time.sleep(60)\n"
     )

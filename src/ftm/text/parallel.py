@@ -18,7 +18,7 @@ from typing import Self
 from ftm.core.errors import ConfigError, PreprocessingError
 from ftm.core.records import FirmTurns, TranscriptSentence
 from ftm.text.base import FirmText, TextPipeline
-from ftm.text.pipelines import RULES, load_pipeline
+from ftm.text.pipelines import load_pipeline
 
 BATCH_CHARS = 200_000
 """Text a worker gets at once: some four calls, a fifth of a second of work. Handing calls over one
@@ -42,8 +42,9 @@ class _Batch:
 class ParallelPreprocessor:
     """Runs a text pipeline over many firms, in order, with bounded look-ahead.
 
-    Use as a context manager: entering starts the workers, leaving stops them. The pipeline is
-    loaded in this process too, so that a missing model is found before any worker starts.
+    Use as a context manager: entering starts the workers, leaving stops them; outside of one,
+    the first `map` starts them, so that asking for the fingerprint alone costs no process. The
+    pipeline is loaded in this process too, so that a missing model is found before that.
 
     Args:
         pipeline_name: see `load_pipeline`.
@@ -60,21 +61,20 @@ class ParallelPreprocessor:
         self.workers = workers or _usable_cores()
         self._name = pipeline_name
         self._pool: ProcessPoolExecutor | None = None
-        if pipeline_name != RULES:  # may not be installed: know before the workers start
-            self._pipeline = load_pipeline(pipeline_name)
+        self._pids: list[int] = []
+        self._pipeline = load_pipeline(pipeline_name)
+
+    def start(self) -> None:
+        """Start the workers now; does nothing when they run, or when there are to be none."""
+        if self._pool is not None or self.workers == 1:
+            return
         before = set(multiprocessing.active_children())
-        if self.workers > 1:
-            self._pool = _start_pool(pipeline_name, self.workers)
+        self._pool = _start_pool(self._name, self.workers)
         started = set(multiprocessing.active_children()) - before
         self._pids = sorted(child.pid for child in started if child.pid is not None)
-        try:
-            if pipeline_name == RULES:  # while the workers load theirs
-                self._pipeline = load_pipeline(pipeline_name)
-        except BaseException:
-            self.close()
-            raise
 
     def __enter__(self) -> Self:
+        self.start()
         return self
 
     def __exit__(
@@ -92,7 +92,7 @@ class ParallelPreprocessor:
 
     @property
     def worker_pids(self) -> tuple[int, ...]:
-        """Process ids of the workers, () when the work is done in this process."""
+        """Process ids of the workers, () before they start or when there are none."""
         return tuple(self._pids)
 
     @property
@@ -108,6 +108,7 @@ class ParallelPreprocessor:
         Raises:
             PreprocessingError: a worker process died (usually killed for want of memory).
         """
+        self.start()
         if self._pool is None:
             return (_process(self._pipeline, firm) for firm in firms)
         return self._map_parallel(self._pool, firms)
