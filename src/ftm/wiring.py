@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from ftm.orchestrate.quarter_orchestrator import QuarterOrchestrator
     from ftm.orchestrate.run_watch import RunWatcher
     from ftm.prefetch.base import Preprocessor
-    from ftm.prefetch.prefetcher import WRDSPrefetcher
+    from ftm.prefetch.prefetcher import Ask, WRDSPrefetcher
     from ftm.storage.manifest import PrefetchManifest
     from ftm.storage.object_store import ObjectStore
     from ftm.topics.base import Embedder, TopicModel, TopicPool
@@ -34,11 +34,27 @@ if TYPE_CHECKING:
 DATA_SOURCES = ("wrds", "s3")
 
 
-def get_store(settings: Settings) -> ObjectStore:
-    """The store the settings name."""
+def get_store(settings: Settings, *, create: bool = False) -> ObjectStore:
+    """The store the settings name.
+
+    Args:
+        settings: where it is.
+        create: make the folder of a `file://` store if it is missing.
+    """
     from ftm.storage.object_store import open_store
 
-    return open_store(settings.store_url, endpoint_url=settings.aws_endpoint_url)
+    return open_store(settings.store_url, endpoint_url=settings.aws_endpoint_url, create=create)
+
+
+def get_store_to_plan_for(settings: Settings) -> ObjectStore:
+    """The store the settings name; while its folder is still to be made, an empty stand-in."""
+    from ftm.storage.backends import folder_of
+    from ftm.storage.object_store import open_store
+
+    scheme, _, rest = settings.store_url.partition("://")
+    if scheme == "file" and not folder_of(rest, settings.store_url).exists():
+        return open_store("memory://")
+    return get_store(settings)
 
 
 def get_prefetch_source(settings: Settings, *, progress: Progress) -> PrefetchSource:
@@ -67,26 +83,31 @@ def get_prefetcher(
     settings: Settings,
     *,
     progress: Progress,
+    store: ObjectStore | None = None,
     workers: int | None = None,
     chunk_size: int | None = None,
+    ask: Ask | None = None,
 ) -> WRDSPrefetcher:
     """What reads quarters from WRDS into the store; logs in only when something is pending.
 
     Args:
         settings: where from, where to, which text pipeline, how often to checkpoint.
         progress: told of every firm, and of a pending Duo push.
+        store: None: the one the settings name, made if missing.
         workers: text processes; None: one per core.
         chunk_size: firms per chunk; None: the default.
+        ask: asked before a second login, when the connection was cut; None: no second login.
     """
     from ftm.prefetch.prefetcher import WRDSPrefetcher
 
     return WRDSPrefetcher(
         lambda: get_prefetch_source(settings, progress=progress),
-        get_store(settings),
+        get_store(settings, create=True) if store is None else store,
         lambda: get_preprocessor(settings, workers=workers),
         chunk_size=chunk_size,
         checkpoint_interval=settings.prefetch_checkpoint,
         progress=progress,
+        ask=ask,
     )
 
 
@@ -278,13 +299,25 @@ def get_orchestrator(
     workers: int | None = None,
     watcher: RunWatcher | None = None,
 ) -> Iterator[QuarterOrchestrator]:
-    """An orchestrator on the store of the settings; leaving the block stops its local jobs."""
-    from contextlib import closing
+    """An orchestrator on the store of the settings.
 
+    Leaving the block stops its local jobs, and ends the login if `run_prefetch` began one.
+    """
+    from contextlib import ExitStack, closing
+    from functools import cache
+
+    from ftm.core.progress import NoProgress
     from ftm.orchestrate.quarter_orchestrator import QuarterOrchestrator
 
     store = get_store(settings)
-    with closing(get_job_backend(backend, store=store, workers=workers)) as jobs:
+    with ExitStack() as opened:
+
+        @cache  # one prefetcher, so one login, however many quarters
+        def make_prefetcher() -> WRDSPrefetcher:
+            each = get_prefetcher(settings, progress=NoProgress(), store=store)
+            return opened.enter_context(each)
+
+        jobs = opened.enter_context(closing(get_job_backend(backend, store=store, workers=workers)))
         yield QuarterOrchestrator(
             store,
             jobs,
@@ -292,6 +325,7 @@ def get_orchestrator(
             resolve=resolve_run_settings,
             fingerprint=get_model_fingerprint,
             watcher=watcher,
+            make_prefetcher=make_prefetcher,
         )
 
 

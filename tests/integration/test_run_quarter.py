@@ -146,6 +146,7 @@ def test_stopped_in_the_middle_it_leaves_no_process_and_resumes_to_the_same_byte
 
 def test_without_a_prefetch_it_fails_at_once_and_never_imports_wrds(tmp_path: Path) -> None:
     """One line with the command to run, exit code 1, an untouched store, no wrds, no torch."""
+    (tmp_path / "empty").mkdir()
     url = f"file://{tmp_path / 'empty'}"
     program = (
         "import sys\n"

@@ -180,7 +180,7 @@ def _open(store: Store) -> ObjectStore:
     if isinstance(store, ObjectStore):
         return store
     settings = Settings.load(store=store)
-    return open_store(settings.store_url, endpoint_url=settings.aws_endpoint_url)
+    return open_store(settings.store_url, endpoint_url=settings.aws_endpoint_url, create=False)
 
 
 def _to_pandas(table: pa.Table) -> pd.DataFrame:

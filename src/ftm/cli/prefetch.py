@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import signal
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -84,7 +86,7 @@ def prefetch(
     ftm prefetch --quarters 2016Q1..2016Q4 --store s3://my-bucket
     ftm prefetch --quarter 2023Q1 --firms 24937,29096 --json
     """
-    from ftm.wiring import get_prefetcher
+    from ftm.wiring import get_prefetcher, get_store, get_store_to_plan_for
 
     wanted = _quarters(quarter, quarters)
     asked: dict[str, Any] = {
@@ -94,11 +96,20 @@ def prefetch(
         "options": PlanOptions(calls, as_of.date() if as_of else None, _words(linktypes)),
     }
     settings = Settings.load(store=store, nlp=nlp)
+    if dry_run:
+        opened = get_store_to_plan_for(settings)
+    else:
+        opened = get_store(settings, create=not check_revisions)
     with (
         sigterm_as_interrupt(),
         show_progress() as progress,
         get_prefetcher(
-            settings, progress=progress, workers=workers, chunk_size=chunk_size
+            settings,
+            progress=progress,
+            store=opened,
+            workers=workers,
+            chunk_size=chunk_size,
+            ask=ask_on_terminal(),
         ) as prefetcher,
     ):
         for each in wanted:
@@ -148,6 +159,13 @@ def preprocess(
         )
     text, data = tell_summary(summary)
     click.echo(json.dumps(data, sort_keys=True) if as_json else text)
+
+
+def ask_on_terminal() -> Callable[[str], bool] | None:
+    """How to ask a person, on stderr; None when nobody is there to answer."""
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        return None
+    return partial(click.confirm, err=True)
 
 
 @contextmanager

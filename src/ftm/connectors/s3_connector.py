@@ -188,7 +188,9 @@ def _store(bucket: str | ObjectStore | None, store: ObjectStore | None) -> Objec
     settings = Settings.load()
     url = settings.store_url if bucket is None else bucket
     return open_store(
-        url if "://" in url else f"s3://{url}", endpoint_url=settings.aws_endpoint_url
+        url if "://" in url else f"s3://{url}",
+        endpoint_url=settings.aws_endpoint_url,
+        create=False,
     )
 
 

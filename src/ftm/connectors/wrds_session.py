@@ -8,7 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from ftm.connectors.wrds_credentials import Notify, find_credentials
 from ftm.connectors.wrds_login import LoginTimes, log_in
-from ftm.core.errors import WRDSConnectionError, WRDSPermissionError, WRDSQueryError
+from ftm.core.errors import (
+    WRDSConnectionError,
+    WRDSConnectionLostError,
+    WRDSPermissionError,
+    WRDSQueryError,
+)
 from ftm.core.settings import Settings
 
 if TYPE_CHECKING:
@@ -68,7 +73,7 @@ class WRDSSession:
         """Run a query and stream its rows, in the one transaction.
 
         Raises:
-            WRDSConnectionError: the connection was lost, now or earlier.
+            WRDSConnectionLostError: the connection was cut, now or earlier.
             WRDSPermissionError: the account may not read what the query names.
             WRDSQueryError: the server refused the query.
         """
@@ -116,7 +121,7 @@ class WRDSSession:
 
     def _open(self) -> Connection:
         if self._lost:
-            raise WRDSConnectionError(f"the connection to WRDS was lost; {_RESUME}")
+            raise WRDSConnectionLostError(f"the connection to WRDS was lost; {_RESUME}")
         if self._connection is None:
             if self._owned:
                 if self._wrds is not None:
@@ -142,7 +147,7 @@ class WRDSSession:
         """The engine's creator: SQLAlchemy would log in again after a cut, and must not."""
         if self._logins:
             self._lost = True
-            raise WRDSConnectionError(f"the connection to WRDS was lost; {_RESUME}")
+            raise WRDSConnectionLostError(f"the connection to WRDS was lost; {_RESUME}")
         self._logins += 1
         credentials = find_credentials(self._settings, notify=self._notify)
         return log_in(self._settings, credentials, notify=self._notify, times=self._times)
@@ -161,7 +166,7 @@ class WRDSSession:
             first = text[0] if text else type(cause).__name__
             if error.connection_invalidated or (code or "08").startswith(("08", "57P")):
                 self._lost = True
-                raise WRDSConnectionError(
+                raise WRDSConnectionLostError(
                     f"the connection to WRDS was lost: {first}; {_RESUME}"
                 ) from None
             kind = WRDSPermissionError if code == "42501" else WRDSQueryError

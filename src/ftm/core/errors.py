@@ -22,6 +22,7 @@
     ├── CircuitBreakerError                     too many firms failed in a row
     ├── WRDSError
     │   ├── WRDSConnectionError (ConnectionError)
+    │   │   └── WRDSConnectionLostError         it was there, and was cut
     │   └── WRDSQueryError
     │       └── WRDSPermissionError (PermissionError)
     ├── JobError                                the job backend failed
@@ -139,6 +140,10 @@ class WRDSError(FtmError):
 
 class WRDSConnectionError(WRDSError, ConnectionError):
     """The login failed, or the one connection was lost."""
+
+
+class WRDSConnectionLostError(WRDSConnectionError):
+    """The one connection was cut; going on needs another login."""
 
 
 class WRDSQueryError(WRDSError):

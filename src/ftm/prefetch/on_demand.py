@@ -35,6 +35,11 @@ class OnDemand(Generic[_T]):
             self._thing = self._open()
         return self._thing
 
+    @property
+    def can_reopen(self) -> bool:
+        """Whether `get` opens another one after `close`."""
+        return self._is_ours
+
     def close(self) -> None:
         """Close what was opened here; calling it twice is fine."""
         thing, self._thing = self._thing, None

@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Self, cast
 
 from ftm.connectors.discovery import PlanOptions, PrefetchSource
-from ftm.core.errors import ConfigError, CorruptObjectError
+from ftm.core.errors import ConfigError, CorruptObjectError, WRDSConnectionLostError
 from ftm.core.layout import PrefetchLayout
 from ftm.core.progress import NoProgress, Progress
 from ftm.core.quarter import Quarter
@@ -33,6 +33,9 @@ from ftm.storage.manifest import PrefetchManifest, load_manifest
 from ftm.storage.object_store import ObjectStore
 from ftm.storage.open_lease import peek_leased
 
+Ask = Callable[[str], bool]
+"""Puts a question to a person and returns whether the answer is yes."""
+
 
 def utc_now() -> datetime:
     """The time now, aware."""
@@ -55,6 +58,8 @@ class WRDSPrefetcher:
         checkpoint_interval: firms per part; None: CHECKPOINT_INTERVAL.
         clock: the time, aware, UTC.
         progress: told of every firm.
+        ask: asked whether to log in again when the connection was cut, which sends another Duo
+            push; None: never, the prefetch stops.
         new_identity: who holds the lease.
     """
 
@@ -71,6 +76,7 @@ class WRDSPrefetcher:
         checkpoint_interval: int | None = None,
         clock: Clock = utc_now,
         progress: Progress | None = None,
+        ask: Ask | None = None,
         new_identity: Callable[[], Writer] = Writer.current,
     ) -> None:
         self._source = OnDemand[PrefetchSource](source, having="discover")
@@ -84,6 +90,7 @@ class WRDSPrefetcher:
         )
         self._clock = clock
         self._progress = progress or NoProgress()
+        self._ask = ask
         self._new_identity = new_identity
 
     def prefetch_quarter(
@@ -108,11 +115,24 @@ class WRDSPrefetcher:
             UnknownFirmError: a firm has no call in the quarter; nothing is written.
             LeaseHeldError: another prefetch of the quarter is running.
             FingerprintMismatchError: the quarter was preprocessed by another text pipeline.
-            WRDSError, StoreError: stopped; the same call goes on where this one was.
+            WRDSError, StoreError: stopped; the same call goes on where this one was. A store
+                that cannot be written is found before any login.
         """
         request = self._request(quarter, firm_ids, limit=limit, refresh=refresh, options=options)
         if (summary := self._nothing_to_do(request)) is not None:
             return summary
+        self._store.check_writable()
+        while True:
+            try:
+                return self._write(request)
+            except WRDSConnectionLostError as error:
+                if not self._reconnects(error):
+                    raise
+                # A new session: what was attempted before is in the checkpoint.
+                self._source.close()
+
+    def _write(self, request: Request) -> PrefetchSummary:
+        """Take up the quarter, alone, and go on until nothing is pending."""
         layout = PrefetchLayout(request.quarter)
         say = self._progress.message
         with open_quarter(
@@ -211,6 +231,16 @@ class WRDSPrefetcher:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+    def _reconnects(self, error: WRDSConnectionLostError) -> bool:
+        """Whether somebody is there and wants another login."""
+        if self._ask is None or not self._source.can_reopen:
+            return False
+        self._progress.finish()
+        reason = str(error).partition("; ")[0]
+        return self._ask(
+            f"{reason}. What is stored is safe. Log in again and go on? (one new Duo push)"
+        )
 
     def _request(
         self,

@@ -37,12 +37,21 @@ def folder_of(rest: str, url: str) -> Path:
     return folder
 
 
-def file_backend(folder: Path) -> LocalStore:
-    """A folder, made if missing; empty folders go with their last object.
+def file_backend(folder: Path, *, create: bool) -> LocalStore:
+    """A folder; empty folders go with their last object.
+
+    Args:
+        folder: absolute.
+        create: make it if it is missing.
 
     Raises:
-        StoreUnavailableError: it cannot be made.
+        StoreUnavailableError: it is not there, or cannot be made.
     """
+    if not create and not folder.is_dir():
+        raise StoreUnavailableError(
+            f"there is no store: {folder} is not a folder; correct FTM_STORE or --store "
+            "(`ftm prefetch --quarter 2023Q1` makes a new one)"
+        )
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -309,20 +309,24 @@ def open_store(
     url: str,
     *,
     endpoint_url: str | None = None,
+    create: bool = True,
     hook: WriteHook = _no_hook,
     retry: RetryPolicy | None = None,
 ) -> ObjectStore:
     """Open a store.
 
     Args:
-        url: `s3://bucket[/prefix]`, `file:///folder` (made if missing) or `memory://`.
+        url: `s3://bucket[/prefix]`, `file:///folder` or `memory://`.
         endpoint_url: where S3 is, when it is not AWS (AWS_ENDPOINT_URL).
+        create: make the folder of `file://` if it is missing; False for whoever only reads, so
+            that a mistyped path is an error and leaves no empty folder behind.
         hook: failpoint for tests.
         retry: how long transient errors are borne.
 
     Raises:
         ConfigError: the URL is none of these.
-        StoreUnavailableError: the folder cannot be made, or there are no credentials. That a
+        StoreUnavailableError: the folder is not there or cannot be made, or there are no
+            credentials. That a
             bucket is missing shows at the first use, or in `check_writable`.
     """
     scheme, _, rest = url.partition("://")
@@ -330,12 +334,11 @@ def open_store(
         return ObjectStore(MemoryStore(), url=url, scheme="memory", hook=hook, retry=retry)
     if scheme == "file":
         folder = folder_of(rest, url)
-        return ObjectStore(
-            file_backend(folder), url=url, scheme="file", folder=folder, hook=hook, retry=retry
-        )
+        backend = file_backend(folder, create=create)
+        return ObjectStore(backend, url=url, scheme="file", folder=folder, hook=hook, retry=retry)
     if scheme == "s3":
-        backend = s3_backend(rest, url, endpoint_url=endpoint_url)
-        return ObjectStore(backend, url=url, scheme="s3", hook=hook, retry=retry)
+        bucket = s3_backend(rest, url, endpoint_url=endpoint_url)
+        return ObjectStore(bucket, url=url, scheme="s3", hook=hook, retry=retry)
     raise ConfigError(f"unknown store {url!r}; use s3://bucket[/prefix] or file:///folder")
 
 
