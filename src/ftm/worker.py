@@ -1,24 +1,24 @@
 """What a container runs: `python -m ftm.worker map`, told everything by its environment.
 
-Exit codes: 0 done; 1 a known failure, one line on stderr; 2 wrong usage; 143 (130) told to stop
-by SIGTERM (SIGINT) before the end, what is done being recorded; a bug keeps its traceback.
+Exit codes: 0 done; 1 a known failure, one line on stderr; 2 wrong usage, or settings or a model
+with which no batch of the run can be done; 143 (130) told to stop by SIGTERM (SIGINT) before the
+end, what is done being recorded; a bug keeps its traceback.
 """
 
 from __future__ import annotations
 
 import logging
-import signal
 import sys
 import time
 from collections.abc import Sequence
-from types import FrameType
 from typing import TypeVar
 
 from ftm import __version__, wiring
-from ftm.core.errors import ConfigError, FtmError
+from ftm.core.errors import ConfigError, FtmError, ModelNotFoundError
 from ftm.core.layout import RunLayout
 from ftm.core.quarter import Quarter
 from ftm.core.settings import Settings
+from ftm.jobs.base import STAGE_WIDE_EXIT
 from ftm.mapping.batch_ledger import BatchLedger
 from ftm.mapping.circuit_breaker import BreakerSettings
 from ftm.mapping.firm_processor import FirmProcessor
@@ -32,31 +32,13 @@ from ftm.mapping.run_inputs import (
     without_sentences,
 )
 from ftm.mapping.stage_clock import StageClock
+from ftm.mapping.stop_signal import StopSignal
 from ftm.storage.run_records import BatchProgress, RunSpec
 
 log = logging.getLogger("ftm.worker")  # __name__ is "__main__" in a container
 
 STAGES = ("map",)
 _T = TypeVar("_T")
-
-
-class StopSignal:
-    """Remembers SIGTERM and SIGINT, so that the work can end where it may be resumed."""
-
-    def __init__(self) -> None:
-        self.number: int | None = None
-
-    def __call__(self) -> bool:
-        """Whether somebody asked us to stop."""
-        return self.number is not None
-
-    def listen(self) -> None:
-        """Take both signals over; a second one changes nothing, SIGKILL ends it at once."""
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._remember)
-
-    def _remember(self, number: int, _frame: FrameType | None) -> None:
-        self.number = number
 
 
 def map_batch(settings: Settings, stop: StopSignal) -> BatchProgress:
@@ -94,7 +76,9 @@ def map_batch(settings: Settings, stop: StopSignal) -> BatchProgress:
             ledger,
             source=source,
             make_processor=lambda clock: _processor(settings, spec, clock),
-            options=MapOptions(breaker=breaker_settings(settings), stopping=stop),
+            options=MapOptions(
+                breaker=breaker_settings(settings), stopping=stop, droppable=lambda: stop
+            ),
         )
 
 
@@ -148,7 +132,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         progress = map_batch(Settings.load(), stop)
     except FtmError as error:
         sys.stderr.write(f"ftm.worker: {' '.join(str(error).split())}\n")
-        return 1
+        return STAGE_WIDE_EXIT if isinstance(error, (ConfigError, ModelNotFoundError)) else 1
     if stop.number is not None and not progress.complete:
         return 128 + stop.number
     return 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -23,15 +24,17 @@ from ftm.core.errors import (
 from ftm.core.layout import RunLayout
 from ftm.core.records import FirmTranscriptData, TranscriptData
 from ftm.core.schemas import FIRM_SENTENCES
+from ftm.jobs.firm_count import read_count
 from ftm.mapping.batch_ledger import BatchLedger
 from ftm.mapping.circuit_breaker import BreakerSettings
 from ftm.mapping.firm_processor import FirmProcessor
 from ftm.mapping.map_job import MapOptions, run_map
 from ftm.mapping.stage_clock import StageClock
+from ftm.mapping.stop_signal import StopSignal
 from ftm.storage.object_store import ObjectStore, open_store
 from ftm.storage.parquet import from_bytes
 from ftm.storage.run_records import BatchLine, BatchProgress, decode_progress
-from ftm.topics.base import Embedder, InlinePool, TopicPool
+from ftm.topics.base import Embedder, FloatArray, InlinePool, TopicPool
 from ftm.topics.noop import NoOpEmbedder, NoOpTopicModel
 from tests.support.models import LazyPool, ScriptedEmbedder
 from tests.support.prefetched import QUARTER, make_firms
@@ -188,7 +191,8 @@ def test_a_stop_keeps_what_is_done_and_resumes_to_the_same_bytes(clean: dict[str
     for n_asked in range(1, 30, 3):
         store = guarded()
         embedder = ScriptedEmbedder()
-        first = run(store, embedder=embedder, stopping=stop_after(n_asked))
+        pool = InlinePool(NoOpTopicModel())
+        first = run(store, embedder=embedder, pool=pool, stopping=stop_after(n_asked))
         assert not first.complete
         assert not set(first.partial) & set(first.parts)
         run(store, embedder=embedder)
@@ -200,7 +204,7 @@ def test_killed_while_completing_a_cut_part_gives_the_same_bytes(clean: dict[str
     """A half-replaced part is told by its hash and computed again."""
     for n in range(12):
         store = guarded()
-        assert run(store, stopping=stop_after(10)).partial
+        assert run(store, pool=InlinePool(NoOpTopicModel()), stopping=stop_after(15)).partial
         guard(store, killing_at(n))
         with pytest.raises(Killed):
             run(store)
@@ -215,10 +219,80 @@ def test_killed_while_flushing_a_stop_gives_the_same_bytes(clean: dict[str, byte
         store = guarded()
         guard(store, killing_at(n))
         with pytest.raises(Killed):
-            run(store, stopping=stop_after(10))
+            run(store, pool=InlinePool(NoOpTopicModel()), stopping=stop_after(15))
         guard(store)
         run(store)
         assert written(store, LAYOUT) == clean
+
+
+def test_a_stop_waits_for_no_clustering(clean: dict[str, bytes]) -> None:
+    """Firms queued in the pool are dropped and done by the rerun: SIGKILL is seconds away."""
+    store, waited = guarded(), []
+    asked = stop_after(12)
+    stopped: list[bool] = []
+
+    def stopping() -> bool:
+        stopped.append(asked())
+        return stopped[-1]
+
+    class Watched(LazyPool):
+        def wait(self) -> None:
+            waited.append(stopped[-1])
+
+    progress = run(store, pool=Watched(), stopping=stopping)
+    assert not progress.complete
+    assert stopped[-1]
+    assert waited
+    assert not any(waited)
+    run(store)
+    assert written(store, LAYOUT) == clean
+
+
+def test_a_signal_breaks_off_embedding_and_keeps_what_is_done(clean: dict[str, bytes]) -> None:
+    """SIGTERM in the middle of a firm ends it there; the firms before it are in a partial part."""
+    store, stop = guarded(), StopSignal()
+    before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
+    went_on: list[bool] = []
+
+    class Interrupted(NoOpEmbedder):
+        def encode(self, texts: Sequence[str]) -> FloatArray:
+            if FIRMS[7].sentences[1].raw_text in texts:
+                signal.raise_signal(signal.SIGTERM)
+                went_on.append(True)
+            return super().encode(texts)
+
+    stop.listen()
+    try:
+        pool = InlinePool(NoOpTopicModel())
+        progress = run(
+            store, embedder=Interrupted(), pool=pool, stopping=stop, droppable=lambda: stop
+        )
+    finally:
+        signal.signal(signal.SIGTERM, before[0])
+        signal.signal(signal.SIGINT, before[1])
+    assert not went_on
+    assert progress.done == IDS[:5]
+    assert sorted(progress.partial) == sorted(_part_keys(1))
+    assert progress.failed == {}
+    run(store)
+    assert written(store, LAYOUT) == clean
+
+
+def _part_keys(number: int) -> tuple[str, str]:
+    name = "2023Q1_batch_0000"
+    return LAYOUT.firm_topics_part(name, number), LAYOUT.firm_sentences_part(name, number)
+
+
+def test_the_log_counts_firms_every_few_seconds(caplog: pytest.LogCaptureFixture) -> None:
+    """At most a line every two seconds, the first and the last always, skipped firms included."""
+    seconds = count(0, 0.5)
+    caplog.set_level("INFO", "ftm.mapping.map_job")
+    run(guarded(), unavailable={IDS[3]: "operator_only"}, now_s=lambda: next(seconds))
+    counts = [read_count(f"INFO {m}") for m in caplog.messages if m.startswith("progress: ")]
+    assert counts[0] == 1
+    assert counts[-1] == len(FIRMS)
+    assert counts == sorted(counts)
+    assert 4 < len(counts) < len(FIRMS) / 2
 
 
 def test_the_pools_speed_changes_no_byte(clean: dict[str, bytes]) -> None:

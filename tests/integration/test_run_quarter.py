@@ -103,15 +103,51 @@ def test_a_damaged_chunk_fails_its_batch_only_and_the_rerun_does_only_that(
     assert list_runs(store, QUARTER)[0].is_complete
 
 
-def test_two_commands_at_once_do_not_corrupt_each_other(store: ObjectStore) -> None:
-    """Both end well, on one run, and every part is what its record says."""
-    run = (*RUN[:3], "--json")
-    both = [start_ftm(*run, FTM_STORE=store.url) for _ in range(2)]
-    outputs = [process.communicate(timeout=120) for process in both]
-    assert [process.returncode for process in both] == [0, 0], outputs
-    assert len({json.loads(out)["run_id"] for out, _ in outputs}) == 1
+def wait_for_line(process: subprocess.Popen[str], start: str) -> None:
+    """Read the command's stderr up to a line that starts so."""
+    assert process.stderr is not None
+    for line in process.stderr:
+        if line.startswith(start):
+            return
+    raise AssertionError(f"{start!r} was never said")
+
+
+def test_a_second_command_on_the_same_run_names_the_first_and_stops(store: ObjectStore) -> None:
+    """It starts no worker and says who is at work; the first ends as if it had been alone."""
+    first = start_ftm(*RUN, "--workers", "1", "--json", FTM_STORE=store.url)
+    wait_for_line(first, f"{BATCH}0: running")
+    second = run_ftm(*RUN, FTM_STORE=store.url)
+    assert second.returncode == 1
+    assert second.stderr.count("\n") == 1
+    assert f"(process {first.pid})" in second.stderr
+    assert "`ftm status --quarter 2023Q1`" in second.stderr
+    out, err = first.communicate(timeout=120)
+    assert first.returncode == 0, err
+    assert json.loads(out)["n_topics"] == 14
+    assert not list(store.list(f"manifests/2023Q1/{json.loads(out)['run_id']}/map_2"))
     assert len(load_topics("2023Q1", store)) == 14
     assert len(load_sentences("2023Q1", store)) == 7 * 45
+
+
+def test_what_every_batch_would_meet_stops_the_run_after_the_first(store: ObjectStore) -> None:
+    """A spec that fits no worker: one batch fails, the others are not started, one message."""
+    first = start_ftm(*RUN, "--workers", "1", FTM_STORE=store.url)
+    wait_for_line(first, f"{BATCH}0: running")
+    first.kill()
+    first.communicate()
+    wait_until_none(store)
+    (key,) = [info.key for info in store.list("runs") if info.key.endswith("spec.json")]
+    spec = json.loads(store.get(key))
+    spec["model"]["clustering"] = "ward"
+    store.put(key, json.dumps(spec).encode())
+
+    failed = run_ftm(*RUN, "--workers", "1", FTM_STORE=store.url)
+    assert failed.returncode == 1
+    last = failed.stderr.splitlines()[-1]
+    assert "every batch would fail alike" in last
+    assert "clustering is 'noop' here and 'ward' in the run" in last
+    assert f"{BATCH}1: running" not in failed.stderr
+    assert "2 batches not started" in failed.stderr
 
 
 @pytest.mark.slow
@@ -121,10 +157,7 @@ def test_stopped_in_the_middle_it_leaves_no_process_and_resumes_to_the_same_byte
 ) -> None:
     """Killed or Ctrl-C after the first batch: workers end, the rerun ends like a whole run."""
     process = start_ftm(*RUN, "--workers", "1", FTM_STORE=store.url)
-    assert process.stderr is not None
-    for line in process.stderr:
-        if line.startswith(f"{BATCH}1: running"):
-            break
+    wait_for_line(process, f"{BATCH}1: running")
     process.send_signal(how)
     _, rest = process.communicate(timeout=60)
     wait_until_none(store)
@@ -167,26 +200,29 @@ def test_without_a_prefetch_it_fails_at_once_and_never_imports_wrds(tmp_path: Pa
     assert found.stdout == "1 []\n"
     assert found.stderr.count("\n") == 1
     assert "`ftm prefetch --quarter 2023Q1`" in found.stderr
-    assert not any((tmp_path / "empty").iterdir())
+    assert not list((tmp_path / "empty").glob("**/*"))
 
 
 @pytest.mark.parametrize(
     ("arguments", "code", "text"),
     [
-        (("--quarter", "2023Q5"), 1, "not a quarter: '2023Q5'"),
+        (("--quarter", "2023Q5"), 2, "not a quarter: '2023Q5'"),
         (("--quarter", "2023Q1", "--batch-size", "0"), 2, "--batch-size"),
-        (("--quarter", "2023Q1", "--backend", "batch"), 1, "not available yet"),
-        (("--quarter", "2023Q1", "--clustering", "magic"), 1, "FTM_CLUSTERING 'magic'"),
-        (("--quarter", "2023Q1", "--store", "ftp://x"), 1, "FTM_STORE 'ftp://x'"),
+        (("--quarter", "2023Q1", "--workers", "0"), 2, "--workers"),
+        (("--quarter", "2023Q1", "--seed", "x"), 2, "--seed"),
+        ((), 2, "--quarter"),
+        (("--quarter", "2023Q1", "--backend", "batch"), 2, "not available yet"),
+        (("--quarter", "2023Q1", "--clustering", "magic"), 2, "FTM_CLUSTERING 'magic'"),
+        (("--quarter", "2023Q1", "--store", "ftp://x"), 2, "FTM_STORE 'ftp://x'"),
         (("--quarter", "2023Q1", "--embedding-model", "/no/such"), 1, "/no/such"),
-        (("--quarter", "2023Q1", "--keep-kinds", "chat"), 1, "FTM_KEEP_KINDS 'chat'"),
+        (("--quarter", "2023Q1", "--keep-kinds", "chat"), 2, "FTM_KEEP_KINDS 'chat'"),
         (
             ("--quarter", "2023Q1", "--device", "tpu", "--embedding-model", "all-MiniLM-L6-v2"),
-            1,
+            2,
             "FTM_DEVICE 'tpu'",
         ),
     ],
-    ids=lambda value: value[-1] if isinstance(value, tuple) else None,
+    ids=lambda value: " ".join(value[-2:]) if isinstance(value, tuple) else None,
 )
 def test_bad_input_is_one_clear_line(
     arguments: tuple[str, ...], code: int, text: str, store: ObjectStore
@@ -227,3 +263,4 @@ def test_the_same_on_s3(s3: Bucket) -> None:
     assert found.returncode == 0, found.stderr
     assert json.loads(found.stdout)["n_topics"] == 8
     assert len(load_topics("2023Q1", store)) == 8
+    assert not [info.key for info in store.list("runs") if info.key.endswith("lease.json")]

@@ -30,8 +30,9 @@ from tests.support.runs import (
     write_run,
     written,
 )
+from tests.support.s3_server import Bucket
 
-Refused = Callable[[Mapping[str, str]], str]
+Refused = Callable[..., str]
 BATCH = "2023Q1_batch_0000"
 FIRMS = make_firms(30, n_sentences=45)
 IDS = [f.firm_id for f in FIRMS]
@@ -50,6 +51,21 @@ loaded = {name.split(".")[0] for name in sys.modules}
 print(sorted(loaded & {"spacy", "wrds", "click", "rich", "torch", "bertopic"}))
 sys.exit(code)
 """
+
+
+def start_worker(
+    environment: Mapping[str, str], folder: Path, command: tuple[str, ...] = RUN_MAP
+) -> subprocess.Popen[str]:
+    """A worker process with this environment and the little it needs to run."""
+    kept = {k: v for k, v in os.environ.items() if k in ("PATH", "HOME", "TMPDIR", "LANG")}
+    return subprocess.Popen(
+        [sys.executable, *command],
+        env={**kept, "OMP_NUM_THREADS": "1", **environment},
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
 
 
 class Workplace:
@@ -72,16 +88,8 @@ class Workplace:
     def start(
         self, environment: Mapping[str, str], command: tuple[str, ...] = RUN_MAP
     ) -> subprocess.Popen[str]:
-        """A worker process with this environment and the little it needs to run."""
-        kept = {k: v for k, v in os.environ.items() if k in ("PATH", "HOME", "TMPDIR", "LANG")}
-        return subprocess.Popen(
-            [sys.executable, *command],
-            env={**kept, "OMP_NUM_THREADS": "1", **environment},
-            cwd=self.folder,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        """A worker process in the folder of the store."""
+        return start_worker(environment, self.folder, command)
 
     def work(
         self, environment: Mapping[str, str], command: tuple[str, ...] = RUN_MAP
@@ -252,15 +260,18 @@ def in_process(
 @pytest.fixture
 def refused(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Iterator[Callable[[Mapping[str, str]], str]]:
-    """Runs main in this process and returns the one line with which it gives up."""
+) -> Iterator[Refused]:
+    """Runs main in this process and returns the one line with which it gives up.
+
+    Exit code 2 says that every other batch of the run would meet the same; 1 that this one did.
+    """
     handlers = {n: signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGINT)}
     root = logging.getLogger()
     before = (root.handlers[:], root.level)
 
-    def run(env: Mapping[str, str]) -> str:
+    def run(env: Mapping[str, str], *, expected_code: int = 2) -> str:
         code, err = in_process(monkeypatch, capsys, env)
-        assert code == 1, err
+        assert code == expected_code, err
         assert "Traceback" not in err
         last = err.splitlines()[-1]
         assert last.startswith("ftm.worker: ")
@@ -284,23 +295,22 @@ def test_a_changed_manifest_copy_is_refused(place: Workplace, refused: Refused) 
     """A run's copy of the manifest must be the one the run was planned from."""
     layout = place.plan()
     change_spec(place, layout, manifest_sha256="0" * 64)
-    assert "is not the manifest that run run-a was planned from" in refused(
-        place.environment(layout)
-    )
+    line = refused(place.environment(layout), expected_code=1)
+    assert "is not the manifest that run run-a was planned from" in line
 
 
 def test_a_flipped_byte_in_a_chunk_ends_the_batch(place: Workplace, refused: Refused) -> None:
     """Corruption is not one firm's failure: exit 1, the chunk named, no firm recorded as failed."""
     layout = place.plan()
     flip_byte(place, PrefetchLayout(QUARTER).key("chunk_0001.parquet"))
-    assert "chunk_0001.parquet" in refused(place.environment(layout))
+    assert "chunk_0001.parquet" in refused(place.environment(layout), expected_code=1)
     assert read_progress(place.store, layout, BATCH).failed == {}
 
 
 def test_an_unknown_firm_in_the_batch_is_an_error(place: Workplace, refused: Refused) -> None:
     """A batch line with a firm that the manifest does not know stops the worker."""
     layout = place.plan(lines=make_lines([*IDS[:3], "777777"], batch_size=9, quarter=QUARTER))
-    assert "777777" in refused(place.environment(layout))
+    assert "777777" in refused(place.environment(layout), expected_code=1)
 
 
 @pytest.mark.parametrize(
@@ -315,12 +325,14 @@ def test_an_unknown_firm_in_the_batch_is_an_error(place: Workplace, refused: Ref
         ("FTM_STORE", None, "no store is set"),
         ("FTM_STORE", "ftp://host", "FTM_STORE 'ftp://host' cannot be used"),
         ("FTM_KEEP_KINDS", "chatter", "FTM_KEEP_KINDS 'chatter'"),
+        ("FTM_CLUSTERING", "magic", "FTM_CLUSTERING 'magic'"),
+        ("FTM_EMBEDDING_MODEL", "/no/such/model", "/no/such/model"),
     ],
 )
 def test_a_wrong_environment_is_one_line(
     place: Workplace, refused: Refused, variable: str, value: str | None, told: str
 ) -> None:
-    """Each mistake ends with exit 1 and one line that names the variable."""
+    """Each mistake ends with exit 2 and one line that names the variable."""
     changed = {**place.environment(place.plan()), variable: value}
     assert told in refused({k: v for k, v in changed.items() if v is not None})
 
@@ -353,10 +365,36 @@ def test_the_breaker_follows_the_settings() -> None:
     )
 
 
-def test_a_known_failure_of_a_process_is_exit_1_and_one_line(place: Workplace) -> None:
-    """The same as a real process: exit code 1, nothing on stdout, no traceback."""
-    environment = {**place.environment(place.plan()), "DATA_SOURCE": "duckdb"}
-    code, out, err = place.work(environment)
-    assert (code, out) == (1, "")
+@pytest.mark.parametrize(("variable", "value"), [("DATA_SOURCE", "duckdb"), ("FTM_STORE", "s3://")])
+def test_wrong_settings_of_a_process_are_exit_2_and_one_line(
+    place: Workplace, variable: str, value: str
+) -> None:
+    """The same as a real process: exit code 2, nothing on stdout, one line, no traceback."""
+    code, out, err = place.work({**place.environment(place.plan()), variable: value})
+    assert (code, out) == (2, "")
     assert "Traceback" not in err
-    assert err.splitlines()[-1].startswith("ftm.worker: unknown DATA_SOURCE 'duckdb'")
+    told = [line for line in err.splitlines() if line.startswith("ftm.worker: ")]
+    assert len(told) == 1
+    assert value in told[0]
+
+
+def test_a_worker_reads_and_writes_a_bucket(s3: Bucket, tmp_path: Path) -> None:
+    """The map stage on S3, stopped and run again: the same tables as from a folder."""
+    store = open_store(s3.url, endpoint_url=s3.server.url)
+    manifest = write_prefetched(store, FIRMS[:9], chunk_firms=5)
+    lines = make_lines(IDS[:9], batch_size=9, quarter=QUARTER)
+    layout = write_run(store, manifest, lines, part_firms=PART)
+    environment = {**worker_environment(s3.url, layout, BATCH), **s3.environment}
+    process = start_worker(environment, tmp_path)
+    while not store.exists(layout.progress(BATCH)) and process.poll() is None:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode in (0, 143), err
+    again = start_worker(environment, tmp_path)
+    _, err = again.communicate(timeout=60)
+    assert again.returncode == 0, err
+    topics, sentences = listed_tables(store, layout, [BATCH])
+    assert read_progress(store, layout, BATCH).done == IDS[:9]
+    assert sentences.num_rows == sum(len(firm.sentences) for firm in FIRMS[:9])
+    assert topics.num_rows > 9

@@ -295,4 +295,4 @@ def test_killed_at_every_write_boundary_it_resumes_the_same_run() -> None:
         assert {key: store.get(key) for key in same} == {key: whole.get(key) for key in same}
         assert spec in (None, store.get(layout.spec))
         assert [run.spec.run_id for run in list_runs(store, QUARTER)] == [layout.run_id]
-    assert boundary == 12, "six puts, before and after each"
+    assert boundary == 16, "six puts, the lease and its end, before and after each"

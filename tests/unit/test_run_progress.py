@@ -51,15 +51,32 @@ def test_lines_tell_of_every_change_of_a_batch_once() -> None:
 
 
 def test_lines_tell_the_pace_of_this_start_only() -> None:
-    """Firms that an earlier attempt did do not make this one look fast."""
+    """Neither start-up nor firms that an earlier attempt did are in the pace."""
     out, clock = io.StringIO(), Clock()
     watcher = LineWatcher(out, clock_s=clock)
     done = view(0, JobState.SUCCEEDED, 100)
     watcher.start("", [done, view(1, JobState.RUNNING)])
     clock.now_s = 60
-    watcher.update([done, view(1, JobState.RUNNING, 50)])
+    watcher.update([done, view(1, JobState.RUNNING, 20)])
+    assert out.getvalue().splitlines()[-1] == "120 of 200 firms (60 %) in 60 s"
+    clock.now_s = 80
+    watcher.update([done, view(1, JobState.RUNNING, 40)])
     last = out.getvalue().splitlines()[-1]
-    assert last == "150 of 200 firms (75 %) in 60 s, 50 firms a minute, about 60 s left"
+    assert last == "140 of 200 firms (70 %) in 80 s, 60 firms a minute, about 60 s left"
+
+
+def test_batches_that_never_start_are_one_line() -> None:
+    """A stage that stops early says how many batches that spares, and why, once."""
+    out = io.StringIO()
+    watcher = LineWatcher(out, clock_s=Clock())
+    watcher.start("go", [view(n, JobState.PENDING) for n in range(4)])
+    watcher.update([view(0, JobState.RUNNING), *(view(n, JobState.PENDING) for n in (1, 2, 3))])
+    spared = [view(n, JobState.CANCELLED, reason="not started, like b0") for n in (1, 2, 3)]
+    watcher.update([view(0, JobState.FAILED, reason="exit 2: no"), *spared])
+    assert out.getvalue().splitlines()[2:] == [
+        "2023Q1_batch_0000: failed, 0 of 100 firms, exit 2: no (log: )",
+        "3 batches not started, like b0",
+    ]
 
 
 def test_progress_is_said_every_tenth_or_every_half_minute() -> None:

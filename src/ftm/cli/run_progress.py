@@ -47,7 +47,10 @@ def watch_run(stream: TextIO | None = None) -> Iterator[RunWatcher]:
 
 
 class Pace:
-    """How fast firms get done, not counting those done before.
+    """How fast firms get done, from the first that this start adds.
+
+    What came before it would mislead: minutes of start-up, and the firms that an earlier start
+    had done, which workers bring back all at once.
 
     Args:
         clock_s: seconds, monotonic.
@@ -56,23 +59,30 @@ class Pace:
     def __init__(self, clock_s: Callable[[], float] = time.monotonic) -> None:
         self._clock_s = clock_s
         self._started_s = clock_s()
-        self._first = 0
+        self._before = 0
+        self._first: tuple[float, int] | None = None
 
     def start(self, batches: Sequence[BatchView]) -> None:
         """Count from here."""
         self._started_s = self._clock_s()
-        self._first = n_done(batches)
+        self._before, self._first = n_done(batches), None
+
+    def update(self, batches: Sequence[BatchView]) -> None:
+        """Note when the first firms are done."""
+        if self._first is None and n_done(batches) > self._before:
+            self._first = self._clock_s(), n_done(batches)
 
     def describe(self, batches: Sequence[BatchView]) -> str:
         """`12 of 40 firms (30 %) in 40 s, 18 firms a minute, about 2 min left`."""
         done, total = n_done(batches), sum(batch.n_firms for batch in batches)
         text = f"{done} of {total} firms ({100 * done // total if total else 100} %)"
-        elapsed_s = self._clock_s() - self._started_s
-        text += f" in {format_duration(elapsed_s)}"
-        since = done - self._first
-        if since and elapsed_s >= 1 and done < total:
-            left = format_duration(elapsed_s / since * (total - done))
-            text += f", {60 * since / elapsed_s:.0f} firms a minute, about {left} left"
+        now_s = self._clock_s()
+        text += f" in {format_duration(now_s - self._started_s)}"
+        since_s, first = self._first or (now_s, done)
+        per_s = (done - first) / (now_s - since_s) if now_s - since_s >= 1 else 0.0
+        if per_s > 0 and done < total:
+            left = format_duration((total - done) / per_s)
+            text += f", {60 * per_s:,.0f} firms a minute, about {left} left"
         return text
 
 
@@ -101,16 +111,28 @@ class LineWatcher:
 
     def update(self, batches: Sequence[BatchView]) -> None:
         """See RunWatcher."""
-        for batch in batches:
-            if self._states.get(batch.batch_id) is not batch.state:
-                self._states[batch.batch_id] = batch.state
+        self._pace.update(batches)
+        changed = [b for b in batches if self._states.get(b.batch_id) is not b.state]
+        for batch in changed:
+            if not self._never_started(batch):
                 self._say(describe_batch(batch))
+        if idle := [batch for batch in changed if self._never_started(batch)]:
+            self._say(f"{_n_batches(idle)} {idle[0].reason or 'not started'}")
+        self._states.update({batch.batch_id: batch.state for batch in changed})
         if self._is_due(batches):
             self._said_s, self._said_at = self._clock_s(), n_done(batches)
             self._say(self._pace.describe(batches))
 
+    def message(self, text: str) -> None:
+        """See RunWatcher."""
+        self._say(text)
+
     def finish(self) -> None:
         """See RunWatcher."""
+
+    def _never_started(self, batch: BatchView) -> bool:
+        was = self._states.get(batch.batch_id)
+        return was is JobState.PENDING and batch.state is JobState.CANCELLED
 
     def _is_due(self, batches: Sequence[BatchView]) -> bool:
         done = n_done(batches)
@@ -142,8 +164,13 @@ class LiveWatcher:
 
     def update(self, batches: Sequence[BatchView]) -> None:
         """See RunWatcher."""
+        self._pace.update(batches)
         if self._live is not None:
             self._live.update(self._draw(batches))
+
+    def message(self, text: str) -> None:
+        """See RunWatcher; above the table, which stays."""
+        self._console.print(Text(text))
 
     def finish(self) -> None:
         """See RunWatcher; calling it twice is fine."""
@@ -167,7 +194,7 @@ class LiveWatcher:
 
 
 def n_done(batches: Sequence[BatchView]) -> int:
-    """Firms whose outcome is durable."""
+    """Firms with an outcome."""
     return sum(batch.n_done for batch in batches)
 
 
@@ -199,6 +226,10 @@ def _table(batches: Sequence[BatchView]) -> Table:
 
 def _bar(done: int, total: int) -> ProgressBar:
     return ProgressBar(total=max(total, 1), completed=done, width=30)
+
+
+def _n_batches(batches: Sequence[BatchView]) -> str:
+    return "1 batch" if len(batches) == 1 else f"{len(batches)} batches"
 
 
 def _counts(batches: Sequence[BatchView]) -> str:

@@ -78,6 +78,11 @@ class RunLayout:
         """The copy of the prefetch manifest this run reads."""
         return f"{self.root}/prefetch.json.gz"
 
+    @property
+    def lease(self) -> str:
+        """Who is carrying the run through; gone when nobody is (on `file://` a lock instead)."""
+        return f"{self.root}/lease.json"
+
     def jobs(self, stage: str, attempt: int) -> str:
         return f"{self.root}/jobs/{stage}_{attempt}.json"
 

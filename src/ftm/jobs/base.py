@@ -7,6 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+STAGE_WIDE_EXIT = 2
+"""A worker's exit code for what every other batch of the stage would meet as well."""
+
 
 class JobState(StrEnum):
     """Where one batch stands."""
@@ -52,6 +55,8 @@ class JobStatus:
         reason: in words, what went wrong and what to do; empty while nothing did.
         exit_code: of the process, once it ended by itself.
         log: where its output is (a path, or a log stream).
+        n_done: firms with an outcome by what the running job says, durable or not; None where the
+            backend cannot know.
     """
 
     batch_id: str
@@ -59,6 +64,7 @@ class JobStatus:
     reason: str = ""
     exit_code: int | None = None
     log: str = ""
+    n_done: int | None = None
 
 
 class JobBackend(ABC):
@@ -77,11 +83,19 @@ class JobBackend(ABC):
 
     @abstractmethod
     def poll(self, handle: str) -> list[JobStatus]:
-        """The state of every batch, in order of batch_ids."""
+        """The state of every batch, in order of batch_ids.
+
+        Once a batch ended with STAGE_WIDE_EXIT and none has succeeded, those that did not start
+        yet are cancelled.
+        """
 
     @abstractmethod
     def cancel(self, handle: str, reason: str) -> None:
         """Stop what has not finished; workers get SIGTERM first."""
+
+    def farewell(self) -> str:
+        """What `close` is going to wait for, in one line; empty when it will not wait."""
+        return ""
 
     @abstractmethod
     def close(self) -> None:

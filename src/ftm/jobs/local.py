@@ -7,18 +7,24 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ftm.core.errors import JobError
-from ftm.jobs.base import JobBackend, JobState, JobStatus, StageJobs
+from ftm.jobs.base import STAGE_WIDE_EXIT, JobBackend, JobState, JobStatus, StageJobs
+from ftm.jobs.firm_count import read_count
 
 GRACE_S = 30.0
 """Between SIGTERM and SIGKILL, as AWS Batch gives a container:
 https://docs.aws.amazon.com/batch/latest/userguide/job_timeouts.html"""
 
+_TAIL_BYTES = 4096
+
 CORES_PER_WORKER = 4
 """Embedding uses up to four cores well; a second worker costs its own copy of the model."""
+
+KILLED = 137
+"""Exit code of a process that SIGKILL ended."""
 
 _SUPERVISOR = Path(__file__).with_name("supervisor.py")
 
@@ -103,6 +109,9 @@ class LocalBackend(JobBackend):
         stage, jobs = self._stages[handle]
         for job in jobs:
             self._reap(job)
+            if job.status.state is JobState.RUNNING:
+                job.status = replace(job.status, n_done=read_count(_tail(job.log)))
+        _give_up_the_rest(jobs)
         for job in jobs:
             if job.status.state is JobState.PENDING and self._n_running < self.max_workers:
                 self._start(job, stage.stage)
@@ -118,6 +127,13 @@ class LocalBackend(JobBackend):
             elif job.process is not None and job.process.stdin is not None:
                 job.process.stdin.close()
         self._wait(jobs, reason)
+
+    def farewell(self) -> str:
+        """See JobBackend."""
+        if not (n := self._n_running):
+            return ""
+        batches = "1 running batch" if n == 1 else f"{n} running batches"
+        return f"stopping {batches}: what is done is being saved, at most {self._grace_s:.0f} s"
 
     def close(self) -> None:
         """Cancel what still runs."""
@@ -182,7 +198,8 @@ class LocalBackend(JobBackend):
         if code == 0:
             job.set(JobState.SUCCEEDED, exit_code=0)
         elif cancelled:
-            job.set(JobState.CANCELLED, cancelled, code)
+            late = f"; it did not end within {self._grace_s:g} s and was killed"
+            job.set(JobState.CANCELLED, cancelled + (late if code == KILLED else ""), code)
         else:
             job.set(JobState.FAILED, f"{explain(code)}{_last_line(job.log)}", code)
         return True
@@ -190,6 +207,16 @@ class LocalBackend(JobBackend):
     def _wait(self, jobs: Sequence[_Job], reason: str) -> None:
         while not all(self._reap(job, reason) for job in jobs):
             time.sleep(0.02)
+
+
+def _give_up_the_rest(jobs: Sequence[_Job]) -> None:
+    """Start no more batches when one found what all of them would find."""
+    states = {job.status.state for job in jobs}
+    told = [job.batch_id for job in jobs if job.status.exit_code == STAGE_WIDE_EXIT]
+    if told and JobState.SUCCEEDED not in states:
+        for job in jobs:
+            if job.status.state is JobState.PENDING:
+                job.set(JobState.CANCELLED, f"not started, it would end like {told[0]}")
 
 
 def _n_cores() -> int:
@@ -211,7 +238,7 @@ def inherited(environment: Mapping[str, str]) -> dict[str, str]:
 
 def explain(exit_code: int) -> str:
     """An exit code in words."""
-    if exit_code == 137:
+    if exit_code == KILLED:
         return (
             "killed (exit 137), most likely out of memory: use fewer --workers or a smaller "
             "--batch-size"
@@ -225,11 +252,16 @@ def explain(exit_code: int) -> str:
 
 def _last_line(log: Path) -> str:
     """`: ` and the last line the worker wrote; empty when it wrote nothing."""
+    lines = reversed(_tail(log).split("\n"))
+    last = next((line.strip() for line in lines if line.strip()), "")
+    return f": {last[:300]}" if last else ""
+
+
+def _tail(log: Path) -> str:
+    """The end of a log; empty when there is none."""
     try:
         with log.open("rb") as file:
-            file.seek(max(0, log.stat().st_size - 4096))
-            lines = file.read().decode(errors="replace").split("\n")
+            file.seek(max(0, log.stat().st_size - _TAIL_BYTES))
+            return file.read().decode(errors="replace")
     except OSError:
         return ""
-    last = next((line.strip() for line in reversed(lines) if line.strip()), "")
-    return f": {last[:300]}" if last else ""

@@ -96,6 +96,11 @@ class BatchLedger:
         self._progress = self._fresh
 
     @property
+    def n_firms(self) -> int:
+        """Firms of the batch, those without sentences included."""
+        return len(self._line.firm_ids)
+
+    @property
     def progress(self) -> BatchProgress:
         """The record as last read or written."""
         return self._progress

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections import deque
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import TypeVar
@@ -17,11 +19,13 @@ from ftm.core.errors import (
     StoreError,
 )
 from ftm.core.records import FirmTranscriptData
+from ftm.jobs.firm_count import format_count
 from ftm.mapping.batch_ledger import BatchLedger, Part
 from ftm.mapping.circuit_breaker import BreakerSettings, CircuitBreaker
 from ftm.mapping.failures import FATAL, describe_failure
 from ftm.mapping.firm_processor import FirmProcessor, PendingFirm
 from ftm.mapping.stage_clock import StageClock
+from ftm.mapping.stop_signal import StopRequested
 from ftm.storage.run_records import BatchProgress
 
 log = logging.getLogger(__name__)
@@ -29,6 +33,8 @@ log = logging.getLogger(__name__)
 LOOK_AHEAD = 6
 """Firms embedded and not yet written; enough to keep a few clustering processes busy."""
 
+COUNT_EVERY_S = 2.0
+"""Between two lines that say how many firms are done."""
 
 _T = TypeVar("_T")
 
@@ -44,12 +50,17 @@ class MapOptions:
     Args:
         breaker: when failures stop the batch.
         look_ahead: firms that may be embedded while earlier ones are clustered.
-        stopping: asked before every firm; once True nothing new is started.
+        stopping: asked before every firm; once True nothing new is started, and what is not
+            ready by then is dropped.
+        droppable: entered around what may be broken off by StopRequested.
+        now_s: seconds that only grow.
     """
 
     breaker: BreakerSettings = field(default_factory=BreakerSettings)
     look_ahead: int = LOOK_AHEAD
     stopping: Callable[[], bool] = _never
+    droppable: Callable[[], AbstractContextManager[object]] = nullcontext
+    now_s: Callable[[], float] = time.monotonic
 
 
 def run_map(
@@ -129,10 +140,12 @@ class _Pipeline:
         self._breaker = CircuitBreaker(options.breaker)
         self._outcomes = dict.fromkeys(ledger.progress.done, True)
         self._n_counted = 0
+        self._told_s = float("-inf")
 
     @cached_property
     def _processor(self) -> FirmProcessor:
-        return self._make_processor()
+        with self._options.droppable():
+            return self._make_processor()
 
     def close(self) -> None:
         """Stop the processor, if any firm needed it."""
@@ -147,12 +160,15 @@ class _Pipeline:
                     break
                 self._work_off(part)
             self._settle(down_to=0)
+        except StopRequested:
+            self._take_ready()
         except StoreError:
             raise
         except FtmError:
             self._keep_open_parts()
             raise
         self._keep_open_parts()
+        self._tell(always=True)
 
     def _keep_open_parts(self) -> None:
         for part in self._open.values():
@@ -166,8 +182,10 @@ class _Pipeline:
         self._open[part.number] = part
         for firm_id in part.rows:
             self._count(firm_id, ok=True)
+        self._tell()
         for firm in self._read(part):
-            pending = self._attempt(part, firm, partial(self._processor.start, firm))
+            context = self._options.droppable()
+            pending = self._attempt(part, firm, partial(self._processor.start, firm), context)
             if pending is not None:
                 self._window.append((part, pending))
             # After a failure wait for all before it, so that the breaker hears of it at once.
@@ -179,7 +197,7 @@ class _Pipeline:
         missing = set(part.missing)
         firms = iter(self._source.iter_firms(part.missing) if missing else ())
         while not self._options.stopping():
-            with self._clock.measure("read"):
+            with self._clock.measure("read"), self._options.droppable():
                 firm = next(firms, None)
             if firm is None:
                 if missing:
@@ -191,18 +209,41 @@ class _Pipeline:
     def _settle(self, *, down_to: int) -> None:
         """Wait for the oldest firms until so many are left; take what is ready anyway."""
         while self._window and (len(self._window) > down_to or self._window[0][1].ready):
-            part, pending = self._window.popleft()
-            firm = pending.firm
-            rows = self._attempt(part, firm, partial(self._processor.finish, pending))
-            if rows is not None:
-                part.rows[firm.firm_id] = rows
-                self._count(firm.firm_id, ok=True)
-            self._list_if_full(part)
+            if self._options.stopping():
+                self._take_ready()
+                return
+            self._take(*self._window[0], self._options.droppable())
+            self._window.popleft()
 
-    def _attempt(self, part: Part, firm: FirmTranscriptData, step: Callable[[], _T]) -> _T | None:
+    def _take_ready(self) -> None:
+        """Keep what is there and wait for nothing: there are seconds until SIGKILL."""
+        ready = [pair for pair in self._window if pair[1].ready]
+        self._window.clear()
+        for part, pending in ready:
+            self._take(part, pending, nullcontext())
+
+    def _take(
+        self, part: Part, pending: PendingFirm, context: AbstractContextManager[object]
+    ) -> None:
+        firm = pending.firm
+        rows = self._attempt(part, firm, partial(self._processor.finish, pending), context)
+        if rows is not None:
+            part.rows[firm.firm_id] = rows
+            self._count(firm.firm_id, ok=True)
+        self._tell()
+        self._list_if_full(part)
+
+    def _attempt(
+        self,
+        part: Part,
+        firm: FirmTranscriptData,
+        step: Callable[[], _T],
+        context: AbstractContextManager[object],
+    ) -> _T | None:
         """The per-firm guard: one bad firm is recorded and the batch goes on."""
         try:
-            return step()
+            with context:
+                return step()
         except FATAL:
             raise
         except Exception as error:  # noqa: BLE001 - whatever it is, it is this firm's alone
@@ -221,6 +262,17 @@ class _Pipeline:
         del self._open[part.number]
         done, total = len(self._ledger.progress.done), len(self._ledger.firm_ids)
         log.info("part %d written: %d of %d firms done", part.number, done, total)
+
+    def _tell(self, *, always: bool = False) -> None:
+        """Log how many firms of the batch have an outcome, at most every COUNT_EVERY_S."""
+        now_s = self._options.now_s()
+        if always or now_s - self._told_s >= COUNT_EVERY_S:
+            self._told_s = now_s
+            progress = self._ledger.progress
+            settled = {*progress.done, *progress.failed, *progress.skipped}
+            for part in self._open.values():
+                settled.update(part.rows, part.failed)
+            log.info(format_count(len(settled), self._ledger.n_firms))
 
     def _count(self, firm_id: str, *, ok: bool) -> None:
         """Tell the breaker of every outcome that is next in the batch's order."""

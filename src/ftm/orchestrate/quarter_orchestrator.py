@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from ftm.analysis.run_reader import read_calls, read_run
 from ftm.core.errors import (
     ConfigError,
+    FtmError,
+    LeaseHeldError,
     ManifestNotFoundError,
     OrchestratorError,
     PrefetchRequiredError,
@@ -22,8 +25,10 @@ from ftm.orchestrate.run_plan import RunPlan, plan_run, record_plan
 from ftm.orchestrate.run_watch import ProgressReader, RunWatcher, SilentWatcher
 from ftm.orchestrate.stage_runner import StageRunner
 from ftm.orchestrate.summary import RunState, RunSummary, collect
+from ftm.storage.lease import Writer
 from ftm.storage.manifest import PrefetchManifest, load_manifest
 from ftm.storage.object_store import ObjectStore
+from ftm.storage.open_lease import open_leased
 from ftm.storage.run_records import BatchLine
 
 if TYPE_CHECKING:
@@ -78,9 +83,8 @@ class QuarterOrchestrator:
         self._resolve = resolve or _as_is
         self._make_prefetcher = make_prefetcher
         self._clock = clock
-        self._runner = StageRunner(
-            store, backend, watcher=watcher or SilentWatcher(), poll_s=poll_s
-        )
+        self._watcher = watcher or SilentWatcher()
+        self._runner = StageRunner(store, backend, watcher=self._watcher, poll_s=poll_s)
 
     def prefetch_exists(self, quarter: str | Quarter) -> bool:
         """Whether the quarter has a manifest, complete or not."""
@@ -146,6 +150,7 @@ class QuarterOrchestrator:
 
         Raises:
             PrefetchRequiredError: no manifest, or an incomplete one; nothing was written.
+            LeaseHeldError: another command is carrying this run through; it is named.
             BatchFailedError: at least one batch failed; what is done is kept.
         """
         started_s = time.monotonic()
@@ -154,14 +159,41 @@ class QuarterOrchestrator:
         settings = self._resolve(self._settings)
         plan = self._plan(manifest, settings, batch_size)
         record_plan(self._store, plan)
-        pending = self._pending(plan)
-        if not pending:
+        if not self._pending(plan):
             return self._conclude(plan, "already complete", started_s)
-        attempt = self._runner.submit(plan, pending, settings)
-        if not wait:
-            return self._submitted(plan)
-        self._runner.watch(plan, attempt)
-        return self._conclude(plan, "complete", started_s)
+        with self._alone(plan):
+            # Read again: whoever held the lease until now may have done something.
+            if pending := self._pending(plan):
+                attempt = self._runner.submit(plan, pending, settings)
+                if not wait:
+                    return self._submitted(plan)
+                self._runner.watch(plan, attempt)
+            return self._conclude(plan, "complete", started_s)
+
+    @contextmanager
+    def _alone(self, plan: RunPlan) -> Iterator[None]:
+        """Hold the run's lease: two commands on one run would do its work twice."""
+        run_id = plan.spec.run_id
+        lease = open_leased(
+            self._store,
+            plan.layout.lease,
+            lock_name=f"run {run_id} of {plan.quarter}",
+            writer=Writer.current(),
+            clock=self._clock,
+            say=self._watcher.message,
+        )
+        try:
+            lease.acquire()
+        except LeaseHeldError as error:
+            raise LeaseHeldError(
+                f"{error}; `ftm status --quarter {plan.quarter}` says how far it is"
+            ) from error
+        try:
+            yield
+        finally:
+            # Parts and records are safe without it; a lost lease must not hide how the run ended.
+            with suppress(FtmError):
+                lease.delete()
 
     def _manifest(self, quarter: Quarter) -> PrefetchManifest:
         try:

@@ -20,7 +20,8 @@ class BatchView:
         batch_id: which.
         state: of its job; SUCCEEDED for one that an earlier attempt completed.
         n_firms: in the batch.
-        n_done: firms whose outcome is durable: done, failed or skipped.
+        n_done: firms with an outcome: done, failed or skipped; of a running job also those that
+            are not durable yet, if its backend knows.
         n_failed: of these, failed.
         reason: why the job failed, in words.
         log: where its output is.
@@ -44,6 +45,9 @@ class RunWatcher(Protocol):
     def update(self, batches: Sequence[BatchView]) -> None:
         """The state of every batch of the run, in order."""
 
+    def message(self, text: str) -> None:
+        """Something the user should know, one line."""
+
     def finish(self) -> None:
         """Nothing more will come."""
 
@@ -55,6 +59,9 @@ class SilentWatcher:
         """See RunWatcher."""
 
     def update(self, batches: Sequence[BatchView]) -> None:
+        """See RunWatcher."""
+
+    def message(self, text: str) -> None:
         """See RunWatcher."""
 
     def finish(self) -> None:
@@ -96,11 +103,13 @@ def view_batches(
 def _view(batch: BatchLine, record: BatchProgress | None, job: JobStatus | None) -> BatchView:
     known = record or BatchProgress(batch_id=batch.batch_id)
     idle = JobState.SUCCEEDED if known.complete else JobState.PENDING
+    durable = len(known.done) + len(known.failed) + len(known.skipped)
+    told = job.n_done if job and job.n_done and not job.state.is_final else 0
     return BatchView(
         batch_id=batch.batch_id,
         state=job.state if job else idle,
         n_firms=len(batch.firm_ids),
-        n_done=len(known.done) + len(known.failed) + len(known.skipped),
+        n_done=max(durable, told),
         n_failed=len(known.failed),
         reason=job.reason if job else "",
         log=job.log if job else "",

@@ -10,7 +10,7 @@ from ftm.analysis.run_reader import STAGE
 from ftm.core.errors import BatchFailedError
 from ftm.core.layout import RunLayout
 from ftm.core.settings import Settings, variables
-from ftm.jobs.base import JobBackend, JobStatus, StageJobs
+from ftm.jobs.base import STAGE_WIDE_EXIT, JobBackend, JobState, JobStatus, StageJobs
 from ftm.orchestrate.run_plan import RunPlan, put_once
 from ftm.orchestrate.run_watch import ProgressReader, RunWatcher, view_batches
 from ftm.storage.object_store import ObjectStore
@@ -149,6 +149,8 @@ class StageRunner:
                 time.sleep(self._poll_s)
         except BaseException:
             # Jobs of this process must not write on behind a user who stopped the command.
+            if text := self._backend.farewell():
+                self._watcher.message(text)
             self._backend.close()
             raise
         finally:
@@ -177,6 +179,7 @@ class StageRunner:
         failed = [b.batch_id for b in plan.batches if b.batch_id not in complete]
         if not failed:
             return
+        self._raise_if_stage_wide(plan, statuses, failed)
         first = ended.get(failed[0])
         reason = (first.reason if first else "") or "its job ended without completing it"
         log = f" (log: {first.log})" if first and first.log else ""
@@ -184,5 +187,18 @@ class StageRunner:
             f"{len(failed)} of {len(plan.batches)} batches of run {plan.spec.run_id} failed: "
             f"{failed[0]}: {reason}{log}; what is done is kept, run the same command again to "
             "resume",
+            batch_ids=tuple(failed),
+        )
+
+    def _raise_if_stage_wide(
+        self, plan: RunPlan, statuses: Sequence[JobStatus], failed: Sequence[str]
+    ) -> None:
+        told = [status for status in statuses if status.exit_code == STAGE_WIDE_EXIT]
+        if not told or any(status.state is JobState.SUCCEEDED for status in statuses):
+            return
+        log = f" (log: {told[0].log})" if told[0].log else ""
+        raise BatchFailedError(
+            f"run {plan.spec.run_id} was stopped, since every batch would fail alike: "
+            f"{told[0].batch_id}: {told[0].reason}{log}; mend it and run the same command again",
             batch_ids=tuple(failed),
         )
