@@ -174,6 +174,15 @@ def test_failed_firms_do_not_fail_the_run_but_are_tried_again(store: ObjectStore
     assert [jobs.batch_ids for jobs in backend.submitted] == [("2023Q1_batch_0001",)]
 
 
+def test_a_retry_of_failed_firms_that_fails_is_a_failure(store: ObjectStore) -> None:
+    """A batch complete with a failed firm does not hide that the job to retry it failed."""
+    make(store, InlineBackend(store, bad_firms={"100004"})).run_quarter("2023Q1", batch_size=3)
+    backend = InlineBackend(store, failing={"2023Q1_batch_0001"})
+    with pytest.raises(BatchFailedError, match="1 of 3 batches.*exit 1: boom") as caught:
+        make(store, backend).run_quarter("2023Q1", batch_size=3)
+    assert caught.value.batch_ids == ("2023Q1_batch_0001",)
+
+
 def test_without_waiting_it_returns_after_submitting(store: ObjectStore) -> None:
     """The summary says submitted, and the next call finds what was done meanwhile."""
     assert make(store).run_quarter("2023Q1", wait=False).state == "submitted"

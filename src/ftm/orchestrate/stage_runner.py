@@ -25,6 +25,8 @@ from ftm.storage.run_records import (
 
 _NOT_FOR_WORKERS = ("WRDS_", "FTM_WRDS_", "PGPASSFILE", "LLM_", "S3_BUCKET")
 
+_BROKEN = (JobState.FAILED, JobState.CANCELLED)
+
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
@@ -86,7 +88,8 @@ class StageRunner:
         """Wait for the attempt's jobs, then record how they ended.
 
         Raises:
-            BatchFailedError: a batch of the run is not complete.
+            BatchFailedError: a batch of the run is not complete, or a job of this attempt failed,
+                even one that was to retry firms of a batch complete without them.
         """
         statuses = self._wait(plan, attempt)
         self._record_outcome(plan.layout, attempt.record, statuses)
@@ -175,8 +178,9 @@ class StageRunner:
     def _raise_failures(self, plan: RunPlan, statuses: Sequence[JobStatus]) -> None:
         progress = ProgressReader(self._store, plan.layout).read()
         ended = {status.batch_id: status for status in statuses}
+        broken = {status.batch_id for status in statuses if status.state in _BROKEN}
         complete = {batch_id for batch_id, record in progress.items() if record.complete}
-        failed = [b.batch_id for b in plan.batches if b.batch_id not in complete]
+        failed = [b.batch_id for b in plan.batches if b.batch_id not in complete - broken]
         if not failed:
             return
         self._raise_if_stage_wide(plan, statuses, failed)
