@@ -1,6 +1,7 @@
 """README and docs know what the code knows."""
 
 import re
+import shlex
 from pathlib import Path
 
 import click
@@ -20,6 +21,30 @@ def test_every_command_is_documented_and_has_an_example(name: str) -> None:
     assert command is not None
     assert f"ftm {name}" in (command.help or "")
     assert any(f"ftm {name}" in page.read_text("utf-8") for page in PAGES)
+
+
+def shown_commands() -> list[str]:
+    """Every `ftm …` line of a fenced block and every inline one with options, comments cut off."""
+    text = "\n".join(page.read_text("utf-8") for page in PAGES)
+    fenced = "\n".join(re.findall(r"^```[a-z]*\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL))
+    lines = re.findall(r"^(?:\$ )?(ftm [a-z].*)$", fenced, flags=re.MULTILINE)
+    lines += re.findall(r"`(ftm [a-z-]+ --[^`\n]*)`", text)
+    return sorted({re.split(r"\s+#|\s{3,}", line)[0].strip() for line in lines})
+
+
+@pytest.mark.parametrize("line", shown_commands())
+def test_every_command_shown_parses(line: str) -> None:
+    """What README and docs tell to type is understood: options exist, values are of their kind."""
+    name, *arguments = shlex.split(line.replace("…", ""))[1:]
+    command = cli.get_command(click.Context(cli), name)
+    assert command is not None, f"{line}: no such command"
+    given = ["1" if word in {"ID", "Q", "DIR", "URL", "N"} else word for word in arguments]
+    command.make_context(name, given)
+
+
+def test_the_search_for_shown_commands_finds_them() -> None:
+    """The lines above are not an empty list by mistake."""
+    assert "ftm prefetch --quarter 2023Q1" in shown_commands()
 
 
 @pytest.mark.parametrize("name", Settings.model_fields)
