@@ -266,6 +266,7 @@ def test_samples_and_old_tables_are_never_read(postgres: PostgresServer) -> None
         {"keydeveventtypeid": 48, "keydeveventtypename": "Dividend Affirmations"},
         {"keydeveventtypeid": 149, "keydeveventtypename": "Earnings Calls"},
         {"keydeveventtypeid": 48, "keydeveventtypename": None},
+        {"keydeveventtypeid": None, "keydeveventtypename": "Earnings Calls"},
     ],
 )
 def test_event_id_and_name_must_agree(postgres: PostgresServer, event: dict[str, Any]) -> None:
@@ -276,11 +277,14 @@ def test_event_id_and_name_must_agree(postgres: PostgresServer, event: dict[str,
 
 
 def test_other_event_types_and_other_quarters_pass(postgres: PostgresServer) -> None:
-    """A conference is no call, and a disagreement outside the quarter is not our business."""
+    """A conference is no call, named or not; outside the quarter nothing is our business."""
     tiny = TinyWRDS().vintage().firm(1)
     tiny.firm(2, keydeveventtypeid=51, keydeveventtypename="Company Conference Presentations")
     tiny.call(3, 3, keydeveventtypeid=9, mostimportantdateutc=date(2023, 4, 1))
     tiny.call(4, 4, **dict.fromkeys(("companyid", "headline", "companyname")))
+    tiny.call(5, 5, keydeveventtypeid=50, keydeveventtypename=None)
+    tiny.call(6, 6, keydeveventtypeid=None, keydeveventtypename="Dividend Affirmations")
+    tiny.call(7, 7, keydeveventtypeid=None, keydeveventtypename=None)
     assert one(postgres, tiny)["firm_id"] == "1"
 
 
@@ -332,8 +336,8 @@ def test_no_fallback_to_an_earlier_call(postgres: PostgresServer) -> None:
     assert reasons == {"1": "other_call", "2": "preliminary_only"}
 
 
-def test_as_of_ignores_later_versions_only(postgres: PostgresServer) -> None:
-    """The as-of day itself counts whole; a call without a version by then is preliminary_only."""
+def test_as_of_ignores_later_versions(postgres: PostgresServer) -> None:
+    """The as-of day itself counts whole; a call without a version by then is not yet known."""
     tiny = TinyWRDS().vintage().firm(1, keydevid=5)
     tiny.call(1, 2, keydevid=5, transcriptcreationdate_utc=date(2023, 2, 20))
     assert one(postgres, tiny, as_of=date(2023, 2, 20))["transcript_id"] == "2"
@@ -341,7 +345,27 @@ def test_as_of_ignores_later_versions_only(postgres: PostgresServer) -> None:
     assert (earlier["transcript_id"], earlier["n_versions"]) == ("1", 1)
     before = one(postgres, tiny, as_of=date(2023, 2, 14))
     assert (before["transcript_id"], before["n_versions"]) == (None, 0)
-    assert before["reason"] == "preliminary_only"
+    assert before["reason"] == "not_yet_known"
+
+
+def test_as_of_dates_an_event_by_what_was_known(postgres: PostgresServer) -> None:
+    """A date corrected later moves the event neither within the quarter nor out of it."""
+    for later in (date(2023, 3, 30), date(2023, 4, 1)):
+        tiny = TinyWRDS().vintage().firm(1, keydevid=5)
+        tiny.call(1, 2, keydevid=5, mostimportantdateutc=later)
+        row = one(postgres, tiny, as_of=date(2023, 2, 20))
+        assert (row["earnings_call_date"], row["transcript_id"]) == (CALL_DAY, "1")
+
+
+def test_as_of_chooses_among_the_known_calls(postgres: PostgresServer) -> None:
+    """A later call that had no transcript by then represents nobody and is not counted."""
+    tiny = TinyWRDS().vintage().firm(1).call(1, 2, mostimportantdateutc=date(2023, 3, 15))
+    tiny.call(1, 3, mostimportantdateutc=date(2023, 3, 16), transcriptcreationdate_utc=None)
+    plan = plan_of(postgres, tiny, as_of=date(2023, 2, 20))
+    assert _chosen(plan) == "1"
+    assert plan["reason"].to_pylist() == [None, "other_call", "other_call"]
+    assert set(plan["n_calls_in_quarter"].to_pylist()) == {1}
+    assert _chosen(plan_of(postgres, tiny)) == "3"
 
 
 def test_an_event_is_dated_by_its_newest_version(postgres: PostgresServer) -> None:

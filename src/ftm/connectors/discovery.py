@@ -19,7 +19,8 @@ class PlanOptions:
 
     Args:
         calls: the firm's latest or first earnings call of the quarter.
-        as_of: ignore transcript versions created after this UTC date; None: none ignored.
+        as_of: decide as on this UTC date: transcript versions created later do not exist, and a
+            call without any other represents no firm that has a known one; None: as of now.
         linktypes: accepted CCM linktypes.
     """
 

@@ -68,10 +68,13 @@ SELECT DISTINCT keydeveventtypeid::bigint, keydeveventtypename
 FROM {detail}
 WHERE mostimportantdateutc >= CAST(:start AS date)
   AND mostimportantdateutc < CAST(:after AS date)
-  AND (keydeveventtypeid = :type_id) IS DISTINCT FROM (keydeveventtypename = :type_name)
+  AND COALESCE(keydeveventtypeid = :type_id, false)
+      <> COALESCE(keydeveventtypename = :type_name, false)
 ORDER BY 1, 2
 """
-"""Event types whose id and name disagree on what an earnings call is; no row when all is well."""
+"""Event types whose id and name disagree on what an earnings call is; no row when all is well.
+
+An event that lacks its id or name is another event, unless what it has says earnings call."""
 
 DISCOVERY = """
 WITH considered AS (
@@ -96,31 +99,36 @@ WITH considered AS (
     ORDER BY companyid, keydevid, transcriptid,
         length(headline), headline COLLATE "C", companyname COLLATE "C",
         mostimportantdateutc, mostimportanttimeutc
+), told AS (
+    SELECT *, COALESCE(
+        CAST(:as_of AS date) IS NULL OR created < CAST(:as_of AS date) + 1, false) AS known
+    FROM considered
 ), versions AS (
-    -- Versions in the order in which they represent their event: known at the as-of date, Final,
-    -- latest. An event is dated by its newest version, so it lies in one quarter only.
+    -- An event is dated by the newest version known at the as-of date, so it lies in one quarter
+    -- only and nothing learned later moves it.
     SELECT *,
-        (CAST(:as_of AS date) IS NULL OR created < CAST(:as_of AS date) + 1) AS known,
         first_value(call_date) OVER newest AS event_date,
         first_value(call_time) OVER newest AS event_time
-    FROM considered
+    FROM told
     WINDOW newest AS (PARTITION BY companyid, keydevid
-        ORDER BY created DESC NULLS LAST, transcriptid DESC)
+        ORDER BY known DESC, created DESC NULLS LAST, transcriptid DESC)
 ), ranked AS (
+    -- Versions in the order in which they represent their event: known, Final, latest.
     SELECT *,
         count(*) FILTER (WHERE known) OVER event AS n_versions,
         row_number() OVER (PARTITION BY companyid, keydevid
-            ORDER BY known DESC NULLS LAST, (presentation_type = 'Final') DESC NULLS LAST,
+            ORDER BY known DESC, (presentation_type = 'Final') DESC NULLS LAST,
                 created DESC NULLS LAST, transcriptid DESC) AS version_rank
     FROM versions
     WHERE event_date >= CAST(:start AS date) AND event_date < CAST(:after AS date)
     WINDOW event AS (PARTITION BY companyid, keydevid)
 ), events AS (
-    -- One row per firm and event; the first in `call_rank` represents the firm.
+    -- One row per firm and event; the first in `call_rank` represents the firm, which is one
+    -- that nobody knew of only if the firm has no other.
     SELECT *,
-        count(*) OVER (PARTITION BY companyid) AS n_calls,
+        count(*) FILTER (WHERE known) OVER (PARTITION BY companyid) AS n_calls,
         row_number() OVER (PARTITION BY companyid
-            ORDER BY event_date {direction}, event_time {direction}, keydevid {direction}
+            ORDER BY known DESC, event_date {direction}, event_time {direction}, keydevid {direction}
         ) AS call_rank
     FROM ranked
     WHERE version_rank = 1
@@ -167,8 +175,8 @@ SELECT e.companyid::text AS firm_id, e.companyname AS firm_name, e.keydevid,
     b.linkdt AS link_date, b.linkenddt AS link_end_date,
     CASE
         WHEN e.call_rank > 1 THEN 'other_call'
-        WHEN NOT COALESCE(e.known AND e.presentation_type = 'Final', false)
-            THEN 'preliminary_only'
+        WHEN NOT e.known THEN 'not_yet_known'
+        WHEN e.presentation_type IS DISTINCT FROM 'Final' THEN 'preliminary_only'
         WHEN b.outcome = 'valid' THEN NULL
         WHEN b.outcome IN ('no_link', 'link_dates') AND e.event_date > v.newest_link
             THEN 'link_not_yet_published'
