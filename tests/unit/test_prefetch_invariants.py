@@ -389,6 +389,29 @@ def test_a_refresh_gives_up_an_unfinished_prefetch(memory: ObjectStore) -> None:
     assert list(memory.list(LAYOUT.parts)) == []
 
 
+@pytest.mark.parametrize("stopped_by", [WRDSConnectionError("wrong password"), Killed()])
+def test_a_refresh_that_gets_no_plan_leaves_the_unfinished_prefetch(
+    store: ObjectStore, stopped_by: BaseException
+) -> None:
+    """Whether it fails or dies during discovery: what was durable is not read again."""
+
+    class NoPlan(FakeSource):
+        def discover(self, quarter, options):  # type: ignore[no-untyped-def]
+            raise stopped_by
+
+    with killed_at(store, 20), pytest.raises(Killed):
+        prefetch(store, FakeSource(firms(6)))
+    unfinished = decode_session(peek_leased(store, LAYOUT.checkpoint), key="checkpoint")
+    assert unfinished
+    assert unfinished.n_attempted > 0
+    with pytest.raises(type(stopped_by)):
+        prefetch(store, NoPlan(firms(6)), refresh=True)
+    source = FakeSource(firms(6))
+    summary = prefetch(store, source)
+    assert (summary.generation, summary.resumed, source.n_discoveries) == (1, True, 0)
+    assert sum(map(len, source.queries)) == 6 - unfinished.n_attempted
+
+
 @pytest.mark.parametrize("refresh", [True, False])
 def test_an_unfinished_refresh_is_taken_up_with_or_without_the_flag(
     memory: ObjectStore, refresh: bool

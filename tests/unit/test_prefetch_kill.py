@@ -47,6 +47,12 @@ def subset_before(store: ObjectStore) -> None:
     prefetch(store, source(), [FIRMS[2], FIRMS[1]], chunk=3)
 
 
+def unfinished(store: ObjectStore) -> None:
+    """A first prefetch that died halfway."""
+    with killed_at(store, 20), suppress(Killed):
+        fresh(store)
+
+
 def refresh(store: ObjectStore) -> None:
     """A new generation from WRDS."""
     prefetch(store, source(), chunk=3, refresh=True)
@@ -69,6 +75,7 @@ SCENARIOS: dict[str, tuple[list[Command], Command]] = {
     "fresh": ([], fresh),
     "the rest after a subset": ([subset_before], fresh),
     "refresh": ([fresh], refresh),
+    "refresh of an unfinished prefetch": ([unfinished], refresh),
     "preprocess": ([fresh], preprocess),
 }
 

@@ -151,8 +151,8 @@ def _copy_plan(
     """The old generation's plan, byte for byte, in the new one; failed firms stay failed."""
     plan = _plan_of(store, layout, old)
     writer = opened.writer
-    writer.put_plan(plan.data)
     if writer.session.plan_sha256 is None:
         writer.session = writer.session.changed(source=old.source, failed=dict(old.failed))
         adopt_plan(writer, plan)
+    writer.put_plan(plan.data)
     return plan

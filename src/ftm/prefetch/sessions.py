@@ -46,11 +46,13 @@ class Opening:
         session: new, or taken up.
         is_new: nothing is in the checkpoint yet.
         is_over: everything was published; only the cleaning up is left.
+        gives_up: the checkpoint holds another session, to be replaced once this one has a plan.
     """
 
     session: Session
     is_new: bool = False
     is_over: bool = False
+    gives_up: bool = False
 
 
 def open_session(
@@ -91,7 +93,8 @@ def open_session(
         say(
             f"{quarter}: an unfinished {found.kind} is given up, as asked; what was published stays"
         )
-    return Opening(_new_session(request, found, manifest, generations, now), is_new=True)
+    session = _new_session(request, found, manifest, generations, now)
+    return Opening(session, is_new=True, gives_up=found is not None)
 
 
 def _is_same_request(found: Session, request: Request) -> bool:

@@ -108,7 +108,8 @@ def open_quarter(
 ) -> Iterator[Opened]:
     """A quarter, ours alone to write until the block ends.
 
-    However the block ends, the lease is given up; what the checkpoint names stays for the next.
+    However the block ends, the lease is given up; what the checkpoint names stays for the next,
+    and a session that this one replaces stays until this one has a plan.
 
     Raises:
         LeaseHeldError: another writer is alive.
@@ -141,11 +142,12 @@ def open_quarter(
             base=published.of_generation(opening.session.generation),
             manifest_etag=published.etag,
         )
-        if opening.is_new:
+        is_empty = opening.session.is_empty and not opening.gives_up
+        if opening.is_new and not opening.gives_up:
             writer.save(opening.session)
         yield Opened(writer, opening, published)
     except BaseException:
-        if writer.session.is_empty if writer is not None else is_empty:
+        if is_empty and (writer is None or writer.session.is_empty):
             with suppress(FtmError):
                 lease.delete()
         raise
