@@ -116,7 +116,9 @@ def test_a_worker_deaf_to_sigterm_is_killed_after_the_grace(tmp_path: Path, out:
     handle = backend.submit(stub_stage(out, "b0", "b1", i0="deaf", i1="family"))
     pids = [*wait_for(out / "0.start.json")["pids"], *wait_for(out / "1.start.json")["pids"]]
     backend.cancel(handle, "enough")
-    assert [s.state for s in backend.poll(handle)] == [JobState.CANCELLED] * 2
+    deaf, _ = backend.poll(handle)
+    assert deaf.state is JobState.CANCELLED
+    assert deaf.reason == "enough; it did not end within 0.2 s and was killed"
     wait_until_dead(pids)
 
 
@@ -145,6 +147,44 @@ def test_nothing_outlives_a_parent_that_is_killed(
     parent.wait()
     wait_until_dead(pids)
     assert json.loads((out / "0.term.json").read_text()), "SIGTERM comes before SIGKILL"
+
+
+def test_a_running_job_tells_how_many_firms_it_has_done(backend: LocalBackend, out: Path) -> None:
+    """The count comes from the last such line of the log; an ended job has none."""
+    handle = backend.submit(stub_stage(out, "b0", "b1", i0="count", i1="exit 1"))
+    counted = wait(backend, handle, lambda found: found[0].n_done is not None)[0]
+    assert (counted.state, counted.n_done) == (JobState.RUNNING, 3)
+    backend.cancel(handle, "enough")
+    assert [status.n_done for status in backend.poll(handle)] == [None, None]
+
+
+def test_what_every_batch_would_meet_starts_no_more_of_them(tmp_path: Path, out: Path) -> None:
+    """After exit code 2 the batches still waiting are cancelled, never started."""
+    backend = make_backend(tmp_path / "logs", max_workers=1)
+    found = wait(backend, backend.submit(stub_stage(out, "b0", "b1", "b2", i0="exit 2")))
+    assert [s.state for s in found] == [JobState.FAILED, *[JobState.CANCELLED] * 2]
+    assert found[2].reason == "not started, it would end like b0"
+    assert not (out / "1.start.json").exists()
+
+
+@pytest.mark.parametrize("ends", [{"i0": "exit 1"}, {"i1": "exit 2"}], ids=["exit 1", "late"])
+def test_one_batch_of_its_own_kind_stops_no_other(
+    ends: dict[str, str], tmp_path: Path, out: Path
+) -> None:
+    """Exit code 1, or 2 after another batch succeeded, is that batch's own affair."""
+    backend = make_backend(tmp_path / "logs", max_workers=1)
+    found = wait(backend, backend.submit(stub_stage(out, "b0", "b1", "b2", **ends)))
+    assert found[2].state is JobState.SUCCEEDED
+
+
+def test_the_farewell_says_what_is_waited_for(tmp_path: Path, out: Path) -> None:
+    """While jobs run it names their number and the longest wait; afterwards nothing."""
+    backend = make_backend(tmp_path / "logs", grace_s=20)
+    backend.submit(stub_stage(out, "b0", "b1", i0="sleep", i1="sleep"))
+    assert backend.farewell().startswith("stopping 2 running batches")
+    assert "at most 20 s" in backend.farewell()
+    backend.close()
+    assert backend.farewell() == ""
 
 
 def test_a_command_that_is_not_there_is_a_failed_batch(tmp_path: Path, out: Path) -> None:

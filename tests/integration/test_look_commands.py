@@ -28,14 +28,17 @@ from ftm.core.quarter import Quarter
 from ftm.core.schemas import CALLS, FIRM_TOPICS, PLAN_REASONS, SKIP_REASONS
 from ftm.orchestrate.quarter_orchestrator import QuarterOrchestrator
 from ftm.storage.object_store import ObjectStore, open_store
+from ftm.storage.run_records import BatchProgress
 from ftm.wiring import get_model_fingerprint
 from tests.support.cli import run_ftm
 from tests.support.inline_backend import InlineBackend
-from tests.support.prefetched import QUARTER, make_firm
+from tests.support.prefetched import QUARTER, make_firm, make_firms, write_prefetched
 from tests.support.quarters import write_quarter
-from tests.support.runs import noop_settings
+from tests.support.runs import make_lines, noop_settings, write_run
 
 Look = Callable[..., Result]
+N_FIRMS = 9 + len(PLAN_REASONS) - 1
+"""Firms the plan keeps, and one lost for each reason; another call of a firm is no other firm."""
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +73,7 @@ def test_attrition_has_a_line_for_every_reason_and_fits_the_terminal(look: Look)
     for text in [*PLAN_REASONS.values(), *SKIP_REASONS.values()]:
         assert f"less: {text}" in out
     assert [line.split()[-1] for line in out.splitlines() if line.startswith("firms")] == [
-        "16",
+        str(N_FIRMS),
         "9",
         "4",
     ]
@@ -82,15 +85,15 @@ def test_attrition_as_csv_and_latex_and_down_to_a_run(look: Look, store: ObjectS
     run = find_run(store, QUARTER).spec.run_id
     text = look("attrition", "--quarter", "2023Q1", "--format", "csv", "--run", run).output
     rows = list(csv.DictReader(io.StringIO(text)))
-    assert [int(r["n"]) for r in rows if r["kind"] == "total"] == [17, 16, 9, 4, 4]
+    assert [int(r["n"]) for r in rows if r["kind"] == "total"] == [N_FIRMS + 1, N_FIRMS, 9, 4, 4]
     latex = look("attrition", "--quarter", "2023Q1", "--format", "latex").output
-    assert r"Earnings-call events & $17$ \\" in latex
+    assert rf"Earnings-call events & ${N_FIRMS + 1}$ \\" in latex
     found = json.loads(look("attrition", "--quarter", "2023Q1", "--format", "json").output)
     assert found["lines"][0] == {
         "kind": "total",
         "name": "events",
         "text": "earnings-call events",
-        "n": 17,
+        "n": N_FIRMS + 1,
     }
 
 
@@ -176,6 +179,28 @@ def test_status_counts_what_exists(look: Look, store: ObjectStore) -> None:
     assert found["runs"][0]["n_complete"] == 1
 
 
+def test_status_of_a_run_that_was_stopped_says_what_is_saved_and_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Batches not begun are counted, one cut short says so, and resuming is the same command."""
+    opened = open_store(f"file://{tmp_path / 'stopped'}")
+    opened.check_writable()
+    manifest = write_prefetched(opened, make_firms(6, n_sentences=9))
+    lines = make_lines(sorted(manifest.firm_to_chunk), batch_size=2, quarter=QUARTER)
+    layout = write_run(opened, manifest, lines, run_id="abc")
+    begun = BatchProgress(batch_id=lines[0].batch_id, partial={"part": "hash"})
+    opened.put(layout.progress(lines[0].batch_id), begun.encode())
+    monkeypatch.setenv("FTM_STORE", opened.url)
+    out = CliRunner().invoke(cli, ["status", "--quarter", "2023Q1"]).output
+    for text in (
+        "Run abc: 0 of 3 batches complete",
+        "2023Q1_batch_0000: begun, 0 of 2 firms, and some in a part that was cut short",
+        "2 of 3 batches not begun",
+        "the same `ftm run-quarter` command again resumes it",
+    ):
+        assert text in out
+
+
 def test_status_of_a_quarter_nobody_touched_says_what_to_run(look: Look) -> None:
     """It is no error: the answer is that there is nothing."""
     assert (
@@ -205,7 +230,7 @@ def test_loaded_calls_are_the_plan(store: ObjectStore) -> None:
     """One row per call considered; ids that may be missing stay integers."""
     calls = load_calls("2023Q1", store.url)
     assert list(calls.columns) == CALLS.names
-    assert (len(calls), int(calls["kept"].sum())) == (17, 9)
+    assert (len(calls), int(calls["kept"].sum())) == (N_FIRMS + 1, 9)
     assert str(calls["permno"].dtype) == "Int64"
     assert str(calls["call_ts_utc"].dt.tz) == "UTC"
 

@@ -18,6 +18,7 @@ from ftm.core.errors import (
     CircuitBreakerError,
     ConfigError,
     CorruptObjectError,
+    LeaseLostError,
     TopicModelError,
     UnknownFirmError,
 )
@@ -289,9 +290,9 @@ def test_the_log_counts_firms_every_few_seconds(caplog: pytest.LogCaptureFixture
     caplog.set_level("INFO", "ftm.mapping.map_job")
     run(guarded(), unavailable={IDS[3]: "operator_only"}, now_s=lambda: next(seconds))
     counts = [read_count(f"INFO {m}") for m in caplog.messages if m.startswith("progress: ")]
-    assert counts[0] == 1
-    assert counts[-1] == len(FIRMS)
-    assert counts == sorted(counts)
+    known = [n for n in counts if n is not None]
+    assert known == sorted(known)
+    assert (known[0], known[-1]) == (1, len(FIRMS))
     assert 4 < len(counts) < len(FIRMS) / 2
 
 
@@ -365,7 +366,7 @@ def test_a_firm_that_fails_again_leaves_the_batch_as_it_was() -> None:
 
 def test_killed_while_mending_failures_gives_the_same_bytes(clean: dict[str, bytes]) -> None:
     """A repair that dies at any write ends, rerun, like a run that never failed."""
-    for n in range(14):
+    for n in range(16):
         store = guarded()
         run(store, embedder=ScriptedEmbedder(bad_texts(2, 14)))
         guard(store, killing_at(n))
@@ -409,6 +410,85 @@ def test_the_breaker_counts_on_after_a_stop() -> None:
     with pytest.raises(CircuitBreakerError, match="3 firms in a row"):
         run(store, embedder=embedder, breaker=BreakerSettings(max_consecutive=3))
     assert list(read_progress(store, LAYOUT, "2023Q1_batch_0000").failed) == IDS[12:15]
+
+
+class Overtaken(NoOpEmbedder):
+    """While it embeds a firm, another worker does something to the same batch."""
+
+    def __init__(self, number: int, meanwhile: Callable[[], object]) -> None:
+        self._text = FIRMS[number].sentences[1].raw_text
+        self._meanwhile = meanwhile
+        self.overtaken = False
+
+    def encode(self, texts: Sequence[str]) -> FloatArray:
+        """See Embedder."""
+        if self._text in texts and not self.overtaken:
+            self._meanwhile()
+            self.overtaken = True
+        return super().encode(texts)
+
+
+@pytest.mark.parametrize("stopped", [True, False])
+def test_a_worker_leaves_a_batch_that_another_has_done_meanwhile(
+    stopped: bool, clean: dict[str, bytes]
+) -> None:
+    """Stopped or going on, the late worker writes nothing over the other's parts and record."""
+    store = guarded()
+    late = Overtaken(7, lambda: run(store))
+    pool = InlinePool(NoOpTopicModel())
+    with pytest.raises(LeaseLostError, match="another worker does 2023Q1_batch_0000 of run run-a"):
+        run(store, embedder=late, pool=pool, stopping=lambda: stopped and late.overtaken)
+    assert written(store, LAYOUT) == clean
+
+
+def test_of_two_workers_the_one_that_wrote_first_goes_on(clean: dict[str, bytes]) -> None:
+    """One that finds a record where it knew of none leaves; the batch ends as if done by one."""
+    store = guarded()
+    inline = InlinePool(NoOpTopicModel())
+    late = Overtaken(3, lambda: run(store, pool=inline, stopping=stop_after(15)))
+    with pytest.raises(LeaseLostError):
+        run(store, embedder=late)
+    progress = read_progress(store, LAYOUT, "2023Q1_batch_0000")
+    assert 0 < len(progress.done) < len(IDS)
+    run(store)
+    assert written(store, LAYOUT) == clean
+
+
+def test_two_first_records_at_one_moment_do_not_replace_each_other() -> None:
+    """Between the look at the record and its write another may come: the write is conditional."""
+    store = open_store("memory://")
+    record = LAYOUT.progress("2023Q1_batch_0000")
+    other = BatchProgress(batch_id="2023Q1_batch_0000", done=IDS[:5]).encode()
+
+    def hook(moment: str, key: str) -> None:
+        if (moment, key) == ("before put", record):
+            store.hook = lambda *_: None
+            store.put(record, other)
+
+    store.hook = hook
+    with pytest.raises(LeaseLostError):
+        run(store)
+    assert store.get(record) == other
+
+
+@pytest.mark.parametrize("n_asked", range(1, 6))
+def test_a_stop_while_failed_firms_are_tried_again_keeps_their_parts_listed(n_asked: int) -> None:
+    """What was readable stays so: the batch is complete but for the firms that had failed."""
+    store = guarded()
+    run(store, embedder=ScriptedEmbedder(bad_texts(7, 8)))
+    before = written(store, LAYOUT)
+    run(store, stopping=stop_after(n_asked))
+    assert written(store, LAYOUT) == before
+
+
+def test_a_retry_that_trips_the_breaker_keeps_the_parts_listed() -> None:
+    """One of two failed firms fails again and ends the batch; its record is as it was."""
+    store = guarded()
+    run(store, embedder=ScriptedEmbedder(bad_texts(7, 8)))
+    before = written(store, LAYOUT)
+    with pytest.raises(CircuitBreakerError):
+        run(store, embedder=ScriptedEmbedder(bad_texts(7)), breaker=BreakerSettings(False))
+    assert written(store, LAYOUT) == before
 
 
 def test_what_dies_of_the_stop_is_not_a_failure(clean: dict[str, bytes]) -> None:

@@ -21,7 +21,7 @@ from ftm.storage.manifest import PrefetchManifest
 from ftm.storage.object_store import ObjectStore, open_store
 from ftm.storage.run_records import BatchLine, RunSpec, decode_spec
 from ftm.worker import breaker_settings, main
-from tests.support.prefetched import QUARTER, make_firms, write_prefetched
+from tests.support.prefetched import QUARTER, make_firm, make_firms, write_prefetched
 from tests.support.runs import (
     listed_tables,
     make_lines,
@@ -186,6 +186,31 @@ def test_sigkill_at_random_moments_and_rerun_gives_the_same_bytes(place: Workpla
         process.communicate()
     assert place.work(place.environment(layout))[0] == 0
     assert written(place.store, layout) == wanted
+
+
+@pytest.mark.slow
+def test_sigterm_breaks_off_a_firm_that_would_take_minutes(tmp_path: Path) -> None:
+    """With real models and one huge call the worker ends at once, with exit 143 and no error."""
+    store = open_store(f"file://{tmp_path / 'store'}")
+    firms = [make_firm(0, n_sentences=40), make_firm(1, n_sentences=60_000)]
+    manifest = write_prefetched(store, firms)
+    lines = make_lines([f.firm_id for f in firms], batch_size=2, quarter=QUARTER)
+    settings = Settings.load(device="cpu")
+    layout = write_run(store, manifest, lines, settings=settings)
+    environment = worker_environment(store.url, layout, BATCH, model={"FTM_DEVICE": "cpu"})
+    process = start_worker(environment, tmp_path)
+    time.sleep(15)  # into loading the models, or into the embedding: either may be broken off
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=25)
+    assert process.returncode == 143, err
+    assert "Traceback" not in err
+    assert read_or_none(store, layout) in (None, {})
+
+
+def read_or_none(store: ObjectStore, layout: RunLayout) -> dict[str, str] | None:
+    """The batch's failures, if it has a progress record."""
+    exists = store.exists(layout.progress(BATCH))
+    return read_progress(store, layout, BATCH).failed if exists else None
 
 
 @pytest.mark.slow

@@ -1,7 +1,8 @@
 """Stands in for `python -m ftm.worker`: notes what it was given, then does what STUB_DO says.
 
-STUB_DO maps an array index or a batch id to `exit N`, `kill`, `sleep`, `deaf` (ignores SIGTERM) or
-`family` (sleeps, with a child that does too); anything else succeeds. Notes go to STUB_OUT.
+STUB_DO maps an array index or a batch id to `exit N`, `kill`, `sleep`, `count` (says that 3 of 9
+firms are done and sleeps), `deaf` (ignores SIGTERM) or `family` (sleeps, with a child that does
+too); anything else succeeds. Notes go to STUB_OUT.
 """
 
 import json
@@ -34,10 +35,12 @@ if what == "family":
     pids.append(subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"]).pid)
 note("start", {"argv": sys.argv[1:], "env": dict(os.environ), "cwd": str(Path.cwd()), "pids": pids})
 sys.stdout.write(f"stub {who} speaks\n")
+if what == "count":
+    sys.stdout.write("2023-04-02T00:00:00Z INFO progress: 3 of 9 firms\nfirm 7: something else\n")
 sys.stdout.flush()
 if what.startswith("exit"):
     sys.exit(int(what.split()[1]))
 if what == "kill":
     os.kill(os.getpid(), signal.SIGKILL)
-if what in ("sleep", "deaf", "family"):
+if what in ("sleep", "count", "deaf", "family"):
     time.sleep(600)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import platform
 from datetime import UTC, datetime, timedelta
 from itertools import count
+from pathlib import Path
 
 import pytest
 
@@ -11,6 +13,7 @@ from ftm.analysis.run_reader import list_runs
 from ftm.core.errors import (
     BatchFailedError,
     ConfigError,
+    LeaseHeldError,
     OrchestratorError,
     PrefetchRequiredError,
 )
@@ -18,7 +21,9 @@ from ftm.core.layout import PrefetchLayout, RunLayout
 from ftm.core.schemas import FIRMS
 from ftm.core.settings import Settings
 from ftm.orchestrate.quarter_orchestrator import QuarterOrchestrator
+from ftm.storage.lease import Writer
 from ftm.storage.object_store import ObjectStore, open_store
+from ftm.storage.open_lease import open_leased
 from ftm.storage.parquet import from_bytes
 from ftm.wiring import get_model_fingerprint
 from tests.support.inline_backend import InlineBackend
@@ -154,6 +159,34 @@ def test_the_same_backend_tries_a_failed_batch_again(store: ObjectStore) -> None
     assert orchestrator.run_quarter("2023Q1", batch_size=3).state == "complete"
 
 
+@pytest.mark.parametrize("kind", ["memory", "file"])
+def test_one_command_at_a_time_carries_a_run(kind: str, tmp_path: Path) -> None:
+    """While another holds the run's lease nothing is submitted and the holder is named."""
+    store = open_store("memory://" if kind == "memory" else f"file://{tmp_path}")
+    write_quarter(store, 7, chunk_firms=3)
+    other = Writer("alice", platform.node(), 1, "other", is_alive=lambda _pid: True)
+    first = InlineBackend(store, idle=["2023Q1_batch_0000"])
+    with pytest.raises(BatchFailedError):
+        make(store, first).run_quarter("2023Q1", batch_size=3)
+    layout = RunLayout(QUARTER, list_runs(store, QUARTER)[0].spec.run_id)
+    lease = open_leased(
+        store,
+        layout.lease,
+        lock_name=f"run {layout.run_id} of 2023Q1",
+        writer=other,
+        clock=lambda: NOW,
+        say=lambda _text: None,
+    )
+    lease.acquire()
+    backend = InlineBackend(store)
+    with pytest.raises(LeaseHeldError, match=r"alice on host .* \(process 1\).*`ftm status"):
+        make(store, backend).run_quarter("2023Q1", batch_size=3)
+    assert backend.submitted == []
+    lease.release()
+    assert make(store, backend).run_quarter("2023Q1", batch_size=3).state == "complete"
+    assert not store.exists(layout.lease)
+
+
 def test_a_job_that_ends_well_without_completing_its_batch_is_a_failure(
     store: ObjectStore,
 ) -> None:
@@ -178,7 +211,7 @@ def test_a_retry_of_failed_firms_that_fails_is_a_failure(store: ObjectStore) -> 
     """A batch complete with a failed firm does not hide that the job to retry it failed."""
     make(store, InlineBackend(store, bad_firms={"100004"})).run_quarter("2023Q1", batch_size=3)
     backend = InlineBackend(store, failing={"2023Q1_batch_0001"})
-    with pytest.raises(BatchFailedError, match="1 of 3 batches.*exit 1: boom") as caught:
+    with pytest.raises(BatchFailedError, match=r"1 of 3 batches.*exit 1: boom") as caught:
         make(store, backend).run_quarter("2023Q1", batch_size=3)
     assert caught.value.batch_ids == ("2023Q1_batch_0001",)
 

@@ -73,10 +73,12 @@ class BatchStatus:
         batch_id: which.
         n_firms: in it.
         n_done: with an outcome.
-        state: of its last job: succeeded, failed, cancelled, or `pending` before any ended.
+        state: of its last job: succeeded, failed, cancelled; `begun` before any ended, `pending`
+            before any wrote something.
         reason: in words.
         log: where its output is.
         failed: firm → error.
+        cut_short: more firms than n_done are saved, in a part that a stop cut short.
     """
 
     batch_id: str
@@ -86,6 +88,7 @@ class BatchStatus:
     reason: str
     log: str
     failed: Mapping[str, str]
+    cut_short: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,15 +262,17 @@ def _problems(run: RunRecords) -> list[BatchStatus]:
         if progress.complete and not progress.failed:
             continue
         outcome = run.outcomes.get(batch.batch_id)
+        begun = bool(progress.parts or progress.partial or progress.failed)
         found.append(
             BatchStatus(
                 batch_id=batch.batch_id,
                 n_firms=len(batch.firm_ids),
                 n_done=len(progress.done) + len(progress.failed) + len(progress.skipped),
-                state=outcome.state if outcome else "pending",
+                state=outcome.state if outcome else "begun" if begun else "pending",
                 reason=outcome.reason if outcome else "",
                 log=outcome.log if outcome else "",
                 failed=progress.failed,
+                cut_short=bool(progress.partial),
             )
         )
     return found

@@ -74,7 +74,12 @@ def print_status(found: QuarterStatus) -> None:
         console.print(Text(f"Run {run.run_id}: {_run_word(run)}", style="bold"))
         _print_facts(console, _run_facts(run))
         for batch in run.problems:
-            _print_problem(console, batch)
+            if batch.state != "pending":
+                _print_problem(console, batch)
+        if waiting := sum(batch.state == "pending" for batch in run.problems):
+            console.print(f"  {waiting} of {run.n_batches} batches not begun")
+        if run.n_batches and not run.is_complete:
+            console.print("  the same `ftm run-quarter` command again resumes it", markup=False)
 
 
 def print_firm(view: FirmView) -> None:
@@ -191,6 +196,8 @@ def _run_facts(run: RunStatus) -> dict[str, str]:
 
 def _print_problem(console: Console, batch: BatchStatus) -> None:
     state = f"{batch.batch_id}: {batch.state}, {batch.n_done} of {batch.n_firms} firms"
+    if batch.cut_short:
+        state += ", and some in a part that was cut short"
     console.print(Text(f"  {state}", style="red" if batch.state == "failed" else ""))
     facts = {
         "why": batch.reason,

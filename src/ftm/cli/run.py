@@ -23,7 +23,11 @@ FAILURES_SHOWN = 5
 @click.option("--quarter", required=True, metavar="2023Q1", help="A prefetched quarter.")
 @click.option("--store", metavar="URL", help="s3://bucket[/prefix] or file:///folder.")
 @click.option(
-    "--backend", type=click.Choice(["local", "batch"]), default="local", show_default=True
+    "--backend",
+    type=click.Choice(["local", "batch"]),
+    default="local",
+    show_default=True,
+    help="Processes of this machine, or AWS Batch.",
 )
 @click.option(
     "--batch-size",
@@ -37,15 +41,17 @@ FAILURES_SHOWN = 5
     type=click.IntRange(min=1),
     help="Processes at once, each with its own copy of the model.  [default: one per 4 cores]",
 )
-@click.option("--clustering", help="umap-hdbscan, ward or leiden.")
+@click.option("--clustering", metavar="METHOD", help="ward, leiden or umap-hdbscan.")
 @click.option("--embedding-model", metavar="NAME", help="A folder or a sentence-transformers name.")
 @click.option(
     "--embed-text", type=click.Choice(["raw", "cleaned"]), help="Sentences as spoken, or lemmas."
 )
-@click.option("--seed", type=int, help="Of every random choice.")
-@click.option("--device", help="auto, cpu or cuda; one for the whole run.")
-@click.option("--dtype", help="float32, or bfloat16 where the processor has it.")
-@click.option("--keep-kinds", metavar="KINDS", help="Kinds of sentences to cluster, with commas.")
+@click.option("--seed", type=int, metavar="N", help="Of every random choice.")
+@click.option("--device", metavar="NAME", help="auto, cpu or cuda; one for the whole run.")
+@click.option("--dtype", metavar="TYPE", help="float32, or bfloat16 where the processor has it.")
+@click.option(
+    "--keep-kinds", metavar="KINDS", help="Kinds of sentences to cluster, like content,greeting."
+)
 @click.option(
     "--allow-partial-prefetch", is_flag=True, help="Run although the prefetch is not complete."
 )
@@ -62,10 +68,12 @@ def run_quarter(
     """Cluster the sentences of every firm of a prefetched quarter into topics.
 
     Reads the store and never WRDS. Killed or failed, run the same command again: it resumes.
+    Another setting is another run beside it; one run is carried by one command at a time.
 
     \b
     ftm run-quarter --quarter 2023Q1
     ftm run-quarter --quarter 2023Q1 --clustering leiden --workers 2
+    ftm run-quarter --quarter 2023Q1 --batch-size 50 --device cuda --dtype bfloat16
     ftm run-quarter --quarter 2023Q1 --store file:///data/ftm --json > summary.json
     """
     from ftm.wiring import get_orchestrator

@@ -22,6 +22,10 @@ from ftm.orchestrate.run_watch import BatchView, RunWatcher
 MAX_ROWS = 12
 """Batches shown at once: what runs and what failed; the others are counted."""
 
+PACE_AFTER_S = 5.0
+PACE_AFTER_FIRMS = 3
+"""A pace is told after so much of it: one firm more or less would halve or double it."""
+
 _STYLES = {
     JobState.PENDING: "dim",
     JobState.RUNNING: "cyan",
@@ -79,8 +83,9 @@ class Pace:
         now_s = self._clock_s()
         text += f" in {format_duration(now_s - self._started_s)}"
         since_s, first = self._first or (now_s, done)
-        per_s = (done - first) / (now_s - since_s) if now_s - since_s >= 1 else 0.0
-        if per_s > 0 and done < total:
+        enough = now_s - since_s >= PACE_AFTER_S and done - first >= PACE_AFTER_FIRMS
+        if enough and done < total:
+            per_s = (done - first) / (now_s - since_s)
             left = format_duration((total - done) / per_s)
             text += f", {60 * per_s:,.0f} firms a minute, about {left} left"
         return text
