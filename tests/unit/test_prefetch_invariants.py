@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -389,6 +390,34 @@ def test_a_refresh_gives_up_an_unfinished_prefetch(memory: ObjectStore) -> None:
     assert list(memory.list(LAYOUT.parts)) == []
 
 
+@pytest.mark.parametrize("asked", [{"firm_ids": ["1000"]}, {"limit": 1}, {"firm_ids": []}])
+@pytest.mark.parametrize("is_begun", [False, True])
+def test_invariant_4_a_refresh_of_some_firms_does_not_take_the_others_away(
+    memory: ObjectStore, asked: dict[str, Any], is_begun: bool
+) -> None:
+    """Neither at once nor by finishing one that was begun: refused before a login."""
+    prefetch(memory, FakeSource(firms(6), texts={"1005": [""]}))
+    if is_begun:
+        with killed_at(memory, 20), pytest.raises(Killed):
+            prefetch(memory, FakeSource(firms(6)), refresh=True)
+    before = stored_rows(memory)
+    source = FakeSource(firms(6))
+    with pytest.raises(ConfigError, match=r"without .* of the 5 .*--firms and --limit"):
+        prefetch(memory, source, refresh=not is_begun, **asked)
+    assert (source.n_discoveries, source.queries) == (0, [])
+    assert stored_rows(memory) == before
+    assert prefetch(memory, source, refresh=True).n_firms == 6
+
+
+def test_a_subset_that_is_all_there_is_can_be_refreshed(memory: ObjectStore) -> None:
+    """Who works with a few firms stays with them."""
+    prefetch(memory, FakeSource(firms(6)), ["1001", "1003"])
+    again = FakeSource(firms(6), version="v2")
+    summary = prefetch(memory, again, ["1001", "1003", "1004"], refresh=True)
+    assert (summary.generation, summary.n_firms) == (2, 3)
+    assert stored_rows(memory).keys() == {"1001", "1003", "1004"}
+
+
 @pytest.mark.parametrize("stopped_by", [WRDSConnectionError("wrong password"), Killed()])
 def test_a_refresh_that_gets_no_plan_leaves_the_unfinished_prefetch(
     store: ObjectStore, stopped_by: BaseException
@@ -396,7 +425,7 @@ def test_a_refresh_that_gets_no_plan_leaves_the_unfinished_prefetch(
     """Whether it fails or dies during discovery: what was durable is not read again."""
 
     class NoPlan(FakeSource):
-        def discover(self, quarter, options):  # type: ignore[no-untyped-def]
+        def discover(self, *_):  # type: ignore[no-untyped-def]
             raise stopped_by
 
     with killed_at(store, 20), pytest.raises(Killed):

@@ -76,7 +76,8 @@ def open_session(
 
     Raises:
         FingerprintMismatchError: stored chunks were made by another text pipeline.
-        ConfigError: an unfinished session has other options, or is of the other command.
+        ConfigError: an unfinished session has other options, or is of the other command; or a new
+            generation would lack firms that the published one has.
     """
     quarter = request.quarter
     if found is not None and is_published(found, manifest):
@@ -86,15 +87,38 @@ def open_session(
     if found is not None:
         problem = _misfit(found, request)
         if problem is None:
+            _check_takes_none_away(request, manifest, found.generation)
             say(f"{quarter}: taking up an unfinished {found.kind} ({found.n_attempted} firms done)")
             return Opening(_with_selection(found, request.selection))
         if not _may_give_up(found, request):
             raise problem
+    session = _new_session(request, found, manifest, generations, now)
+    _check_takes_none_away(request, manifest, session.generation)
+    if found is not None:
         say(
             f"{quarter}: an unfinished {found.kind} is given up, as asked; what was published stays"
         )
-    session = _new_session(request, found, manifest, generations, now)
     return Opening(session, is_new=True, gives_up=found is not None)
+
+
+def _check_takes_none_away(
+    request: Request, manifest: PrefetchManifest | None, generation: int
+) -> None:
+    """Refuse a selection that would publish fewer firms than are published now."""
+    if manifest is None or manifest.generation == generation:
+        return
+    chosen = request.selection
+    stored = manifest.firm_to_chunk.keys()
+    if chosen.limit is None:
+        left_out = set() if chosen.firm_ids is None else stored - set(chosen.firm_ids)
+    else:
+        left_out = set(stored)
+    if left_out:
+        raise ConfigError(
+            f"a refresh replaces {request.quarter} as a whole, and this one might end without "
+            f"{len(left_out)} of the {len(stored)} firms stored (like {min(left_out)}); "
+            "leave out --firms and --limit"
+        )
 
 
 def _is_same_request(found: Session, request: Request) -> bool:
