@@ -133,7 +133,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except FtmError as error:
         sys.stderr.write(f"ftm.worker: {' '.join(str(error).split())}\n")
         return STAGE_WIDE_EXIT if isinstance(error, (ConfigError, ModelNotFoundError)) else 1
-    if stop.number is not None and not progress.complete:
+    if stop.number is not None and (progress.failed or not progress.complete):
+        # Failed firms were to be tried again, and the stop may have come before them.
         return 128 + stop.number
     return 0
 

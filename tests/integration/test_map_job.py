@@ -487,7 +487,11 @@ def test_a_retry_that_trips_the_breaker_keeps_the_parts_listed() -> None:
     run(store, embedder=ScriptedEmbedder(bad_texts(7, 8)))
     before = written(store, LAYOUT)
     with pytest.raises(CircuitBreakerError):
-        run(store, embedder=ScriptedEmbedder(bad_texts(7)), breaker=BreakerSettings(False))
+        run(
+            store,
+            embedder=ScriptedEmbedder(bad_texts(7)),
+            breaker=BreakerSettings(allow_failures=False),
+        )
     assert written(store, LAYOUT) == before
 
 

@@ -2,8 +2,11 @@
 
 Part n holds the n-th slice of the batch line's firms, those without sentences left out. A part
 is written first and listed, with its sha256, afterwards; a listed part is never overwritten. One
-that lacks firms (a stop, or failures to be tried again) is `partial`: its rows are read back
-instead of computed anew, and it is replaced before it is listed.
+that a stop cut short is `partial`: its rows are read back instead of computed anew, and it is
+replaced before it is listed. One with failed firms stays listed while these are tried again, until
+the moment its better version is written.
+
+Before every write the record is read again: a worker that finds another's leaves the batch to it.
 """
 
 from __future__ import annotations
@@ -16,7 +19,13 @@ from hashlib import sha256
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ftm.core.errors import CorruptObjectError, ObjectNotFoundError
+from ftm.core.errors import (
+    CorruptObjectError,
+    LeaseLostError,
+    ObjectExistsError,
+    ObjectNotFoundError,
+    PreconditionFailedError,
+)
 from ftm.core.layout import RunLayout
 from ftm.core.schemas import FIRM_SENTENCES, FIRM_TOPICS
 from ftm.mapping.firm_rows import FirmRows
@@ -94,6 +103,7 @@ class BatchLedger:
         ]
         self._fresh = BatchProgress(batch_id=line.batch_id, skipped=skipped, job_id=job_id)
         self._progress = self._fresh
+        self._last_seen: bytes | None = None
 
     @property
     def n_firms(self) -> int:
@@ -105,11 +115,15 @@ class BatchLedger:
         """The record as last read or written."""
         return self._progress
 
+    @property
+    def is_finished(self) -> bool:
+        """Nothing is left to do, and no failed firm to be tried again."""
+        return self._progress.complete and not self._progress.failed
+
     def resume(self) -> None:
         """Read the batch's progress and keep of it what the store still holds.
 
-        Parts with failed firms, and parts that differ from their record, stop being listed; so
-        those firms are tried again.
+        Parts that differ from their record stop being listed, so their firms are done again.
 
         Raises:
             CorruptObjectError: the record is damaged or of another batch.
@@ -133,14 +147,22 @@ class BatchLedger:
             self._write()
 
     def pending(self) -> Iterator[Part]:
-        """The parts that are not listed, in order, each with the rows it already has."""
+        """Parts not listed, or with failed firms, in order, each with the rows it already has."""
         for number, firm_ids in enumerate(self._slices):
-            if not self._is_listed(number):
-                yield Part(number, firm_ids, rows=self._read_partial(number))
+            if not self._is_listed(number) or self._progress.failed.keys() & set(firm_ids):
+                yield Part(number, firm_ids, rows=self._read_rows(number))
 
     def list_part(self, part: Part) -> None:
-        """Write a full part, then the record that lists it."""
-        hashes = self._put(part)
+        """Write a full part, then the record that lists it.
+
+        Raises:
+            LeaseLostError: another worker has the batch.
+        """
+        files = self._encode(part)
+        hashes = {key: sha256(data).hexdigest() for key, data in files.items()}
+        if not hashes.items() <= self._progress.parts.items():
+            self._unlist(part.number)
+            self._put(files)
         parts = {**self._progress.parts, **hashes}
         done = set(self._progress.done) | set(part.rows)
         old_failures = {f: e for f, e in self._progress.failed.items() if f not in part.firm_ids}
@@ -155,10 +177,18 @@ class BatchLedger:
         )
 
     def keep_partial(self, part: Part) -> None:
-        """Write what a part has so far, so that a rerun need not compute it again."""
-        if not (part.rows or part.failed):
+        """Write what a part has so far, so that a rerun need not compute it again.
+
+        A part that is listed has more, or as much, already: it stays as it is.
+
+        Raises:
+            LeaseLostError: another worker has the batch.
+        """
+        if self._is_listed(part.number) or not (part.rows or part.failed):
             return
-        hashes = self._put(part)
+        files = self._encode(part)
+        self._put(files)
+        hashes = {key: sha256(data).hexdigest() for key, data in files.items()}
         self._update(
             partial={**self._progress.partial, **hashes},
             failed={**self._progress.failed, **part.failed},
@@ -180,25 +210,68 @@ class BatchLedger:
     def _is_listed(self, number: int) -> bool:
         return all(key in self._progress.parts for key in self._keys(number))
 
-    def _put(self, part: Part) -> dict[str, str]:
-        found = {}
-        for key, data in zip(self._keys(part.number), part.encode(), strict=True):
+    def _unlist(self, number: int) -> None:
+        """Let go of a listed part just before its files are replaced."""
+        if not self._is_listed(number):
+            return
+        gone = {key: self._progress.parts[key] for key in self._keys(number)}
+        self._update(
+            parts={k: h for k, h in self._progress.parts.items() if k not in gone},
+            partial={**self._progress.partial, **gone},
+            done=[f for f in self._progress.done if f not in self._slices[number]],
+            complete=False,
+        )
+
+    def _encode(self, part: Part) -> dict[str, bytes]:
+        return dict(zip(self._keys(part.number), part.encode(), strict=True))
+
+    def _put(self, files: Mapping[str, bytes]) -> None:
+        self._check_alone()
+        for key, data in files.items():
             self._store.put(key, data)
-            found[key] = sha256(data).hexdigest()
-        return found
 
     def _update(self, **changes: object) -> None:
         self._progress = self._progress.model_copy(update=changes)
         self._write()
 
     def _write(self) -> None:
-        self._store.put(self._layout.progress(self._line.batch_id), self._progress.encode())
+        etag = self._check_alone()
+        data = self._progress.encode()
+        key = self._layout.progress(self._line.batch_id)
+        try:
+            self._store.put(key, data, if_absent=etag is None, if_match=etag)
+        except (ObjectExistsError, PreconditionFailedError) as error:
+            raise self._taken() from error
+        self._last_seen = data
+
+    def _check_alone(self) -> str | None:
+        """The etag of the record as we left it; None while there is none.
+
+        Raises:
+            LeaseLostError: another worker has written it since.
+        """
+        data, etag = self._read_record()
+        if data != self._last_seen:
+            raise self._taken()
+        return etag
+
+    def _taken(self) -> LeaseLostError:
+        return LeaseLostError(
+            f"another worker does {self._line.batch_id} of run {self._layout.run_id}, this one "
+            f"leaves it; `ftm status --quarter {self._layout.quarter}` says how far it is"
+        )
+
+    def _read_record(self) -> tuple[bytes | None, str | None]:
+        try:
+            return self._store.get_versioned(self._layout.progress(self._line.batch_id))
+        except ObjectNotFoundError:
+            return None, None
 
     def _read_progress(self) -> BatchProgress | None:
         key = self._layout.progress(self._line.batch_id)
-        try:
-            data = self._store.get(key)
-        except ObjectNotFoundError:
+        data, _ = self._read_record()
+        self._last_seen = data
+        if data is None:
             return None
         stored = decode_progress(data, key=self._store.name(key))
         strangers = {*stored.done, *stored.failed} - set(self._line.firm_ids)
@@ -216,13 +289,12 @@ class BatchLedger:
         kept: set[int] = set()
         recorded = {**stored.partial, **stored.parts}
         partial: dict[str, str] = {}
-        for number, firm_ids in enumerate(self._slices):
+        for number in range(len(self._slices)):
             keys = self._keys(number)
             hashes = {key: recorded[key] for key in keys if key in recorded}
             if len(hashes) < len(keys) or not self._holds(hashes):
                 continue
-            listed = all(key in stored.parts for key in keys)
-            if listed and not stored.failed.keys() & set(firm_ids):
+            if all(key in stored.parts for key in keys):
                 kept.add(number)
             else:
                 partial.update(hashes)
@@ -242,10 +314,11 @@ class BatchLedger:
         log.warning("%s is not what its record says; its firms are computed again", key)
         return None
 
-    def _read_partial(self, number: int) -> dict[str, FirmRows]:
+    def _read_rows(self, number: int) -> dict[str, FirmRows]:
         files = []
+        recorded = {**self._progress.partial, **self._progress.parts}
         for key, schema in zip(self._keys(number), (FIRM_TOPICS, FIRM_SENTENCES), strict=True):
-            wanted = self._progress.partial.get(key)
+            wanted = recorded.get(key)
             data = None if wanted is None else self._verified(key, wanted)
             if data is None:
                 return {}

@@ -16,6 +16,7 @@ from ftm.core.errors import (
     CircuitBreakerError,
     CorruptObjectError,
     FtmError,
+    LeaseLostError,
     StoreError,
 )
 from ftm.core.records import FirmTranscriptData
@@ -84,10 +85,11 @@ def run_map(
     Raises:
         CircuitBreakerError: too many firms failed, or all of them.
         CorruptObjectError: a chunk is damaged or lacks a firm.
+        LeaseLostError: another worker does this batch; nothing of its work was touched.
         FtmError: anything else that every firm would meet.
     """
     ledger.resume()
-    if ledger.progress.complete:
+    if ledger.is_finished:
         log.info("batch %s is already complete", ledger.progress.batch_id)
         return ledger.progress
     clock = StageClock()
@@ -162,7 +164,7 @@ class _Pipeline:
             self._settle(down_to=0)
         except StopRequested:
             self._take_ready()
-        except StoreError:
+        except (StoreError, LeaseLostError):
             raise
         except FtmError:
             self._keep_open_parts()
