@@ -178,7 +178,7 @@ def test_a_sentence_far_from_its_cluster_is_an_outlier() -> None:
 
 
 def test_outliers_are_nearer_to_the_call_than_to_their_cluster() -> None:
-    """The stated rule, sentence by sentence; a cluster left with under six is dissolved."""
+    """The rule on a clear case; a cluster left with under six is dissolved."""
     vectors, labels = planted_vectors(3, 10, noise=0.0)
     vectors = np.concatenate([vectors, unit(vectors.mean(axis=0, keepdims=True))])
     labels = np.append(labels, 0)  # the middle of the call, counted with the first cluster
@@ -187,6 +187,30 @@ def test_outliers_are_nearer_to_the_call_than_to_their_cluster() -> None:
     assert found.strengths[-1] == 0
     few = np.where(np.arange(31) < 5, 3, labels)
     assert (with_outliers(few, vectors.astype(np.float64)).labels[:5] == -1).all()
+
+
+@pytest.mark.parametrize("name", STABLE)
+@pytest.mark.parametrize("common", [0.0, 0.6])
+@pytest.mark.parametrize(("n", "n_dims"), [(60, 384), (400, 384), (400, 64)])
+def test_random_vectors_have_no_topics(name: str, common: float, n: int, n_dims: int) -> None:
+    """Where nothing belongs together nothing is found, with or without a direction all share."""
+    rng = np.random.default_rng(n + n_dims)
+    vectors = unit(unit(rng.normal(size=(n, n_dims))) + common * np.eye(n_dims)[0])
+    result = make_model(name).fit_transform(["growth of sales"] * n, vectors)
+    assert len(result.topics) <= 1
+    assert result.outlier_share > 0.95
+
+
+def test_no_sentence_votes_for_itself() -> None:
+    """A stray sentence in a cluster of seven does not belong because it moved the mean."""
+    rng = np.random.default_rng(0)
+    rows = np.eye(64)[np.repeat([0, 1, 2], 7)] + 0.4 * rng.normal(size=(21, 64)) / 8
+    rows[6] = np.eye(64)[10]
+    units = unit(rows).astype(np.float64)
+    found = with_outliers(np.repeat([0, 1, 2], 7), units)
+    assert np.flatnonzero(found.labels < 0).tolist() == [6]
+    others = np.delete(units[:7], [0, 6], axis=0).sum(axis=0) + units[6]
+    assert found.strengths[0] == pytest.approx(units[0] @ others / np.linalg.norm(others))
 
 
 def test_the_number_of_topics_follows_from_the_data() -> None:

@@ -27,6 +27,10 @@ GRAPH_NEIGHBOURS = 15
 RESOLUTION = 1.5
 SMOOTHING_NEIGHBOURS = 8
 SMOOTHING_ROUNDS = 3
+# Cosines of random directions deviate from 0 by 1 / sqrt(dimensions). A clustering picks those that
+# happen to agree: with the mean of their cluster they reach two such deviations, one in twenty 3.5,
+# so that six of one cluster are hardly ever over it and random vectors have no topic.
+CHANCE_DEVIATIONS = 3.5
 
 UMAP_NEIGHBOURS = 15
 UMAP_COMPONENTS = 10
@@ -48,8 +52,8 @@ class Clustering:
 def cluster(method: str, embeddings: FloatArray, seed: int) -> Clustering:
     """Cluster with a method of CLUSTERINGS; embeddings that are all equal are one cluster."""
     if np.ptp(embeddings, axis=0).max() < 1e-6:
-        units = unit_rows(embeddings)
-        return with_outliers(np.zeros(len(units), np.intp), units)
+        n = len(embeddings)
+        return Clustering(np.zeros(n, np.intp), np.ones(n, np.float32))
     return CLUSTERINGS[method](embeddings, seed)
 
 
@@ -133,18 +137,23 @@ def _umap(units: DoubleArray, seed: int) -> FloatArray:
 
 
 def with_outliers(labels: Labels, units: DoubleArray) -> Clustering:
-    """Mark what belongs to no cluster; strength is the cosine to the cluster's mean.
+    """Mark what belongs to no cluster; strength is the cosine to the mean of its cluster's others.
 
-    An outlier is a sentence that is nearer to the mean of the whole call than to its cluster's,
-    or whose cluster has fewer than six sentences left.
+    No sentence vouches for itself: it counts in no mean it is compared with. An outlier is a
+    sentence that is nearer to the mean of the call than to its cluster's, or that is no nearer to
+    its cluster, the call's mean taken away, than sentences without any topic would be. A cluster
+    left with fewer than six sentences is dissolved.
     """
     kept = labels.copy()
     strengths = np.zeros(len(labels), np.float32)
-    to_call = units @ _direction(units)
+    to_call = _cosines_to_others(units)
+    relative = unit_rows(units - units.mean(axis=0))
+    bar = CHANCE_DEVIATIONS / np.sqrt(units.shape[1])
     for label in np.unique(labels[labels >= 0]):
         members = np.flatnonzero(labels == label)
-        to_cluster = units[members] @ _direction(units[members])
+        to_cluster = _cosines_to_others(units[members])
         far = to_cluster < to_call[members] - 1e-9
+        far |= _cosines_to_others(relative[members]) < bar
         if len(members) - int(far.sum()) < MIN_CLUSTER_SIZE:
             far[:] = True
         kept[members[far]] = -1
@@ -152,9 +161,10 @@ def with_outliers(labels: Labels, units: DoubleArray) -> Clustering:
     return Clustering(kept, strengths)
 
 
-def _direction(units: DoubleArray) -> DoubleArray:
-    mean: DoubleArray = unit_rows(units.mean(axis=0, keepdims=True))[0]
-    return mean
+def _cosines_to_others(rows: DoubleArray) -> DoubleArray:
+    """Of each row to the mean of all other rows; 0 for a row alone."""
+    others = unit_rows(rows.sum(axis=0) - rows)
+    return np.asarray(np.einsum("ij,ij->i", rows, others))
 
 
 def _graph(units: DoubleArray) -> DoubleArray:
