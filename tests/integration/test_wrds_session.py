@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import threading
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import date
@@ -197,10 +198,13 @@ def test_a_wrong_password_is_tried_once(role: PostgresServer) -> None:
 
 
 def _everything(error: BaseException | None) -> str:
-    """What a traceback or a log of this error could show."""
+    """What a log of this error could show, or a debugger: the variables of every frame."""
     text = ""
     while error is not None:
         text += f"{error!s}{error!r}{error.__dict__}"
+        frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+        ours = [frame for frame in frames if frame.f_code.co_filename != __file__]
+        text += "".join(repr(list(frame.f_locals.values())) for frame in ours)
         error = error.__cause__ or error.__context__
     return text
 
@@ -247,9 +251,11 @@ def test_a_pending_push_is_mentioned_once_and_not_waited_for_for_ever(
     times = LoginTimes(connect_s=5, login_s=0.8, quiet_s=0.1)
     with (
         silent_server() as port,
-        pytest.raises(WRDSConnectionError, match="Duo push approved"),
+        pytest.raises(WRDSConnectionError, match="Duo push approved") as caught,
     ):
         _log_in(role.settings(wrds_port=port), notify=said.append, times=times)
+    before_any_escape = role.password.partition("\\")[0]
+    assert before_any_escape not in _everything(caught.value)
     assert len(said) == 1
     assert "Duo" in said[0]
 
@@ -411,6 +417,16 @@ def test_a_firm_whose_text_fails_is_an_error_in_a_fetch(server: PostgresServer) 
         pytest.raises(PreprocessingError, match="firm 2: the text is broken"),
     ):
         w.fetch_transcripts(None)
+
+
+@pytest.mark.parametrize("ids", ["12", [1]], ids=["a text", "a number"])
+def test_ids_of_the_wrong_type_are_refused_before_the_login(role: PostgresServer, ids: Any) -> None:
+    """The text '12' is no list of the firms 1 and 2."""
+    with WRDSConnector(settings=role.settings(), quarter="2023Q1") as wrds:
+        for ask in (wrds.fetch_transcripts, lambda ids: list(wrds.iter_firms(ids))):
+            with pytest.raises(ConfigError, match=r"give a list|is no text"):
+                ask(ids)
+    assert role.logins(role.user) == 0
 
 
 def test_without_dates_or_quarter_nothing_is_guessed(role: PostgresServer) -> None:

@@ -51,17 +51,22 @@ def log_in(
     import psycopg2
     from psycopg2.extensions import get_wait_callback, set_wait_callback
 
-    arguments = _arguments(settings, credentials)
     waiter = _Waiter(settings, notify, times or LoginTimes())
+    failure: BaseException
     with _GLOBAL:
         before = get_wait_callback()
         set_wait_callback(waiter)
         try:
-            return psycopg2.connect(**arguments)
+            return psycopg2.connect(**_arguments(settings, credentials))
         except psycopg2.Error as error:
-            raise _explain(error, settings, credentials) from None
+            failure = _explain(error, settings, credentials)
+        except (WRDSConnectionError, KeyboardInterrupt) as error:
+            failure = error.with_traceback(None)
         finally:
             set_wait_callback(before)
+    # Not from within `except`: psycopg2's frames hold the password, and a debugger or a crash
+    # reporter that follows the traceback or the context would show it.
+    raise failure
 
 
 def _arguments(settings: Settings, credentials: Credentials) -> dict[str, Any]:
