@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import subprocess
 import sys
 import threading
@@ -79,6 +80,15 @@ def test_unknown_firms_are_named(connector: DataConnector) -> None:
     assert caught.value.firm_ids == ("nobody", "noone")
 
 
+def test_ids_of_the_wrong_type_are_explained(connector: DataConnector) -> None:
+    """A single text is no list of one-letter firms, and a number finds nothing."""
+    for ask in (connector.iter_firms, lambda ids: connector.fetch_transcripts(ids, None, None)):
+        with pytest.raises(ConfigError, match=r"give a list: \['100000'\]"):
+            list(ask(IDS[0]))
+        with pytest.raises(ConfigError, match="firm id 100000 is no text; write '100000'"):
+            list(ask([100_000]))  # type: ignore[list-item]
+
+
 def test_available_ids_are_sorted(connector: DataConnector) -> None:
     """All of them."""
     assert connector.get_available_firm_ids() == sorted(IDS)
@@ -129,17 +139,6 @@ def test_an_incomplete_quarter_says_so_for_an_unknown_firm() -> None:
     connector = S3TranscriptConnector(store, manifest=manifest)
     with pytest.raises(UnknownFirmError, match="not complete: run `ftm prefetch --quarter 2023Q1`"):
         connector.fetch_transcripts(["5"])
-
-
-def test_ids_of_the_wrong_type_are_explained() -> None:
-    """A single text or a number is a mistake that would otherwise find nothing."""
-    store = open_store("memory://")
-    store_quarter(store, FIRMS[:2])
-    connector = S3TranscriptConnector(store, QUARTER)
-    with pytest.raises(ConfigError, match=r"give a list: \['100000'\]"):
-        connector.fetch_transcripts(IDS[0])
-    with pytest.raises(ConfigError, match="firm id 100000 is no text; write '100000'"):
-        connector.fetch_transcripts([100_000])  # type: ignore[list-item]
 
 
 def test_a_firm_missing_from_its_chunk_names_both() -> None:
@@ -259,12 +258,18 @@ def test_all_firms_move_each_byte_once(counted: tuple[Bucket, ObjectStore]) -> N
     assert bucket.server.sent_bytes(CHUNK_0) == size - 4
 
 
-def test_firm_by_firm_fetches_no_row_group_twice(counted: tuple[Bucket, ObjectStore]) -> None:
-    """Asking for firm after firm in order costs what reading all costs."""
+@pytest.mark.parametrize("shuffled", [False, True], ids=["in order", "shuffled"])
+def test_firm_by_firm_fetches_no_row_group_twice(
+    counted: tuple[Bucket, ObjectStore], shuffled: bool
+) -> None:
+    """Asking for firm after firm costs what reading all costs, whatever their order."""
     bucket, store = counted
     connector = S3TranscriptConnector(store, QUARTER)
     size = connector.manifest.chunks[CHUNK_0].bytes
-    for wanted in connector.get_available_firm_ids():
+    firms = connector.get_available_firm_ids()
+    if shuffled:
+        random.Random(7).shuffle(firms)
+    for wanted in firms:
         assert len(connector.fetch_transcripts([wanted])) == 1
     assert bucket.server.sent_bytes(CHUNK_0) == size - 4
 

@@ -8,14 +8,15 @@ from datetime import date
 from types import TracebackType
 from typing import Self
 
-from ftm.core.errors import UnknownFirmError
+from ftm.core.errors import ConfigError, UnknownFirmError
 from ftm.core.records import FirmTranscriptData, TranscriptData
 
 
 class DataConnector(ABC):
     """A source of preprocessed transcripts; a context manager.
 
-    In every method `firm_ids=None` means all firms and an empty list means none.
+    In every method `firm_ids=None` means all firms and an empty list means none; a single text, or
+    an id that is no text, is a ConfigError.
     """
 
     @abstractmethod
@@ -74,6 +75,7 @@ class InMemoryConnector(DataConnector):
 
     def iter_firms(self, firm_ids: Sequence[str] | None = None) -> Iterator[FirmTranscriptData]:
         """See DataConnector."""
+        check_ids(firm_ids)
         wanted = list(self._data.firms) if firm_ids is None else list(firm_ids)
         if unknown := [f for f in wanted if f not in self._data.firms]:
             raise unknown_firms(unknown, source="memory", known=list(self._data.firms))
@@ -85,6 +87,19 @@ class InMemoryConnector(DataConnector):
 
     def close(self) -> None:
         """Nothing to free."""
+
+
+def check_ids(firm_ids: Sequence[str] | None) -> None:
+    """Refuse a text in place of a list, whose letters would be taken for ids, and numbers.
+
+    Raises:
+        ConfigError: it is one of these.
+    """
+    if isinstance(firm_ids, str):
+        raise ConfigError(f"firm_ids is the text {firm_ids!r}; give a list: [{firm_ids!r}]")
+    for firm in firm_ids or ():
+        if not isinstance(firm, str):
+            raise ConfigError(f"firm id {firm!r} is no text; write '{firm}'")
 
 
 def unknown_firms(unknown: Sequence[str], *, source: str, known: Sequence[str]) -> UnknownFirmError:

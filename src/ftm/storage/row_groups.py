@@ -62,9 +62,18 @@ class FirmFileReader:
             CorruptObjectError: bytes or firms differ from the manifest, or the file is gone.
             StoreError: the store failed.
         """
+        return self.parse_group(number, self.fetch_group(number))
+
+    def fetch_group(self, number: int) -> bytes:
+        """A row group as stored, for `parse_group`; raises what `read_group` does."""
+        self._load_footer()  # first, for a damaged file shows there what it is
+        group = self._entry.row_groups[number]
+        return self._fetch(f"row group {number}", group.offset, group.bytes, group.sha256)
+
+    def parse_group(self, number: int, data: bytes) -> pa.Table:
+        """The rows of a row group out of its bytes; raises what `read_group` does."""
         footer = self._load_footer()
         group = self._entry.row_groups[number]
-        data = self._fetch(f"row group {number}", group.offset, group.bytes, group.sha256)
         source = _SparseFile(self._entry.bytes, group.offset, data)
         try:
             file = pq.ParquetFile(source, metadata=footer, pre_buffer=False)
