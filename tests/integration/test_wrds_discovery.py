@@ -12,7 +12,7 @@ from ftm.connectors.discovery import PlanOptions
 from ftm.connectors.wrds_connector import WRDSConnector
 from ftm.core.errors import WRDSPermissionError, WRDSQueryError
 from ftm.core.quarter import Quarter
-from ftm.demo.wrds_tables import DETAIL, GVKEY, LINK, WRDSLayout
+from ftm.demo.wrds_tables import COMPONENT, DETAIL, GVKEY, LINK, WRDSLayout
 from ftm.prefetch.plan import build_plan, kept_calls, shared_permnos
 from tests.support.postgres import PostgresServer
 from tests.support.tiny_wrds import CALL_DAY, TinyWRDS
@@ -373,6 +373,25 @@ def test_an_event_is_dated_by_its_newest_version(postgres: PostgresServer) -> No
     tiny = TinyWRDS().vintage().firm(1, keydevid=5, mostimportantdateutc=date(2023, 3, 31))
     tiny.call(1, 2, keydevid=5, mostimportantdateutc=date(2023, 4, 1))
     assert len(plan_of(postgres, tiny)) == 0
+
+
+def test_components_with_the_same_number_are_numbered_on(postgres: PostgresServer) -> None:
+    """Doubled and missing numbers become rising ones, in the order of the component ids."""
+    tiny = TinyWRDS().vintage().firm(1)
+    for order, text in ((0, "a"), (3, "c"), (4, "d"), (7, "e"), (9, "f")):
+        tiny.turn(1, order, text)
+    component = tiny.rows[COMPONENT]
+    tiny.turn(1, 2, "b")
+    component[-1] |= {"componentorder": 3}
+    component[-2] |= {"componentorder": None}
+    with (
+        tiny.served(postgres) as server,
+        WRDSConnector(settings=server.settings()) as wrds,
+    ):
+        calls = kept_calls(build_plan(wrds.discover(QUARTER, PlanOptions())))
+        (firm,) = wrds.iter_turns(calls)
+    found = [(turn.component_order, turn.raw_text) for turn in firm.turns]
+    assert found == [(0, "a"), (3, "b"), (4, "c"), (5, "d"), (7, "e"), (8, "f")]
 
 
 def test_large_ids_lose_no_digit(postgres: PostgresServer) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from ftm.connectors import wrds_queries as queries
-from ftm.connectors.base import DataConnector, unknown_firms
+from ftm.connectors.base import DataConnector, check_ids, unknown_firms
 from ftm.connectors.discovery import Discovery, PlanOptions, SourceRecord, firm_calls
 from ftm.connectors.wrds_credentials import Notify
 from ftm.connectors.wrds_login import LoginTimes
@@ -125,7 +125,8 @@ class WRDSConnector(DataConnector):
             {"transcripts": [int(call.transcript_id) for call in calls]},
         )
         for n, group in groupby(rows, key=lambda row: row[0]):
-            yield FirmTurns(calls[n - 1], tuple(_turn(row[1:]) for row in group if row[1:] != _NO))
+            turns = tuple(_turn(row[1:]) for row in group if row[1:] != _NO)
+            yield FirmTurns(calls[n - 1], _numbered(turns))
 
     def get_firm_ids_in_range(self, start: date, end: date) -> list[str]:
         """Ids of the firms with a usable, linked call from start to end, both included, sorted."""
@@ -145,6 +146,7 @@ class WRDSConnector(DataConnector):
         end_date: date | None = None,
     ) -> TranscriptData:
         """See DataConnector; without dates, the connector's quarter."""
+        check_ids(firm_ids)
         if firm_ids is not None and not firm_ids:
             return TranscriptData({})
         start, end = self._range(start_date, end_date)
@@ -152,6 +154,7 @@ class WRDSConnector(DataConnector):
 
     def iter_firms(self, firm_ids: Sequence[str] | None = None) -> Iterator[FirmTranscriptData]:
         """See DataConnector; the firms of the connector's quarter, sorted by id."""
+        check_ids(firm_ids)
         if firm_ids is None or firm_ids:
             yield from self._firms(firm_ids, *self._range(None, None))
 
@@ -310,6 +313,19 @@ def _turn(row: tuple[Any, ...]) -> SpeakerTurn:
         speaker_type=speaker_type or ("Operator" if type_id in _OPERATOR_TYPES else "Unknown"),
         raw_text=text or "",
     )
+
+
+def _numbered(turns: tuple[SpeakerTurn, ...]) -> tuple[SpeakerTurn, ...]:
+    """The turns with strictly rising orders: one that does not rise becomes the next number.
+
+    WRDS's own numbers rise already, so nothing changes. Should two components of a transcript
+    share one, or have none, they would be one turn downstream.
+    """
+    found: list[SpeakerTurn] = []
+    for turn in turns:
+        least = found[-1].component_order + 1 if found else turn.component_order
+        found.append(replace(turn, component_order=max(turn.component_order, least)))
+    return tuple(found)
 
 
 def _firm_data(firm: FirmTurns, pipeline: TextPipeline) -> FirmTranscriptData | None:

@@ -128,7 +128,8 @@ WITH considered AS (
     SELECT *,
         count(*) FILTER (WHERE known) OVER (PARTITION BY companyid) AS n_calls,
         row_number() OVER (PARTITION BY companyid
-            ORDER BY known DESC, event_date {direction}, event_time {direction}, keydevid {direction}
+            ORDER BY known DESC,
+                event_date {direction}, event_time {direction}, keydevid {direction}
         ) AS call_rank
     FROM ranked
     WHERE version_rank = 1
