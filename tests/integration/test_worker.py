@@ -348,7 +348,7 @@ def test_an_unknown_firm_in_the_batch_is_an_error(place: Workplace, refused: Ref
         ("MANIFEST_S3_KEY", "manifests/none.jsonl", "check MANIFEST_S3_KEY"),
         ("BATCH_ID", "2023Q1_batch_0009", "BATCH_ID '2023Q1_batch_0009' is not among the 1"),
         ("FTM_STORE", None, "no store is set"),
-        ("FTM_STORE", "ftp://host", "FTM_STORE 'ftp://host' cannot be used"),
+        ("FTM_STORE", "ftp://host", "store 'ftp://host' (--store or FTM_STORE) cannot be used"),
         ("FTM_KEEP_KINDS", "chatter", "FTM_KEEP_KINDS 'chatter'"),
         ("FTM_CLUSTERING", "magic", "FTM_CLUSTERING 'magic'"),
         ("FTM_EMBEDDING_MODEL", "/no/such/model", "/no/such/model"),

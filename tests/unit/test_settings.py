@@ -53,7 +53,6 @@ def test_no_store_says_what_to_set() -> None:
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("FTM_STORE", "ftp://host/x"),
         ("CHECKPOINT_INTERVAL", "0"),
         ("CHECKPOINT_INTERVAL", "many"),
         ("FTM_CLUSTERING", "k-means"),
@@ -68,6 +67,21 @@ def test_a_bad_variable_is_named_with_its_value(
     monkeypatch.setenv(name, value)
     with pytest.raises(ConfigError, match=f"{name} '{value}'"):
         Settings.load()
+
+
+@pytest.mark.parametrize("source", ["flag", "environment"])
+def test_a_bad_store_is_told_with_both_its_names(
+    monkeypatch: pytest.MonkeyPatch, source: str
+) -> None:
+    """Wherever it came from, and without the words of the library that checks it."""
+    if source == "environment":
+        monkeypatch.setenv("FTM_STORE", "ftp://x")
+    with pytest.raises(ConfigError) as caught:
+        Settings.load(store="ftp://x" if source == "flag" else None)
+    assert str(caught.value) == (
+        "store 'ftp://x' (--store or FTM_STORE) cannot be used: a store is s3://bucket[/prefix] or"
+        " file:///folder"
+    )
 
 
 @pytest.mark.parametrize("key", ["wrds_password", "llm_api_key"])

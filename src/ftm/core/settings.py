@@ -178,14 +178,24 @@ def variable_name(info: FieldInfo) -> str:
     return str(cast(AliasChoices, info.validation_alias).choices[0])
 
 
+def _field_of(name: str) -> str:
+    """The field that this variable sets; other names as they are."""
+    for field, info in Settings.model_fields.items():
+        if name in cast(AliasChoices, info.validation_alias).choices:
+            return field
+    return name
+
+
 def _explain(error: ValidationError) -> str:
     first = error.errors()[0]
-    name = str(first["loc"][0]) if first["loc"] else "settings"
+    name = _field_of(str(first["loc"][0])) if first["loc"] else "settings"
     info = Settings.model_fields.get(name)
     variable = variable_name(info) if info is not None else name
-    secret = name in SECRETS
-    value = "" if secret else f" {first['input']!r}"
-    return f"{variable}{value} cannot be used: {first['msg']}"
+    value = "" if name in SECRETS else f" {first['input']!r}"
+    why = first["msg"].removeprefix("Value error, ")
+    if name == "store":
+        return f"store{value} (--store or {variable}) cannot be used: {why}"
+    return f"{variable}{value} cannot be used: {why}"
 
 
 def environment() -> dict[str, str]:
