@@ -15,17 +15,21 @@ from ftm.core.errors import (
     FingerprintMismatchError,
     LeaseHeldError,
     LeaseLostError,
+    PreprocessingError,
     UnknownFirmError,
     WRDSConnectionError,
     WRDSQueryError,
 )
+from ftm.core.records import FirmTurns
 from ftm.core.schemas import CHUNK, COMPONENTS
+from ftm.prefetch.base import PrefetchSummary
 from ftm.prefetch.preprocess import preprocess_quarter
 from ftm.storage.checkpoint import decode_session
 from ftm.storage.object_store import ObjectStore, open_store
 from ftm.storage.open_lease import peek_leased
 from ftm.storage.parquet import from_bytes
 from ftm.storage.parquet_layout import decode_firm_facts, parse_footer
+from ftm.text.base import FirmText
 from tests.support.fake_source import FakePreprocessor, FakeSource
 from tests.support.prefetch_quarter import (
     LAYOUT,
@@ -50,7 +54,7 @@ def memory() -> ObjectStore:
     return open_store("memory://")
 
 
-def preprocess(store: ObjectStore, text: FakePreprocessor, **given: int) -> object:
+def preprocess(store: ObjectStore, text: FakePreprocessor, **given: int) -> PrefetchSummary:
     """One `ftm preprocess`."""
     return preprocess_quarter(
         store, QUARTER, text, clock=Clock(), new_identity=dead_writer, **given
@@ -597,6 +601,62 @@ def test_preprocess_makes_the_generation_a_prefetch_with_that_pipeline_would(
     assert found.plan.sha256 == wanted.plan.sha256
     assert stored_rows(memory, "cleaned_text") == stored_rows(direct, "cleaned_text")
     assert memory.exists(LAYOUT.key("chunk_0000.parquet"))
+
+
+class Picky(FakePreprocessor):
+    """Another pipeline, which fails on some firms."""
+
+    def __init__(self, *bad: str) -> None:
+        super().__init__("picky")
+        self.bad = set(bad)
+
+    def process(self, firm: FirmTurns) -> FirmText:
+        """See FakePreprocessor."""
+        if firm.call.firm_id in self.bad:
+            raise PreprocessingError("too long")
+        return super().process(firm)
+
+
+def test_preprocess_that_fails_on_a_stored_firm_leaves_the_old_generation(
+    store: ObjectStore,
+) -> None:
+    """The firm is named; mended, the same command tries only what failed."""
+    prefetch(store, FakeSource(firms(6), texts={"1004": ["BAD"]}))
+    before = stored_rows(store)
+    for _ in range(2):
+        with pytest.raises(PreprocessingError, match=r"1 of the 5 firms .*1002: too long"):
+            preprocess(store, Picky("1002"), chunk_size=4)
+        assert (manifest(store).generation, stored_rows(store)) == (1, before)
+    summary = preprocess(store, Picky(), chunk_size=4)
+    assert (summary.generation, summary.n_firms, summary.complete) == (2, 5, True)
+    assert list(summary.failed) == ["1004"]
+    assert stored_rows(store) == before
+
+
+def test_a_failed_preprocess_can_be_given_up_for_the_old_pipeline(memory: ObjectStore) -> None:
+    """Nothing is made anew, and prefetch is free again."""
+    prefetch(memory, FakeSource(firms(6)), firms(3))
+    before = stored_rows(memory, "cleaned_text")
+    with pytest.raises(PreprocessingError):
+        preprocess(memory, Picky(*firms(6)))
+    assert preprocess(memory, FakePreprocessor()).generation == 1
+    assert not memory.exists(LAYOUT.checkpoint)
+    assert list(memory.list(LAYOUT.parts)) == []
+    assert stored_rows(memory, "cleaned_text") == before
+    assert prefetch(memory, FakeSource(firms(6))).n_firms == 6
+
+
+def test_a_refresh_in_which_most_firms_fail_leaves_the_old_generation(
+    memory: ObjectStore,
+) -> None:
+    """A single bad firm does not stop it."""
+    prefetch(memory, FakeSource(firms(6)))
+    source = FakeSource(firms(6), version="v2")
+    with pytest.raises(PreprocessingError, match="4 of the 6 firms"):
+        prefetch(memory, source, refresh=True, text=Picky(*firms(4)))
+    assert manifest(memory).generation == 1
+    summary = prefetch(memory, source, refresh=True, text=Picky("1000"))
+    assert (summary.generation, summary.n_firms, list(summary.failed)) == (2, 5, ["1000"])
 
 
 def test_after_preprocess_a_prefetch_goes_on_with_the_new_pipeline(memory: ObjectStore) -> None:

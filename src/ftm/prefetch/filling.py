@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 
 from ftm.connectors.discovery import PrefetchSource
+from ftm.core.errors import PreprocessingError
 from ftm.core.layout import PrefetchLayout
 from ftm.core.progress import Progress
 from ftm.core.records import FirmCall
@@ -13,11 +14,14 @@ from ftm.prefetch.base import Preprocessor
 from ftm.prefetch.batching import next_part_size, pending_calls, split_into_chunks
 from ftm.prefetch.plan import kept_calls
 from ftm.prefetch.plan_file import StoredPlan
-from ftm.prefetch.publishing import build_manifest
+from ftm.prefetch.publishing import build_manifest, firms_lost
 from ftm.prefetch.quarter_writer import QuarterWriter
 from ftm.prefetch.reading import ReadAhead, iter_outcomes
 from ftm.prefetch.rows import FirmOutcome
 from ftm.storage.manifest import PrefetchManifest
+
+
+_GIVE_UP = ", and `ftm preprocess --quarter {}` with the --nlp of before gives it up"
 
 
 def fill_quarter(
@@ -28,6 +32,7 @@ def fill_quarter(
     get_source: Callable[[], PrefetchSource],
     get_preprocessor: Callable[[], Preprocessor],
     progress: Progress,
+    published: PrefetchManifest | None,
 ) -> PrefetchManifest:
     """Store what is pending and publish the manifest.
 
@@ -38,8 +43,11 @@ def fill_quarter(
         get_source: called only if a firm is pending, so that a login is, too.
         get_preprocessor: likewise.
         progress: told firm by firm.
+        published: the manifest that this one replaces, of any generation.
 
     Raises:
+        PreprocessingError: firms that `published` holds failed, too many to replace it; the next
+            call tries them again.
         FtmError: reading or writing failed; what the checkpoint names stays, a rerun goes on.
     """
     calls = kept_calls(plan.calls)
@@ -52,9 +60,31 @@ def fill_quarter(
     if writer.session.parts:
         writer.close_chunk()
     manifest = _manifest(writer, layout, plan, calls)
+    _refuse_losses(writer, manifest, published)
     writer.publish(manifest)
     progress.finish()
     return manifest
+
+
+def _refuse_losses(
+    writer: QuarterWriter, manifest: PrefetchManifest, published: PrefetchManifest | None
+) -> None:
+    """Leave the published generation in place when the new one failed on its firms.
+
+    Preprocessing must keep every firm, as it reads what was processed before; a refresh reads
+    other transcripts, of which a few may be bad, but not most.
+    """
+    lost, session = firms_lost(manifest, published), writer.session
+    n_stored = published.n_firms if published else 0
+    if len(lost) <= (0 if session.kind == "preprocess" else n_stored // 2):
+        return
+    writer.save(session.changed(failed={f: e for f, e in session.failed.items() if f not in lost}))
+    some = "; ".join(f"firm {firm}: {error}" for firm, error in sorted(lost.items())[:3])
+    give_up = "" if session.kind == "refresh" else _GIVE_UP.format(writer.quarter)
+    raise PreprocessingError(
+        f"{len(lost)} of the {n_stored} firms stored of {writer.quarter} failed this time "
+        f"({some}), so what was published stays; the same command tries them again{give_up}"
+    )
 
 
 def _read_and_write(

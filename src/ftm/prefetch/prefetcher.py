@@ -152,6 +152,7 @@ class WRDSPrefetcher:
                     get_source=self._source.get,
                     get_preprocessor=self._preprocessor.get,
                     progress=self._progress,
+                    published=opened.published.manifest,
                 )
         return summarize(
             manifest,

@@ -43,6 +43,7 @@ def preprocess_quarter(
         ManifestNotFoundError: the quarter is not prefetched.
         ConfigError: an unfinished prefetch is to be finished first.
         LeaseHeldError: the quarter is being written.
+        PreprocessingError: a firm that is stored failed; the old generation stays published.
         StoreError: stopped; the same call goes on where this one was.
     """
     old = load_manifest(store, quarter)
@@ -59,7 +60,7 @@ def preprocess_quarter(
         store, request, identity=new_identity(), clock=clock, say=told.message
     ) as opened:
         writer = opened.writer
-        if opened.opening.is_over:
+        if opened.opening.is_over or _is_given_up(opened, request):
             writer.clean_up()
             manifest, plan = old, _plan_of(store, layout, old)
         else:
@@ -73,6 +74,7 @@ def preprocess_quarter(
                 get_source=lambda: turns,
                 get_preprocessor=lambda: preprocessor,
                 progress=told,
+                published=source_manifest,
             )
     n_new_firms = len(writer.session.durable())
     resumed = not opened.opening.is_new
@@ -84,6 +86,16 @@ def _is_done(
 ) -> bool:
     same = dict(old.preprocessing) == dict(request.preprocessing)
     return same and not store.exists(layout.checkpoint)
+
+
+def _is_given_up(opened: Opened, request: Request) -> bool:
+    """Whether an unfinished attempt with another pipeline is left for the published one."""
+    manifest = opened.published.manifest
+    return (
+        opened.opening.gives_up
+        and manifest is not None
+        and dict(manifest.preprocessing) == dict(request.preprocessing)
+    )
 
 
 def _summary(

@@ -73,6 +73,12 @@ def _settled(
     return skipped, failed
 
 
+def firms_lost(manifest: PrefetchManifest, published: PrefetchManifest | None) -> dict[str, str]:
+    """Firms whose sentences are published and that failed in a generation to replace it."""
+    stored = published.firm_to_chunk.keys() if published else set()
+    return {firm: error for firm, error in manifest.failed.items() if firm in stored}
+
+
 def is_published(session: Session, manifest: PrefetchManifest | None) -> bool:
     """Whether the manifest is the one this session ends with: it was killed while cleaning up."""
     if manifest is None or session.parts or not session.n_attempted:
