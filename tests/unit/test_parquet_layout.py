@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from datetime import date
 from hashlib import sha256
 from itertools import pairwise
@@ -152,3 +154,21 @@ def test_unreadable_firm_facts_are_refused(text: bytes) -> None:
     """The message names the file."""
     with pytest.raises(CorruptObjectError, match="chunk_x"):
         decode_firm_facts({FIRM_FACTS_KEY.encode(): text}, key="chunk_x")
+
+
+def test_reading_a_whole_file_starts_no_thread() -> None:
+    """A thread of pyarrow's pool that holds a Python file at exit aborts the whole process."""
+    program = (
+        "import os\n"
+        "from ftm.core.schemas import CHUNK\n"
+        "from ftm.storage.parquet import from_bytes\n"
+        "from tests.support.stored_quarter import chunk_file, firm\n"
+        "data, _ = chunk_file([firm(n, n_sentences=4) for n in range(12)])\n"
+        "before = os.listdir('/proc/self/task')\n"
+        "from_bytes(data, CHUNK)\n"
+        "print(sorted(os.listdir('/proc/self/task')) == sorted(before))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "True\n"

@@ -60,8 +60,8 @@ def _writer_settings(schema: pa.Schema) -> dict[str, Any]:
 def from_bytes(data: bytes, schema: pa.Schema, *, key: str = "") -> pa.Table:
     """Read a whole Parquet file and check it against its schema."""
     try:
-        # One thread: pyarrow's pool costs 10 ms a small file and may abort the process at exit.
-        table = pq.ParquetFile(io.BytesIO(data)).read(use_threads=False)
+        # A Python file would be read by threads of a pool, which may abort the process at its exit.
+        table = pq.ParquetFile(pa.BufferReader(data)).read(use_threads=False)
     except (pa.ArrowException, OSError) as error:
         raise CorruptObjectError(
             f"{key or 'Parquet data'} cannot be read: {error}", key=key
