@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -95,6 +96,25 @@ def test_a_killed_worker_is_an_error_with_the_fix() -> None:
             os.kill(pid, signal.SIGKILL)
         with pytest.raises(PreprocessingError, match="--workers 1"):
             list(ours)
+
+
+def test_a_script_without_a_main_guard_is_told_so(tmp_path: Path) -> None:
+    """Its workers run the script again; both they and the script name the missing line."""
+    script = tmp_path / "mine.py"
+    script.write_text(
+        "from ftm.text.parallel import ParallelPreprocessor\n"
+        "from tests.support.calls import CALL\n"
+        "with ParallelPreprocessor('rules', 2) as preprocessor:\n"
+        "    print(list(preprocessor.map([CALL] * 9)))\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    done = subprocess.run(
+        [sys.executable, script], env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    *_, last = done.stderr.strip().splitlines()
+    assert 'a missing `if __name__ == "__main__":`' in last
+    assert 'ConfigError: This script has no `if __name__ == "__main__":`' in done.stderr
 
 
 @pytest.mark.parametrize("workers", [0, -1])

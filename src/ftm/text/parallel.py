@@ -28,6 +28,8 @@ LOOK_AHEAD_FIRMS = 16
 LOOK_AHEAD_CHARS = 32_000_000
 """Text that may be under way at once, all workers together; a single longer firm still passes."""
 
+_MAIN_GUARD = '`if __name__ == "__main__":`'
+
 _Columns = tuple[list[str], list[str], list[int], list[str]]
 _Rows = tuple[_Columns, dict[int, tuple[int, int]], str | None, str | None]
 
@@ -52,13 +54,15 @@ class ParallelPreprocessor:
 
     Raises:
         ModelNotFoundError: the pipeline is not installed.
-        ConfigError: workers is below 1.
+        ConfigError: workers is below 1, or a script without a main guard runs in a worker.
     """
 
     def __init__(self, pipeline_name: str, workers: int | None = None) -> None:
         if workers is not None and workers < 1:
             raise ConfigError(f"The number of workers is {workers!r}; expected 1 or more")
         self.workers = workers or _usable_cores()
+        if self.workers > 1:
+            _check_main_guard()
         self._name = pipeline_name
         self._pool: ProcessPoolExecutor | None = None
         self._pids: list[int] = []
@@ -147,7 +151,8 @@ class ParallelPreprocessor:
     def _killed(self, firm: FirmTurns) -> PreprocessingError:
         return PreprocessingError(
             f"A text worker ({self._name!r}, one of {self.workers}) died at or after firm "
-            f"{firm.call.firm_id!r}; the usual cause is too little memory. What is checkpointed is "
+            f"{firm.call.firm_id!r}; the usual cause is too little memory or, in a script of your "
+            f"own, a missing {_MAIN_GUARD} around what the script does. What is checkpointed is "
             "safe: run the same command again with fewer workers, e.g. --workers 1"
         )
 
@@ -173,6 +178,19 @@ def _start_pool(name: str, workers: int) -> ProcessPoolExecutor:
     for _ in range(workers):
         pool.submit(_warm_up)
     return pool
+
+
+def _check_main_guard() -> None:
+    """A spawned worker first runs the script that started it, up to its main guard.
+
+    Without one it would do all that the script does, logging in included, and then be refused
+    processes of its own in words of multiprocessing.
+    """
+    if getattr(multiprocessing.current_process(), "_inheriting", False):
+        raise ConfigError(
+            f"This script has no {_MAIN_GUARD}, so every text worker runs it from the start; put "
+            "what it does below that line"
+        )
 
 
 def _usable_cores() -> int:
