@@ -19,6 +19,7 @@ from ftm.core.errors import WRDSConnectionLostError
 from ftm.prefetch.prefetcher import WRDSPrefetcher
 from ftm.storage.manifest import load_manifest
 from ftm.storage.object_store import ObjectStore, open_store
+from ftm.wiring import get_orchestrator
 from tests.support.cli import ROOT, ftm_environment, run_ftm, start_ftm
 from tests.support.fake_source import FakePreprocessor
 from tests.support.postgres import PostgresServer
@@ -230,3 +231,15 @@ def read_until(terminal: int, text: str) -> str:
         except OSError:  # how Linux says that nobody has the other side open any more
             break
     return shown.decode(errors="replace")
+
+
+@pytest.mark.slow
+def test_an_orchestrator_prefetches_with_one_login(role: PostgresServer, tmp_path: Path) -> None:
+    """`run_prefetch` of `get_orchestrator`, as a notebook uses it; leaving the block logs out."""
+    settings = role.settings(store=f"file://{tmp_path}")
+    with get_orchestrator(settings) as orchestrator:
+        assert not orchestrator.prefetch_exists(QUARTER)
+        for firm, n_firms in (("1", 1), ("2", 2)):
+            assert orchestrator.run_prefetch(QUARTER, firm_ids=[firm]).n_firms == n_firms
+        assert orchestrator.get_prefetch_firm_ids(QUARTER) == ["1", "2"]
+    assert role.logins(role.user) == 1
