@@ -1,5 +1,6 @@
 """The pool of clustering processes: same results as inline, and what happens when one dies."""
 
+import multiprocessing
 import os
 import random
 import signal
@@ -13,7 +14,13 @@ from ftm.core.errors import TopicModelError
 from ftm.topics.base import FloatArray
 from ftm.topics.bertopic_model import BERTopicModel
 from ftm.topics.pool import ClusterPool
-from tests.support.topic_vectors import ScriptedModel, planted_vectors, same, texts_of
+from tests.support.topic_vectors import (
+    OnceSentModel,
+    ScriptedModel,
+    planted_vectors,
+    same,
+    texts_of,
+)
 
 Firm = tuple[list[str], FloatArray]
 
@@ -79,6 +86,37 @@ def test_every_worker_may_die(scripted: ClusterPool) -> None:
     deaths = [scripted.submit(*order("die")) for _ in range(4)]
     assert all(isinstance(death.exception(60), TopicModelError) for death in deaths)
     assert scripted.submit([], np.zeros((0, 8), np.float32)).result(60).topics == ()
+
+
+def test_without_workers_nobody_waits_for_ever() -> None:
+    """Workers that cannot be started again: theirs, queued and later firms all raise."""
+    with ClusterPool(OnceSentModel(2), workers=2) as pool:
+        futures = [pool.submit(*order("die")) for _ in range(6)]
+        errors = [future.exception(60) for future in futures]
+        assert all(isinstance(error, TopicModelError) for error in errors)
+        assert sum("exit code -9" in str(error) for error in errors) == 2
+        with pytest.raises(TopicModelError, match="none could be started again"):
+            pool.submit(["a"] * 20, np.ones((20, 8), np.float32)).result(60)
+
+
+def test_the_last_worker_goes_on_alone() -> None:
+    """One worker lost for good costs no firm but the one it died of."""
+    with ClusterPool(OnceSentModel(2), workers=2) as pool:
+        assert isinstance(pool.submit(*order("die")).exception(60), TopicModelError)
+        texts, vectors = ["a b"] * 40, np.ones((40, 8), np.float32)
+        futures = [pool.submit(texts, vectors) for _ in range(4)]
+        assert [len(future.result(60).topics) for future in futures] == [2] * 4
+
+
+def test_closing_while_workers_die_leaves_no_process() -> None:
+    """A worker that dies while the pool is closed is not started again behind its back."""
+    before = {child.pid for child in multiprocessing.active_children()}
+    for _ in range(5):
+        pool = ClusterPool(ScriptedModel(), workers=2)
+        futures = [pool.submit(*order("die")) for _ in range(8)]
+        pool.close()
+        assert all(f.cancelled() or isinstance(f.exception(60), TopicModelError) for f in futures)
+        assert {child.pid for child in multiprocessing.active_children()} <= before
 
 
 def test_an_error_reaches_its_future_alone(scripted: ClusterPool) -> None:

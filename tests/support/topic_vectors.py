@@ -66,3 +66,16 @@ class ScriptedModel(TopicModel):
         if order == "pid":
             return TopicModelResult(np.array([os.getpid()], np.int32), np.zeros(1, np.float32), ())
         return NoOpTopicModel().fit_transform(documents, embeddings)
+
+
+class OnceSentModel(ScriptedModel):
+    """A model that reaches the first `sends` workers and no later one."""
+
+    def __init__(self, sends: int) -> None:
+        self._left = sends
+
+    def __getstate__(self) -> dict[str, int]:
+        if not self._left:
+            raise OSError("no more processes")
+        self._left -= 1
+        return {"_left": 0}

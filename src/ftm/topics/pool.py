@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import queue
 import signal
 import threading
@@ -14,6 +15,8 @@ from types import TracebackType
 
 from ftm.core.errors import TopicModelError
 from ftm.topics.base import FloatArray, TopicModel, TopicModelResult
+
+log = logging.getLogger(__name__)
 
 JOIN_TIMEOUT_S = 5.0
 
@@ -28,6 +31,7 @@ class ClusterPool:
 
     Each worker has a thread here that hands it one firm at a time, so a worker that dies is known
     to have died of that firm: the firm's future raises TopicModelError and a new worker starts.
+    Where none can be started, the others go on; after the last, every future raises.
 
     Args:
         model: sent to every worker by pickle.
@@ -41,6 +45,9 @@ class ClusterPool:
         context.set_forkserver_preload(list(model.preload))
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._closed = threading.Event()
+        # Held while work is added, a worker replaced or the pool closed: one at a time.
+        self._lock = threading.RLock()
+        self._n_alive = workers
         self._workers = [_Worker(context, model) for _ in range(workers)]
         self._threads = [
             threading.Thread(target=self._feed, args=(worker,), daemon=True, name=f"cluster-{i}")
@@ -55,19 +62,24 @@ class ClusterPool:
         Raises:
             RuntimeError: the pool is closed.
         """
-        if self._closed.is_set():
-            raise RuntimeError("the cluster pool is closed")
         future: Future[TopicModelResult] = Future()
-        self._jobs.put((future, documents, embeddings))
+        with self._lock:
+            if self._closed.is_set():
+                raise RuntimeError("the cluster pool is closed")
+            if self._n_alive:
+                self._jobs.put((future, documents, embeddings))
+            else:
+                future.set_exception(_no_worker_left())
         return future
 
     def close(self) -> None:
         """See TopicPool; futures of unfinished fits are cancelled. May be called twice."""
-        if self._closed.is_set():
-            return
-        self._closed.set()
-        for worker in self._workers:
-            worker.stop()
+        with self._lock:
+            if self._closed.is_set():
+                return
+            self._closed.set()
+            for worker in self._workers:
+                worker.stop()
         for _ in self._threads:
             self._jobs.put(None)
         for thread in self._threads:
@@ -89,25 +101,55 @@ class ClusterPool:
             future = job[0]
             if self._closed.is_set():
                 future.cancel()
-            elif future.set_running_or_notify_cancel():
-                self._fit(worker, job)
+            elif future.set_running_or_notify_cancel() and not self._fit(worker, job):
+                return
 
-    def _fit(self, worker: _Worker, job: _Job) -> None:
+    def _fit(self, worker: _Worker, job: _Job) -> bool:
+        """Fit one firm; False when the worker died and there is none in its place."""
         future, documents, embeddings = job
         try:
             result = worker.fit(documents, embeddings)
         except _WorkerDiedError as death:
-            error = TopicModelError(
-                f"a clustering worker died (exit code {death.exit_code}) on a firm of "
-                f"{len(documents)} sentences; rerun the command to try the firm again"
+            # First of all, so that nothing that goes wrong below leaves somebody waiting.
+            future.set_exception(
+                TopicModelError(
+                    f"a clustering worker died (exit code {death.exit_code}) on a firm of "
+                    f"{len(documents)} sentences; rerun the command to try the firm again"
+                )
             )
-            if not self._closed.is_set():
-                worker.restart()
-            future.set_exception(error)
+            return self._replace(worker)
         except Exception as error:  # noqa: BLE001 - a future carries any error to its reader
             future.set_exception(error)
         else:
             future.set_result(result)
+        return True
+
+    def _replace(self, worker: _Worker) -> bool:
+        with self._lock:
+            if self._closed.is_set():
+                return True  # its thread goes on to cancel what is queued
+            try:
+                worker.restart()
+            except Exception:
+                log.exception("a clustering worker cannot be started again")
+                self._n_alive -= 1
+                if not self._n_alive:
+                    self._fail_queued()
+                return False
+            return True
+
+    def _fail_queued(self) -> None:
+        while not self._jobs.empty():
+            job = self._jobs.get()
+            if job is not None and job[0].set_running_or_notify_cancel():
+                job[0].set_exception(_no_worker_left())
+
+
+def _no_worker_left() -> TopicModelError:
+    return TopicModelError(
+        "all clustering workers died and none could be started again (see the log); free memory "
+        "or processes and rerun the command"
+    )
 
 
 class _WorkerDiedError(Exception):
@@ -149,12 +191,18 @@ class _Worker:
         self._process.join(JOIN_TIMEOUT_S)
 
     def _start(self) -> None:
-        self._pipe, theirs = self._context.Pipe()
-        self._process = self._context.Process(
+        ours, theirs = self._context.Pipe()
+        process = self._context.Process(
             target=_serve, args=(theirs, self._model), daemon=True, name="ftm-cluster"
         )
-        self._process.start()
-        theirs.close()
+        try:
+            process.start()
+        except BaseException:
+            ours.close()
+            raise
+        finally:
+            theirs.close()
+        self._pipe, self._process = ours, process
 
 
 def _result(answer: object) -> TopicModelResult:
