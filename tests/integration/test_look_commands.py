@@ -14,7 +14,8 @@ from click.testing import CliRunner, Result
 
 from ftm import load_calls, load_sentences, load_topics
 from ftm.analysis.loaders import read_sentences
-from ftm.analysis.run_reader import find_run, list_runs
+from ftm.analysis.run_reader import find_run, list_runs, read_table
+from ftm.analysis.show import FirmKey, show_firm
 from ftm.cli.main import cli
 from ftm.core.errors import (
     CorruptObjectError,
@@ -311,6 +312,25 @@ def test_the_pointer_decides_which_run_is_read(store: ObjectStore) -> None:
     run = list_runs(other, QUARTER)[0].spec.run_id
     other.put(current_pointer(QUARTER), json.dumps({"run_id": run}).encode())
     assert len(load_topics("2023Q1", other)) == 6
+
+
+def test_of_a_run_that_is_not_complete_only_what_is_asked_for_is_read(store: ObjectStore) -> None:
+    """Loaders refuse it, on demand they give what is done; `show` shows a firm that is done."""
+    other = copy(store)
+    (run,) = list_runs(other, QUARTER)
+    (progress,) = run.progress.values()
+    key, cut = run.layout.progress(progress.batch_id), {"complete": False}
+    other.put(key, progress.model_copy(update=cut).encode())
+    for load in (load_topics, load_sentences):
+        with pytest.raises(OrchestratorError, match="is not complete"):
+            load("2023Q1", other, run_id=run.spec.run_id)
+    (run,) = list_runs(other, QUARTER)
+    assert read_table(other, run, "firm-topics").num_rows == 0
+    asked = {"run_id": run.spec.run_id, "allow_incomplete": True}
+    assert len(load_topics("2023Q1", other, **asked)) == 6
+    assert load_sentences("2023Q1", other, **asked)["topic_id"].nunique() == 6
+    (view,) = show_firm(other, QUARTER, FirmKey("100000"), run_id=run.spec.run_id)
+    assert len(view.topics) == 2
 
 
 def test_a_part_that_differs_from_its_record_is_refused(store: ObjectStore) -> None:

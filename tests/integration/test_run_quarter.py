@@ -13,10 +13,14 @@ from pathlib import Path
 import pytest
 
 from ftm.analysis.loaders import load_sentences, load_topics
-from ftm.analysis.run_reader import list_runs
+from ftm.analysis.run_reader import list_runs, published_run
 from ftm.core.layout import PrefetchLayout
+from ftm.core.settings import Settings
+from ftm.orchestrate.quarter_orchestrator import QuarterOrchestrator
 from ftm.storage.object_store import ObjectStore, open_store
+from ftm.wiring import get_model_fingerprint, resolve_run_settings
 from tests.support.cli import ftm_environment, run_ftm, start_ftm
+from tests.support.inline_backend import InlineBackend
 from tests.support.prefetched import QUARTER
 from tests.support.quarters import write_quarter
 from tests.support.s3_server import Bucket
@@ -78,6 +82,23 @@ def test_the_command_runs_every_batch_and_says_what_came_out(store: ObjectStore)
     assert again.returncode == 0
     assert "already complete, nothing to do" in again.stdout
     assert not store.exists(f"manifests/2023Q1/{summary['run_id']}/map_2.jsonl")
+
+
+def test_a_run_is_published_unless_told_not_to(store: ObjectStore) -> None:
+    """The next step names the run where `ftm show` would read another; again, it is published."""
+    settings = resolve_run_settings(Settings.load(device="cpu"))
+    inline = QuarterOrchestrator(
+        store, InlineBackend(store), settings=settings, fingerprint=get_model_fingerprint
+    )
+    run_id = inline.run_quarter("2023Q1", batch_size=3, publish=False).run_id
+    models = {"FTM_EMBEDDING_MODEL": settings.embedding_model, "FTM_CLUSTERING": "ward"}
+    again = (*RUN, "--device", "cpu", "--store", store.url)
+    done = run_ftm(*again, "--no-publish", **models)
+    assert f"{run_id}: already complete" in done.stdout, done.stderr
+    assert f"ftm show --quarter 2023Q1 --firm ID --run {run_id}\n" in done.stdout
+    assert published_run(store, QUARTER) is None
+    assert "--firm ID\n" in run_ftm(*again, **models).stdout
+    assert published_run(store, QUARTER) == run_id
 
 
 def test_a_damaged_chunk_fails_its_batch_only_and_the_rerun_does_only_that(

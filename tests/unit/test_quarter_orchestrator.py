@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import platform
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from hashlib import sha256
 from itertools import count
 from pathlib import Path
 
 import pytest
 
-from ftm.analysis.run_reader import list_runs
+from ftm.analysis.run_reader import find_run, list_runs, published_run
 from ftm.core.errors import (
     BatchFailedError,
     ConfigError,
@@ -17,10 +20,11 @@ from ftm.core.errors import (
     OrchestratorError,
     PrefetchRequiredError,
 )
-from ftm.core.layout import PrefetchLayout, RunLayout
+from ftm.core.layout import PrefetchLayout, RunLayout, current_pointer
 from ftm.core.schemas import FIRMS
 from ftm.core.settings import Settings
 from ftm.orchestrate.quarter_orchestrator import QuarterOrchestrator
+from ftm.orchestrate.summary import RunSummary
 from ftm.storage.lease import Writer
 from ftm.storage.object_store import ObjectStore, open_store
 from ftm.storage.open_lease import open_leased
@@ -46,14 +50,25 @@ def make(
     store: ObjectStore, backend: InlineBackend | None = None, **given: object
 ) -> QuarterOrchestrator:
     """An orchestrator whose clock stands still, on noop models unless told otherwise."""
-    options = {"settings": noop_settings(), "clock": lambda: NOW, **given}
-    return QuarterOrchestrator(
-        store,
-        backend or InlineBackend(store),
-        fingerprint=get_model_fingerprint,
-        poll_s=0,
-        **options,
-    )
+    options = {
+        "settings": noop_settings(),
+        "fingerprint": get_model_fingerprint,
+        "clock": lambda: NOW,
+        **given,
+    }
+    return QuarterOrchestrator(store, backend or InlineBackend(store), poll_s=0, **options)
+
+
+def real_model(settings: Settings) -> dict[str, str]:
+    """A fingerprint that is not the noop models'; what workers would do is not in question."""
+    return {"embedding_model": "some", "clustering": "ward", "seed": str(settings.seed)}
+
+
+def run_seed(store: ObjectStore, seed: int, **options: object) -> RunSummary:
+    """A whole run with this seed, of models that count."""
+    settings = noop_settings(seed=seed)
+    orchestrator = make(store, settings=settings, fingerprint=real_model)
+    return orchestrator.run_quarter("2023Q1", batch_size=3, **options)
 
 
 def keys(store: ObjectStore, prefix: str = "") -> set[str]:
@@ -298,7 +313,13 @@ class Killed(BaseException):
     """What a failpoint raises, so that no handler takes it for an error."""
 
 
-def run_until(store: ObjectStore, boundary: int) -> bool:
+def run_until(
+    store: ObjectStore,
+    boundary: int,
+    run: Callable[[ObjectStore], object] = lambda store: make(store).run_quarter(
+        "2023Q1", batch_size=3
+    ),
+) -> bool:
     """Run, but die at the n-th write boundary of the orchestrator; whether it died."""
     left = boundary
 
@@ -312,7 +333,7 @@ def run_until(store: ObjectStore, boundary: int) -> bool:
 
     store.hook = hook
     try:
-        make(store).run_quarter("2023Q1", batch_size=3)
+        run(store)
     except Killed:
         return True
     finally:
@@ -338,3 +359,75 @@ def test_killed_at_every_write_boundary_it_resumes_the_same_run() -> None:
         assert spec in (None, store.get(layout.spec))
         assert [run.spec.run_id for run in list_runs(store, QUARTER)] == [layout.run_id]
     assert boundary == 16, "six puts, the lease and its end, before and after each"
+
+
+def published_store() -> tuple[ObjectStore, str]:
+    """A store with one published run, and its id."""
+    store = open_store("memory://")
+    write_quarter(store, 7, chunk_firms=3)
+    return store, run_seed(store, 1).run_id
+
+
+def test_invariant_10_the_pointer_to_a_run_is_its_last_write() -> None:
+    """Killed before it, readers have the run before; after it, all that it names is there."""
+    store, old = published_store()
+    events: list[tuple[str, str]] = []
+    store.hook = lambda moment, key: events.append((moment, key))
+    new = run_seed(store, 2).run_id
+    events = [event for event in events if not event[1].startswith("progress/")]
+    written = events.index(("after put", current_pointer(QUARTER)))
+    assert {key for _, key in events[written + 1 :]} <= {RunLayout(QUARTER, new).lease}
+    for boundary in range(len(events)):
+        store, _ = published_store()
+        assert run_until(store, boundary, lambda store: run_seed(store, 2))
+        run = find_run(store, QUARTER)
+        assert run.spec.run_id == (old if boundary < written else new)
+        firms = store.get(run.layout.processed("firms"))
+        assert json.loads(store.get(current_pointer(QUARTER))) == {
+            "run_id": run.spec.run_id,
+            "firms.parquet": sha256(firms).hexdigest(),
+        }
+
+
+def test_readers_follow_the_run_last_completed_by_a_command(store: ObjectStore) -> None:
+    """Asking for an older run again, which finds it complete, publishes that one again."""
+    first = run_seed(store, 1)
+    assert first.published
+    second = run_seed(store, 2)
+    assert find_run(store, QUARTER).spec.run_id == second.run_id
+    assert run_seed(store, 1).state == "already complete"
+    assert find_run(store, QUARTER).spec.run_id == first.run_id
+
+
+def test_a_robustness_run_and_one_of_the_noop_models_are_not_published(store: ObjectStore) -> None:
+    """The pointer stays where it was, and the summary says that readers need the run's id."""
+    first = run_seed(store, 1)
+    assert not run_seed(store, 2, publish=False).published
+    assert not make(store).run_quarter("2023Q1").published
+    assert published_run(store, QUARTER) == first.run_id
+
+
+def test_a_run_that_fails_is_not_published(store: ObjectStore) -> None:
+    """Readers keep the run they had until another is complete."""
+    first = run_seed(store, 1)
+    backend = InlineBackend(store, failing={"2023Q1_batch_0001"})
+    with pytest.raises(BatchFailedError):
+        make(store, backend, settings=noop_settings(seed=2), fingerprint=real_model).run_quarter(
+            "2023Q1", batch_size=3
+        )
+    assert find_run(store, QUARTER).spec.run_id == first.run_id
+
+
+def test_a_run_that_is_not_complete_is_read_only_on_demand(store: ObjectStore) -> None:
+    """Asked for by id or published, it is an error that says how far it is."""
+    backend = InlineBackend(store, failing={"2023Q1_batch_0001"})
+    with pytest.raises(BatchFailedError):
+        make(store, backend).run_quarter("2023Q1", batch_size=3)
+    run_id = list_runs(store, QUARTER)[0].spec.run_id
+    wanted = f"run {run_id} of 2023Q1 is not complete .2 of 3 batches.*allow_incomplete=True"
+    with pytest.raises(OrchestratorError, match=wanted):
+        find_run(store, QUARTER, run_id)
+    assert find_run(store, QUARTER, run_id, allow_incomplete=True).n_complete == 2
+    store.put(current_pointer(QUARTER), json.dumps({"run_id": run_id}).encode())
+    with pytest.raises(OrchestratorError, match=wanted):
+        find_run(store, QUARTER)

@@ -38,10 +38,17 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Attrition:
-    """The waterfall of a quarter; each total is the one before it less the drops between them."""
+    """The waterfall of a quarter; each total is the one before it less the drops between them.
+
+    Args:
+        quarter: like 2023Q1.
+        lines: of the waterfall.
+        n_sharing_permno: kept firms that have their PERMNO in common with another kept firm.
+    """
 
     quarter: str
     lines: tuple[Line, ...]
+    n_sharing_permno: int = 0
 
     def total(self, name: str) -> int:
         """A total by name, like `kept`."""
@@ -85,7 +92,12 @@ def build_attrition(
     _drop_prefetch(fall, kept, manifest)
     if run is not None:
         _drop_run(fall, run)
-    return Attrition(manifest.quarter, tuple(fall.lines))
+    return Attrition(manifest.quarter, tuple(fall.lines), _count_sharing_permno(calls))
+
+
+def _count_sharing_permno(calls: pa.Table) -> int:
+    firms = Counter(calls.filter(calls["kept"])["permno"].to_pylist())
+    return sum(n for n in firms.values() if n > 1)
 
 
 def _drop_prefetch(fall: _Waterfall, kept: Sequence[str], manifest: PrefetchManifest) -> None:

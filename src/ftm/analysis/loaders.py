@@ -55,7 +55,11 @@ def load_calls(quarter: str | Quarter, store: Store = None) -> pd.DataFrame:
 
 
 def load_topics(
-    quarter: str | Quarter, store: Store = None, *, run_id: str | None = None
+    quarter: str | Quarter,
+    store: Store = None,
+    *,
+    run_id: str | None = None,
+    allow_incomplete: bool = False,
 ) -> pd.DataFrame:
     """Every firm's topics, largest first: keywords, size, sentence ids (schema FIRM_TOPICS).
 
@@ -63,14 +67,16 @@ def load_topics(
         quarter: like 2023Q1.
         store: a URL, an open store, or None for the store of the settings.
         run_id: None: the published run, else the newest complete one.
+        allow_incomplete: of a run that is not complete, load what is done.
 
     Raises:
-        OrchestratorError: no such run, or none is complete; says what to run.
+        OrchestratorError: no such run, or it is not complete; says what to run.
         CorruptObjectError: a part differs from what was recorded.
     """
     opened = _open(store)
-    run = find_run(opened, Quarter.parse(quarter), run_id)
-    return _to_pandas(read_table(opened, run, "firm-topics"))
+    run = find_run(opened, Quarter.parse(quarter), run_id, allow_incomplete=allow_incomplete)
+    table = read_table(opened, run, "firm-topics", allow_incomplete=allow_incomplete)
+    return _to_pandas(table)
 
 
 def load_sentences(
@@ -79,6 +85,7 @@ def load_sentences(
     *,
     run_id: str | None = None,
     firm_ids: Sequence[str] | None = None,
+    allow_incomplete: bool = False,
 ) -> pd.DataFrame:
     """Every sentence with its firm, its words, its kind and its topic.
 
@@ -91,22 +98,25 @@ def load_sentences(
         store: a URL, an open store, or None for the store of the settings.
         run_id: None: the published run, else the newest complete one.
         firm_ids: None: all firms of the run that are done; an empty list: none.
+        allow_incomplete: of a run that is not complete, load what is done.
 
     Raises:
-        OrchestratorError: no such run, or none is complete; says what to run.
+        OrchestratorError: no such run, or it is not complete; says what to run.
         UnknownFirmError: an id that the quarter has no sentences of.
         CorruptObjectError: a file differs from what was recorded.
     """
     opened = _open(store)
-    run = find_run(opened, Quarter.parse(quarter), run_id)
+    run = find_run(opened, Quarter.parse(quarter), run_id, allow_incomplete=allow_incomplete)
     wanted = run.done if firm_ids is None else firm_ids
-    return _to_pandas(join_sentences(opened, run, wanted))
+    return _to_pandas(join_sentences(opened, run, wanted, allow_incomplete=allow_incomplete))
 
 
-def join_sentences(store: ObjectStore, run: RunRecords, firm_ids: Sequence[str]) -> pa.Table:
+def join_sentences(
+    store: ObjectStore, run: RunRecords, firm_ids: Sequence[str], *, allow_incomplete: bool = False
+) -> pa.Table:
     """Chunk rows of these firms with the run's assignments, in order of the chunks."""
     texts = read_sentences(store, run, firm_ids)
-    found = read_table(store, run, "firm-sentences")
+    found = read_table(store, run, "firm-sentences", allow_incomplete=allow_incomplete)
     found = found.filter(pc.is_in(found["firm_id"], pa.array(list(firm_ids), pa.string())))
     labels = found.select(["sentence_id", "kind", "local_topic_id", "probability"])
     order = pa.array(range(texts.num_rows), pa.int64())

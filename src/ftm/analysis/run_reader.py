@@ -133,16 +133,35 @@ def list_runs(store: ObjectStore, quarter: Quarter) -> list[RunRecords]:
     return sorted(runs, key=lambda run: (run.spec.created_at, run.spec.run_id))
 
 
-def find_run(store: ObjectStore, quarter: Quarter, run_id: str | None = None) -> RunRecords:
+def find_run(
+    store: ObjectStore,
+    quarter: Quarter,
+    run_id: str | None = None,
+    *,
+    allow_incomplete: bool = False,
+) -> RunRecords:
     """The run to read: the one asked for, else the published one, else the newest complete one.
 
+    Args:
+        store: where the quarter is.
+        quarter: which.
+        run_id: which run; None: as said.
+        allow_incomplete: of a run asked for by id, or published, what is done will do.
+
     Raises:
-        OrchestratorError: there is none; says what to run.
+        OrchestratorError: there is none, or it is not complete; says what to run.
     """
     if run_id is None:
-        run_id = _published(store, quarter)
+        run_id = published_run(store, quarter)
     if run_id is not None:
-        return read_run(store, quarter, run_id)
+        run = read_run(store, quarter, run_id)
+        if not (run.is_complete or allow_incomplete):
+            raise OrchestratorError(
+                f"run {run_id} of {quarter} is not complete ({run.n_complete} of "
+                f"{len(run.batches)} batches): resume it with the `ftm run-quarter` command that "
+                "began it, or pass allow_incomplete=True for what is done"
+            )
+        return run
     runs = list_runs(store, quarter)
     complete = [run for run in runs if run.is_complete]
     if complete:
@@ -183,9 +202,15 @@ def read_calls(store: ObjectStore, manifest: PrefetchManifest) -> pa.Table:
 
 
 def iter_parts(
-    store: ObjectStore, run: RunRecords, dataset: MapDataset
+    store: ObjectStore, run: RunRecords, dataset: MapDataset, *, allow_incomplete: bool = False
 ) -> Iterator[tuple[str, pa.Table]]:
-    """(batch_id, table) of every part that a run's batches list, in order.
+    """(batch_id, table) of every part that a run's complete batches list, in order.
+
+    Args:
+        store: where the run is.
+        run: which.
+        dataset: which of the two.
+        allow_incomplete: what batches that are not complete list is read as well.
 
     Raises:
         CorruptObjectError: a part is missing or differs from what its batch recorded.
@@ -193,6 +218,7 @@ def iter_parts(
     listed = [
         (batch.batch_id, key, sha256)
         for batch in run.batches
+        if allow_incomplete or run.progress_of(batch.batch_id).complete
         for key, sha256 in sorted(run.progress_of(batch.batch_id).parts.items())
         if key.startswith(f"intermediate/{dataset}/")
     ]
@@ -206,9 +232,12 @@ def iter_parts(
         yield batch_id, table
 
 
-def read_table(store: ObjectStore, run: RunRecords, dataset: MapDataset) -> pa.Table:
-    """All parts of a dataset as one table; a typed empty one when there are none."""
-    tables = [table for _, table in iter_parts(store, run, dataset)]
+def read_table(
+    store: ObjectStore, run: RunRecords, dataset: MapDataset, *, allow_incomplete: bool = False
+) -> pa.Table:
+    """All parts of a dataset as one table; a typed empty one for none; see iter_parts."""
+    parts = iter_parts(store, run, dataset, allow_incomplete=allow_incomplete)
+    tables = [table for _, table in parts]
     return pa.concat_tables(tables) if tables else DATASETS[dataset].empty_table()
 
 
@@ -233,7 +262,12 @@ def _is_spec(name: str) -> bool:
     return name.endswith("/spec.json") and name.count("/") == 1
 
 
-def _published(store: ObjectStore, quarter: Quarter) -> str | None:
+def published_run(store: ObjectStore, quarter: Quarter) -> str | None:
+    """The run id the quarter's pointer names; None while nothing is published.
+
+    Raises:
+        CorruptObjectError: the pointer names no run.
+    """
     key = current_pointer(quarter)
     try:
         return str(json.loads(store.get(key))["run_id"])

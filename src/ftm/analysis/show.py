@@ -186,7 +186,7 @@ def show_firm(
 def _run_or_none(store: ObjectStore, quarter: Quarter, run_id: str | None) -> RunRecords | None:
     """As find_run; an incomplete run is better than none, for it may have the firm."""
     try:
-        return find_run(store, quarter, run_id)
+        return find_run(store, quarter, run_id, allow_incomplete=True)
     except OrchestratorError:
         if run_id is not None:
             raise
@@ -267,8 +267,8 @@ def _with_topics(
     view: FirmView, store: ObjectStore, run: RunRecords, *, n_typical: int
 ) -> FirmView:
     of_firm = _batch_of(run, view.firm_id)
-    sentences = join_sentences(store, of_firm, [view.firm_id])
-    topics = read_table(store, of_firm, "firm-topics")
+    sentences = join_sentences(store, of_firm, [view.firm_id], allow_incomplete=True)
+    topics = read_table(store, of_firm, "firm-topics", allow_incomplete=True)
     topics = topics.filter(pc.equal(topics["firm_id"], view.firm_id))
     clustered = sentences.filter(pc.is_valid(sentences["local_topic_id"]))
     spoken = {

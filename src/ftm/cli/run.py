@@ -34,7 +34,7 @@ FAILURES_SHOWN = 5
     type=click.IntRange(min=1),
     default=BATCH_SIZE,
     show_default=True,
-    help="Firms per batch; whole chunks stay together.",
+    help="Firms per batch; whole chunks stay together. Another size is another run.",
 )
 @click.option(
     "--workers",
@@ -55,6 +55,11 @@ FAILURES_SHOWN = 5
 @click.option(
     "--allow-partial-prefetch", is_flag=True, help="Run although the prefetch is not complete."
 )
+@click.option(
+    "--no-publish",
+    is_flag=True,
+    help="Leave loaders with the run they read now, as for a run with another seed.",
+)
 @click.option("--json", "as_json", is_flag=True, help="The summary as JSON.")
 def run_quarter(
     quarter: str,
@@ -62,18 +67,21 @@ def run_quarter(
     batch_size: int,
     workers: int | None,
     allow_partial_prefetch: bool,
+    no_publish: bool,
     as_json: bool,
     **given: Any,
 ) -> None:
     """Cluster the sentences of every firm of a prefetched quarter into topics.
 
     Reads the store and never WRDS. Killed or failed, run the same command again: it resumes.
-    Another setting is another run beside it; one run is carried by one command at a time.
+    Another setting is another run beside it; one run is carried by one command at a time. What
+    reads topics reads the run last completed here, unless --no-publish or told another.
 
     \b
     ftm run-quarter --quarter 2023Q1
     ftm run-quarter --quarter 2023Q1 --clustering leiden --workers 2
     ftm run-quarter --quarter 2023Q1 --batch-size 50 --device cuda --dtype bfloat16
+    ftm run-quarter --quarter 2023Q1 --seed 7 --no-publish
     ftm run-quarter --quarter 2023Q1 --store file:///data/ftm --json > summary.json
     """
     from ftm.wiring import get_orchestrator
@@ -84,7 +92,10 @@ def run_quarter(
         get_orchestrator(settings, backend=backend, workers=workers, watcher=watcher) as runner,
     ):
         summary = runner.run_quarter(
-            quarter, batch_size=batch_size, allow_partial_prefetch=allow_partial_prefetch
+            quarter,
+            batch_size=batch_size,
+            allow_partial_prefetch=allow_partial_prefetch,
+            publish=not no_publish,
         )
     click.echo(as_dict(summary) if as_json else "\n".join(describe(summary)))
 
@@ -112,8 +123,13 @@ def describe(summary: RunSummary) -> list[str]:
         f"  outliers  {summary.outlier_share:>9.1%} of the clustered sentences are in no topic",
         *_failures(summary),
         f"  where     {summary.topics}",
-        f"  next      ftm show --quarter {summary.quarter} --firm ID",
+        f"  next      ftm show --quarter {summary.quarter} --firm ID{_which(summary)}",
     ]
+
+
+def _which(summary: RunSummary) -> str:
+    """The run's id, where `ftm show` would read another."""
+    return "" if summary.published else f" --run {summary.run_id}"
 
 
 def _and_not_done(summary: RunSummary) -> str:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from ftm.analysis.run_reader import read_calls, read_run
+from ftm.analysis.run_reader import published_run, read_calls, read_run
 from ftm.core.errors import (
     ConfigError,
     FtmError,
@@ -21,6 +22,7 @@ from ftm.core.layout import PrefetchLayout
 from ftm.core.quarter import Quarter
 from ftm.core.settings import Settings
 from ftm.jobs.base import JobBackend
+from ftm.orchestrate.publish import is_trial, publish_run
 from ftm.orchestrate.run_plan import RunPlan, plan_run, record_plan
 from ftm.orchestrate.run_watch import ProgressReader, RunWatcher, SilentWatcher
 from ftm.orchestrate.stage_runner import StageRunner
@@ -139,14 +141,19 @@ class QuarterOrchestrator:
         wait: bool = True,
         *,
         allow_partial_prefetch: bool = False,
+        publish: bool = True,
     ) -> RunSummary:
         """Cluster every firm of a prefetched quarter; run again, it resumes the same run.
+
+        A complete run is published: from then on loaders read it. Running an older one again,
+        which finds it complete, publishes that one. Runs of the noop models never are.
 
         Args:
             quarter: which.
             batch_size: firms per batch; whole chunks are kept together.
             wait: False returns after submitting (local jobs advance only while watched).
             allow_partial_prefetch: run although the prefetch has not got to every firm.
+            publish: False leaves loaders with the run they read now, as for another seed.
 
         Raises:
             PrefetchRequiredError: no manifest, or an incomplete one; nothing was written.
@@ -160,7 +167,7 @@ class QuarterOrchestrator:
         plan = self._plan(manifest, settings, batch_size)
         record_plan(self._store, plan)
         if not self._pending(plan):
-            return self._conclude(plan, "already complete", started_s)
+            return self._conclude(plan, "already complete", started_s, publish=publish)
         with self._alone(plan):
             # Read again: whoever held the lease until now may have done something.
             if pending := self._pending(plan):
@@ -168,7 +175,7 @@ class QuarterOrchestrator:
                 if not wait:
                     return self._submitted(plan)
                 self._runner.watch(plan, attempt)
-            return self._conclude(plan, "complete", started_s)
+            return self._conclude(plan, "complete", started_s, publish=publish)
 
     @contextmanager
     def _alone(self, plan: RunPlan) -> Iterator[None]:
@@ -249,10 +256,15 @@ class QuarterOrchestrator:
             n_firms=sum(len(batch.firm_ids) for batch in plan.batches),
         )
 
-    def _conclude(self, plan: RunPlan, state: RunState, started_s: float) -> RunSummary:
+    def _conclude(
+        self, plan: RunPlan, state: RunState, started_s: float, *, publish: bool
+    ) -> RunSummary:
         run = read_run(self._store, plan.quarter, plan.spec.run_id)
         summary, firms = collect(
             self._store, run, state=state, seconds=time.monotonic() - started_s
         )
         self._store.put(plan.layout.processed("firms"), firms)
-        return summary
+        if publish and not is_trial(plan.spec):
+            publish_run(self._store, plan.layout, {"firms.parquet": firms})
+        published = published_run(self._store, plan.quarter) == plan.spec.run_id
+        return replace(summary, published=published)

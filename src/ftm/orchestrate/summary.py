@@ -43,6 +43,7 @@ class RunSummary:
         n_outliers: of these, in no topic.
         seconds: this command took.
         topics: URL of the folder of firm-topics parts; empty until there is something.
+        published: loaders read this run unless they are told another.
     """
 
     quarter: str
@@ -59,6 +60,7 @@ class RunSummary:
     n_outliers: int = 0
     seconds: float = 0.0
     topics: str = ""
+    published: bool = False
 
     @property
     def outlier_share(self) -> float:
