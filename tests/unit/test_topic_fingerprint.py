@@ -1,13 +1,20 @@
 """What identifies a model without loading it; which device a run takes; where model files are."""
 
+import os
+import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
 from ftm.core.errors import ConfigError, CorruptObjectError, ModelNotFoundError
+from ftm.text import kinds
+from ftm.topics import clusterings, keywords, ward_tree
 from ftm.topics.device import resolve_device
-from ftm.topics.fingerprint import model_fingerprint
+from ftm.topics.fingerprint import constants_sha256, model_fingerprint
 from ftm.topics.model_files import (
     DEFAULT_MODEL,
     PACKAGED_SHA256,
@@ -50,6 +57,59 @@ def fingerprint(**changes: object) -> dict[str, str]:
 def test_everything_that_changes_topics_changes_the_fingerprint(changes: dict[str, object]) -> None:
     """Each argument counts."""
     assert fingerprint(**changes) != fingerprint()
+
+
+def changed(module: ModuleType, name: str, value: object) -> ModuleType:
+    """A copy of a module in which one constant is another."""
+    copy = ModuleType(module.__name__)
+    vars(copy).update(vars(module) | {name: value})
+    return copy
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "value"),
+    [
+        (clusterings, "RESOLUTION", 1.0),
+        (clusterings, "CHANCE_DEVIATIONS", 4.0),
+        (clusterings, "UMAP_EPOCHS", 500),
+        (clusterings, "SMOOTHING_NEIGHBOURS", 9),
+        (keywords, "DIVERSITY", 0.5),
+        (keywords, "TOKEN", re.compile("x")),
+        (ward_tree, "SAME", 0.1),
+        (kinds, "KINDS_VERSION", "other"),
+        (kinds, "_GREETING", re.compile("hello")),
+        (kinds, "_PLEASANT_WORDS", frozenset({"fine"})),
+    ],
+)
+def test_every_constant_that_changes_topics_counts(
+    module: ModuleType, name: str, value: object
+) -> None:
+    """A clustering parameter, a keyword weight or a rule for kinds that changes is a new run."""
+    assert hasattr(module, name)
+    assert constants_sha256(changed(module, name, value)) != constants_sha256(module)
+
+
+def test_the_fingerprint_holds_the_constants() -> None:
+    """Rules of the kinds always; those of the clustering unless it is switched off."""
+    found = fingerprint()
+    assert found["kind_rules"] == constants_sha256(kinds)
+    assert found["constants"] == constants_sha256(clusterings, ward_tree, keywords)
+    assert fingerprint(clustering="noop")["kind_rules"] == constants_sha256(kinds)
+
+
+def test_constants_are_the_same_in_every_process() -> None:
+    """Hashes of words are random per process; the fingerprint is not."""
+    code = f"from ftm.topics.fingerprint import model_fingerprint as m; print(m(**{GIVEN!r}))"
+    printed = {
+        subprocess.run(
+            [sys.executable, "-c", code],
+            env=os.environ | {"PYTHONHASHSEED": seed},
+            capture_output=True,
+            check=True,
+        ).stdout
+        for seed in ("1", "2")
+    }
+    assert printed == {f"{fingerprint()}\n".encode()}
 
 
 def test_the_order_of_kinds_does_not_count() -> None:

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+import re
 from importlib.metadata import PackageNotFoundError, version
+from types import ModuleType
 
+from ftm.text import kinds as kind_rules
+from ftm.topics import clusterings, keywords, ward_tree
 from ftm.topics.model_files import weights_fingerprint
 from ftm.topics.noop import NOOP
 
 BATCH_SIZE = 16
-# Raised whenever the code in this package gives other topics for the same input.
-TOPICS_VERSION = "1"
+# Raised whenever the code in this package gives other topics for the same input. Constants are
+# hashed anyway; this is for the rest.
+TOPICS_VERSION = "2"
 
 EMBEDDING_PACKAGES = ("sentence-transformers", "tokenizers", "torch", "transformers")
 CLUSTERING_PACKAGES = {
@@ -50,6 +57,7 @@ def model_fingerprint(
         "topics_version": TOPICS_VERSION,
         "embed_text": embed_text,
         "keep_kinds": kinds,
+        "kind_rules": constants_sha256(kind_rules),
         **embedding_fingerprint(embedding_model, device=device, dtype=dtype, batch_size=batch_size),
         **clustering_fingerprint(clustering, seed=seed),
     }
@@ -78,8 +86,28 @@ def clustering_fingerprint(clustering: str, *, seed: int) -> dict[str, str]:
     return {
         "clustering": clustering,
         "seed": str(seed),
+        "constants": constants_sha256(clusterings, ward_tree, keywords),
         **_versions(CLUSTERING_PACKAGES[clustering]),
     }
+
+
+def constants_sha256(*modules: ModuleType) -> str:
+    """sha256 of every constant of some modules: numbers, texts, patterns and sets of words."""
+    found = {
+        f"{module.__name__}.{name}": plain
+        for module in modules
+        for name, value in vars(module).items()
+        if name.isupper() and (plain := _plain(value)) is not None
+    }
+    return hashlib.sha256(json.dumps(found, sort_keys=True).encode()).hexdigest()
+
+
+def _plain(value: object) -> str | None:
+    if isinstance(value, re.Pattern):
+        return repr((value.pattern, value.flags))
+    if isinstance(value, frozenset):
+        return repr(sorted(value))
+    return repr(value) if isinstance(value, (int, float, str)) else None
 
 
 def _versions(packages: tuple[str, ...]) -> dict[str, str]:
