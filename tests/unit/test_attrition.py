@@ -57,6 +57,15 @@ def build(fates: list[str], n_others: int = 0) -> tuple[pa.Table, PrefetchManife
     return from_rows(rows, CALLS), manifest
 
 
+def test_kept_firms_with_one_permno_are_counted_beside_the_waterfall() -> None:
+    """They stay in it, both; who has none or is dropped shares nothing."""
+    rows = [call_row(f"f{i}", number=number) for i, number in enumerate([1, 1, 2, 3])]
+    rows.append(call_row("f4", number=2, reason="no_link"))
+    _, manifest = build(["sentences"] * 4)
+    found = build_attrition(from_rows(rows, CALLS), manifest)
+    assert (found.total("kept"), found.n_sharing_permno) == (4, 2)
+
+
 def check_adds_up(found: Attrition) -> None:
     """Every total is the one before it less the drops between them; no drop is empty."""
     left = found.lines[0].n

@@ -39,6 +39,8 @@ def print_attrition(found: Attrition) -> None:
     console = _console()
     console.print(Text(f"{found.quarter}: from earnings calls to firms", style="bold"))
     console.print(table)
+    if n := found.n_sharing_permno:
+        console.print(f"{n:,} kept firms share their PERMNO with another; all are counted")
 
 
 def print_quarters(found: Sequence[QuarterLine], url: str) -> None:
