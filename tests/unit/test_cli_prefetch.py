@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
 
-from ftm.cli.prefetch import prefetch, preprocess
+from ftm.cli.prefetch import ask_on_terminal, prefetch, preprocess
 from ftm.cli.prefetch_texts import tell_plan, tell_summary
 from ftm.core.errors import ConfigError
+from ftm.core.quarter import Quarter
 from ftm.storage.object_store import open_store
 from tests.support.fake_source import FakeSource
 from tests.support.prefetch_quarter import QUARTER, firms, prefetcher
@@ -50,6 +53,58 @@ def test_firm_ids_come_from_flag_and_file(tmp_path: Path) -> None:
     assert "firms.txt holds no firm id" in str(result.exception)
 
 
+@pytest.mark.parametrize("linktypes", ["", " , ", "LU,XX", "primary"])
+def test_unknown_link_types_are_told_before_a_login(linktypes: str, tmp_path: Path) -> None:
+    """An empty plan is never the answer to a typing error."""
+    arguments = ["--quarter", "2023Q1", "--store", f"file://{tmp_path}"]
+    result = CliRunner().invoke(prefetch, [*arguments, "--linktypes", linktypes])
+    assert isinstance(result.exception, ConfigError)
+    assert "expected some of LU, LC, LS" in str(result.exception)
+    assert not list(tmp_path.rglob("*.json"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "flag"),
+    [
+        (["--dry-run"], "--dry-run"),
+        (["--refresh"], "--refresh"),
+        (["--as-of", "2023-05-01"], "--as-of"),
+        (["--firms", "1"], "--firms"),
+        (["--calls", "latest"], "--calls"),
+    ],
+)
+def test_the_check_for_revisions_takes_no_options_of_a_plan(
+    arguments: list[str], flag: str
+) -> None:
+    """They would be ignored without a word."""
+    result = CliRunner().invoke(prefetch, ["--quarter", "2023Q1", "--check-revisions", *arguments])
+    assert result.exit_code == 2
+    assert f"without {flag}" in result.output
+
+
+def test_nobody_is_asked_when_stdin_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python has no stdin at all then."""
+    monkeypatch.setattr("sys.stdin", None)
+    assert ask_on_terminal() is None
+
+
+def test_firms_that_share_a_permno_are_named() -> None:
+    """In the plan and in the summary; both stay."""
+
+    class Shared(FakeSource):
+        def _row(self, firm: str, quarter: Quarter) -> dict[str, Any]:
+            row = super()._row(firm, quarter)
+            return row | ({"permno": 77} if firm in ("1001", "1003") else {})
+
+    with prefetcher(open_store("memory://"), Shared(firms(5))) as each:
+        plan_text, plan_data = tell_plan(each.plan_quarter(QUARTER))
+        text, data = tell_summary(each.prefetch_quarter(QUARTER))
+    for said, known in ((plan_text, plan_data), (text, data)):
+        assert "PERMNO 77 belongs to 2 firms, all kept: 1001, 1003" in said
+        assert known["shared_permnos"] == {77: ("1001", "1003")}
+        assert json.dumps(known, sort_keys=True)
+
+
 def test_a_summary_reads_well() -> None:
     """Counts with reasons in words; long lists are cut, never the data."""
     texts = {firm: ["BAD"] for firm in firms(8)} | {"1009": [""]}
@@ -60,7 +115,7 @@ def test_a_summary_reads_well() -> None:
     assert "13 calls of 13 firms; 12 firms kept" in plan_text
     assert "dropped 1 calls: no_link" in plan_text
     assert len(plan_data["pending"]) == 12
-    assert text.startswith("2023Q1: complete; 3 of 12 firms stored (3 now)")
+    assert text.startswith("2023Q1: complete but for 8 failed; 3 of 12 firms stored (3 now)")
     assert "skipped 1: no_text (every component is empty)" in text
     assert "and 3 more" in text
     assert "not kept: firm 5000: no_link" in text

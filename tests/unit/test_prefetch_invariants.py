@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -304,11 +305,70 @@ def test_a_quarter_of_skipped_firms_only_has_no_chunk(memory: ObjectStore) -> No
     assert stored_keys(memory) == {LAYOUT.manifest, LAYOUT.key("calls.parquet")}
 
 
-def test_an_empty_quarter_is_complete(memory: ObjectStore) -> None:
-    """No calls, no chunks, no query; the plan is a typed empty file."""
-    source = FakeSource([])
-    assert prefetch(memory, source).complete
+def test_a_quarter_without_a_call_is_refused(store: ObjectStore) -> None:
+    """An empty plan would be the plan for ever; nothing is left behind."""
+    with pytest.raises(ConfigError, match="no earnings call in 2023Q1"):
+        prefetch(store, FakeSource([]))
+    assert list(store.list("prefetch")) == []
+
+
+def test_a_plan_that_keeps_nobody_says_so(memory: ObjectStore) -> None:
+    """It is complete, and somebody should look."""
+    lines = Lines()
+    source = FakeSource([], dropped={"5000": "no_link"})
+    assert prefetch(memory, source, progress=lines).complete
     assert source.queries == []
+    assert any("keeps no firm" in line for line in lines.messages)
+
+
+@pytest.mark.parametrize(
+    ("today", "expected"),
+    [
+        ("2022-12-31", "refused"),
+        ("2023-01-01", "warned"),
+        ("2023-03-31", "warned"),
+        ("2023-04-01", ""),
+    ],
+)
+def test_a_quarter_to_come_is_refused_and_one_not_over_warned_of(
+    memory: ObjectStore, today: str, expected: str
+) -> None:
+    """What WRDS does not have yet would be missing without a word."""
+    lines, source = Lines(), FakeSource(firms(2))
+    clock = Clock(datetime.fromisoformat(f"{today}T12:00:00+00:00"))
+    if expected == "refused":
+        with pytest.raises(ConfigError, match="2023Q1 begins on 2023-01-01"):
+            prefetch(memory, source, clock=clock, progress=lines)
+        assert (source.n_discoveries, everything(memory)) == (0, {})
+    else:
+        prefetch(memory, source, clock=clock, progress=lines)
+    assert any("warning" in line for line in lines.messages) == (expected == "warned")
+
+
+def test_link_types_may_be_written_small(memory: ObjectStore) -> None:
+    """It is the same plan."""
+    prefetch(memory, FakeSource(firms(2)), options=PlanOptions(linktypes=("lc", "Lu")))
+    assert prefetch(memory, FakeSource(firms(2))).n_new_firms == 0
+
+
+@pytest.mark.parametrize(("n_bad", "expected"), [(0, False), (3, False), (4, True), (6, True)])
+def test_a_prefetch_that_mostly_fails_says_so(
+    memory: ObjectStore, n_bad: int, expected: bool
+) -> None:
+    """Of the firms tried now, whatever is stored; a firm that fails again does not count anew."""
+    prefetch(memory, FakeSource(firms(20)), firms(20)[6:])
+    source = FakeSource(firms(20), texts={firm: ["BAD"] for firm in firms(n_bad)})
+    assert prefetch(memory, source).mostly_failed == expected
+    assert not prefetch(memory, source).mostly_failed
+
+
+def test_preprocess_keeps_the_size_of_chunks(memory: ObjectStore) -> None:
+    """Unless told otherwise."""
+    prefetch(memory, FakeSource(firms(6)), chunk=3)
+    preprocess(memory, FakePreprocessor("other"))
+    assert list(manifest(memory).chunk_sizes.values()) == [3, 3]
+    preprocess(memory, FakePreprocessor("third"), chunk_size=5)
+    assert list(manifest(memory).chunk_sizes.values()) == [5, 1]
 
 
 def test_nothing_pending_asks_nothing_of_the_source(memory: ObjectStore) -> None:

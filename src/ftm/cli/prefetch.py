@@ -14,6 +14,7 @@ from types import FrameType
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from ftm.cli.prefetch_texts import tell_plan, tell_revision, tell_summary
 from ftm.cli.progress import show_progress
@@ -85,10 +86,15 @@ def prefetch(
     ftm prefetch --quarter 2023Q1
     ftm prefetch --quarters 2016Q1..2016Q4 --store s3://my-bucket
     ftm prefetch --quarter 2023Q1 --firms 24937,29096 --json
+
+    Exits 1 when most of the firms failed, though the others are stored.
     """
+    if check_revisions:
+        _refuse_beside_check_revisions()
     from ftm.wiring import get_prefetcher, get_store, get_store_to_plan_for
 
     wanted = _quarters(quarter, quarters)
+    mostly_failed = False
     asked: dict[str, Any] = {
         "firm_ids": _firm_ids(firms, firms_file),
         "limit": limit,
@@ -118,19 +124,33 @@ def prefetch(
             elif dry_run:
                 text, data = tell_plan(prefetcher.plan_quarter(each, **asked))
             else:
-                text, data = tell_summary(prefetcher.prefetch_quarter(each, **asked))
+                summary = prefetcher.prefetch_quarter(each, **asked)
+                text, data = tell_summary(summary)
+                mostly_failed |= summary.mostly_failed
             progress.finish()
             click.echo(json.dumps(data, sort_keys=True) if as_json else text)
+    if mostly_failed:
+        click.get_current_context().exit(1)
 
 
 @click.command("preprocess")
 @click.option("--quarter", required=True, metavar="2023Q1", help="A prefetched quarter.")
 @click.option("--nlp", metavar="NAME", help="`rules`, or an installed spaCy model.")
 @click.option("--workers", type=click.IntRange(min=1), help="Text processes.  [default: all cores]")
+@click.option(
+    "--chunk-size",
+    type=click.IntRange(min=1),
+    help="Firms per chunk file.  [default: as many as the largest has]",
+)
 @click.option("--store", metavar="URL", help="s3://bucket[/prefix] or file:///folder.")
 @click.option("--json", "as_json", is_flag=True, help="The result as JSON.")
 def preprocess(
-    quarter: str, nlp: str | None, workers: int | None, store: str | None, as_json: bool
+    quarter: str,
+    nlp: str | None,
+    workers: int | None,
+    chunk_size: int | None,
+    store: str | None,
+    as_json: bool,
 ) -> None:
     """Redo the text step of a quarter from what is stored; needs no WRDS login.
 
@@ -154,6 +174,7 @@ def preprocess(
             get_store(settings),
             chosen,
             preprocessor,
+            chunk_size=chunk_size,
             checkpoint_interval=settings.prefetch_checkpoint,
             progress=progress,
         )
@@ -163,7 +184,8 @@ def preprocess(
 
 def ask_on_terminal() -> Callable[[str], bool] | None:
     """How to ask a person, on stderr; None when nobody is there to answer."""
-    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+    streams = (sys.stdin, sys.stderr)  # None when closed: `ftm prefetch <&-`
+    if not all(stream is not None and stream.isatty() for stream in streams):
         return None
     return partial(click.confirm, err=True)
 
@@ -180,6 +202,29 @@ def sigterm_as_interrupt() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+_NOT_WITH_CHECK_REVISIONS = [
+    "firms",
+    "firms_file",
+    "limit",
+    "refresh",
+    "calls",
+    "as_of",
+    "linktypes",
+    "workers",
+    "chunk_size",
+    "dry_run",
+]
+
+
+def _refuse_beside_check_revisions() -> None:
+    """The check compares the whole stored plan by its own options; it takes no others."""
+    context = click.get_current_context()
+    for name in _NOT_WITH_CHECK_REVISIONS:
+        if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+            flag = "--" + name.replace("_", "-")
+            raise click.UsageError(f"--check-revisions looks at the plan as stored, without {flag}")
 
 
 def _quarters(one: str | None, several: str | None) -> list[Quarter]:

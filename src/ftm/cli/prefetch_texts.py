@@ -23,6 +23,8 @@ Told = tuple[str, dict[str, Any]]
 def tell_summary(summary: PrefetchSummary) -> Told:
     """What a quarter holds now."""
     state = "complete" if summary.complete else "not complete yet"
+    if summary.complete and summary.failed:
+        state = f"complete but for {len(summary.failed)} failed"
     stored = f"{summary.n_firms} of {summary.n_planned} firms stored ({summary.n_new_firms} now)"
     text = f"{summary.n_sentences:,} sentences in {summary.n_chunks} chunks"
     lines = [f"{summary.quarter}: {state}; {stored}, {text}, generation {summary.generation}"]
@@ -33,6 +35,7 @@ def tell_summary(summary: PrefetchSummary) -> Told:
     if summary.failed:
         lines.append(f"  failed {len(summary.failed)}; the same command tries them again")
         lines += _some(f"    firm {firm}: {error}" for firm, error in summary.failed.items())
+    lines += _shared_permnos(summary.shared_permnos)
     lines += _not_kept(summary.not_kept)
     return "\n".join(lines), summary.to_dict()
 
@@ -51,6 +54,7 @@ def tell_plan(report: PlanReport) -> Told:
     lines += [
         f"  stored {report.n_stored}, skipped {report.n_skipped}, failed {report.n_failed}",
         f"  pending {len(report.pending)} firms would be read now",
+        *_shared_permnos(report.shared_permnos),
         *_not_kept(report.not_kept),
     ]
     return "\n".join(lines), report.to_dict()
@@ -70,6 +74,13 @@ def tell_revision(quarter: Quarter, revision: PlanRevision) -> Told:
     if revision.n_changes:
         lines.append(f"  `ftm prefetch --quarter {quarter} --refresh` takes them in")
     return "\n".join(lines), {"quarter": str(quarter), **found}
+
+
+def _shared_permnos(shared: Mapping[int, tuple[str, ...]]) -> list[str]:
+    return _some(
+        f"  PERMNO {permno} belongs to {len(firms)} firms, all kept: {', '.join(firms)}"
+        for permno, firms in shared.items()
+    )
 
 
 def _not_kept(reasons: Mapping[str, str]) -> list[str]:

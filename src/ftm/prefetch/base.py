@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
+import pyarrow as pa
+
 from ftm.core.records import FirmTurns
+from ftm.prefetch.plan import kept_calls, shared_permnos
+from ftm.storage.checkpoint import Session
 from ftm.storage.manifest import PrefetchManifest
 from ftm.text.base import FirmText
 
@@ -41,6 +45,9 @@ class PrefetchSummary:
         n_chunks: in the store.
         skipped: reason → number of firms.
         failed: firm → error; a rerun tries them again.
+        n_tried: firms this prefetch tried, without those that had failed before and did so again.
+        n_new_failed: of them, firms that failed.
+        shared_permnos: PERMNOs of more than one kept firm → their firm ids.
         not_kept: firm → reason, of firms asked for by name that the plan does not keep.
         resumed: an unfinished prefetch was taken up.
         manifest: key of the manifest.
@@ -56,9 +63,18 @@ class PrefetchSummary:
     n_chunks: int
     skipped: Mapping[str, int]
     failed: Mapping[str, str]
+    n_tried: int
+    n_new_failed: int
+    shared_permnos: Mapping[int, tuple[str, ...]]
     not_kept: Mapping[str, str]
     resumed: bool
     manifest: str
+
+    @property
+    def mostly_failed(self) -> bool:
+        """More than half of the firms tried now, or of all firms settled, failed."""
+        settled = self.n_firms + sum(self.skipped.values()) + len(self.failed)
+        return 2 * self.n_new_failed > self.n_tried or 2 * len(self.failed) > settled
 
     def to_dict(self) -> dict[str, Any]:
         """For `--json`."""
@@ -81,7 +97,8 @@ class PlanReport:
         n_skipped: firms known to have no text.
         n_failed: firms that failed and would be tried again.
         pending: firms that would be read now, in order.
-        not_kept: as in PrefetchSummary.
+        shared_permnos: as in PrefetchSummary.
+        not_kept: likewise.
     """
 
     quarter: str
@@ -95,6 +112,7 @@ class PlanReport:
     n_skipped: int
     n_failed: int
     pending: tuple[str, ...]
+    shared_permnos: Mapping[int, tuple[str, ...]]
     not_kept: Mapping[str, str]
 
     def to_dict(self) -> dict[str, Any]:
@@ -110,24 +128,41 @@ def count_reasons(reasons: Iterable[str]) -> dict[str, int]:
 def summarize(
     manifest: PrefetchManifest,
     *,
-    n_planned: int,
-    n_new_firms: int,
+    plan: pa.Table,
+    session: Session | None,
+    failed_before: Container[str],
     not_kept: Mapping[str, str],
     resumed: bool,
     key: str,
 ) -> PrefetchSummary:
-    """The summary of a published manifest."""
+    """The summary of a published manifest.
+
+    Args:
+        manifest: published.
+        plan: schema CALLS.
+        session: that published it; None: nothing was to be done.
+        failed_before: firms that had failed when the session began.
+        not_kept: see PrefetchSummary.
+        resumed: likewise.
+        key: of the manifest.
+    """
+    n_new_firms = len(session.durable()) if session else 0
+    n_new_failed = sum(firm not in failed_before for firm in session.failed) if session else 0
+    n_new_skipped = len(session.skipped) if session else 0
     return PrefetchSummary(
         quarter=manifest.quarter,
         generation=manifest.generation,
         complete=manifest.complete,
-        n_planned=n_planned,
+        n_planned=len(kept_calls(plan)),
         n_firms=manifest.n_firms,
         n_new_firms=n_new_firms,
         n_sentences=manifest.n_sentences,
         n_chunks=manifest.n_chunks,
         skipped=count_reasons(manifest.skipped.values()),
         failed=dict(manifest.failed),
+        n_tried=n_new_firms + n_new_skipped + n_new_failed,
+        n_new_failed=n_new_failed,
+        shared_permnos=shared_permnos(plan),
         not_kept=dict(not_kept),
         resumed=resumed,
         manifest=key,

@@ -12,13 +12,16 @@ from typing import Any, cast
 import pyarrow as pa
 
 from ftm.connectors.discovery import PlanOptions, SourceRecord
-from ftm.core.errors import CorruptObjectError
+from ftm.core.errors import ConfigError, CorruptObjectError
 from ftm.core.schemas import CALLS
 from ftm.storage.checkpoint import PlanChoice
 from ftm.storage.manifest import Source
 from ftm.storage.object_store import ObjectStore
 from ftm.storage.parquet import from_bytes, to_bytes
 from ftm.storage.parquet_layout import parse_footer
+
+CCM_LINKTYPES = ("LU", "LC", "LS", "LD", "LX", "LN", "LO", "NR", "NU")
+"""Values of `linktype` in CRSP's link history (crsp.ccmxpf_lnkhist)."""
 
 _OPTIONS_KEY = "ftm.plan_options"
 _SOURCE_KEY = "ftm.source"
@@ -48,9 +51,19 @@ class StoredPlan:
 
 
 def plan_choice(options: PlanOptions) -> PlanChoice:
-    """Options as JSON keeps them; the order of linktypes does not matter."""
+    """Options as JSON keeps them; order and case of linktypes do not matter.
+
+    Raises:
+        ConfigError: there is no link type, or one that CCM does not have.
+    """
     as_of = None if options.as_of is None else options.as_of.isoformat()
-    return PlanChoice(calls=options.calls, as_of=as_of, linktypes=sorted(set(options.linktypes)))
+    linktypes = sorted({word.upper() for word in options.linktypes})
+    if not linktypes or not set(linktypes) <= set(CCM_LINKTYPES):
+        raise ConfigError(
+            f"link types are {','.join(linktypes)!r}; expected some of "
+            f"{', '.join(CCM_LINKTYPES)} (--linktypes LU,LC)"
+        )
+    return PlanChoice(calls=options.calls, as_of=as_of, linktypes=linktypes)
 
 
 def plan_options(choice: PlanChoice) -> PlanOptions:

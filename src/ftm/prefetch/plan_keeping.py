@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from ftm.connectors.base import unknown_firms
 from ftm.connectors.discovery import PrefetchSource
-from ftm.core.errors import CorruptObjectError, ObjectExistsError, ObjectNotFoundError
+from ftm.core.errors import ConfigError, CorruptObjectError, ObjectExistsError, ObjectNotFoundError
 from ftm.core.layout import PrefetchLayout
 from ftm.core.quarter import Quarter
 from ftm.core.schemas import PLAN_REASONS
@@ -110,8 +110,17 @@ def _make_and_put(
 
 
 def discover_plan(source: PrefetchSource, request: Request) -> tuple[StoredPlan, Source]:
-    """A fresh plan, not stored, and where it was read from."""
+    """A fresh plan, not stored, and where it was read from.
+
+    Raises:
+        ConfigError: there is no call at all; an empty plan would stand for ever.
+    """
     found = source.discover(request.quarter, plan_options(request.options))
+    if not found.calls.num_rows:
+        raise ConfigError(
+            f"no earnings call in {request.quarter} on WRDS (database "
+            f"{found.source.database!r}); nothing is stored; check the quarter"
+        )
     read_from = source_of(found.source)
     return make_plan(build_plan(found), request.options, read_from), read_from
 

@@ -16,7 +16,14 @@ from ftm.prefetch.base import PlanReport, PrefetchSummary, Preprocessor, summari
 from ftm.prefetch.batching import pending_calls
 from ftm.prefetch.filling import fill_quarter
 from ftm.prefetch.on_demand import OnDemand
-from ftm.prefetch.plan import PlanRevision, build_plan, compare_plans, count_reasons, kept_calls
+from ftm.prefetch.plan import (
+    PlanRevision,
+    build_plan,
+    compare_plans,
+    count_reasons,
+    kept_calls,
+    shared_permnos,
+)
 from ftm.prefetch.plan_file import StoredPlan, plan_choice, plan_options
 from ftm.prefetch.plan_keeping import (
     check_firm_ids,
@@ -112,6 +119,7 @@ class WRDSPrefetcher:
             options: of the plan; a quarter's plan is made once, other options need a refresh.
 
         Raises:
+            ConfigError: the quarter has not begun, or has no call; nothing is written.
             UnknownFirmError: a firm has no call in the quarter; nothing is written.
             LeaseHeldError: another prefetch of the quarter is running.
             FingerprintMismatchError: the quarter was preprocessed by another text pipeline.
@@ -145,6 +153,8 @@ class WRDSPrefetcher:
                 plan = self._stored_plan(request, writer.session, manifest)
             else:
                 plan = keep_plan(self._store, layout, writer, request, self._source.get)
+                if not kept_calls(plan.calls):
+                    say(f"{request.quarter}: the plan keeps no firm; --dry-run says why")
                 manifest = fill_quarter(
                     writer,
                     layout,
@@ -156,8 +166,9 @@ class WRDSPrefetcher:
                 )
         return summarize(
             manifest,
-            n_planned=len(kept_calls(plan.calls)),
-            n_new_firms=len(writer.session.durable()),
+            plan=plan.calls,
+            session=writer.session,
+            failed_before=writer.base.failed if writer.base else (),
             not_kept=check_firm_ids(plan, request.selection, request.quarter),
             resumed=not opened.opening.is_new,
             key=layout.manifest,
@@ -197,6 +208,7 @@ class WRDSPrefetcher:
             n_skipped=len(session.skipped.keys() | (base.skipped.keys() if base else set())),
             n_failed=len(session.failed.keys() | (base.failed.keys() if base else set())),
             pending=tuple(call.firm_id for call in pending_calls(calls, session, base)),
+            shared_permnos=shared_permnos(plan.calls),
             not_kept=not_kept,
         )
 
@@ -254,8 +266,10 @@ class WRDSPrefetcher:
     ) -> Request:
         if limit is not None and limit < 1:
             raise ConfigError(f"limit is {limit}; expected 1 or more")
+        chosen = Quarter.parse(quarter)
+        self._check_begun(chosen)
         return Request(
-            quarter=Quarter.parse(quarter),
+            quarter=chosen,
             kind="refresh" if refresh else "prefetch",
             options=plan_choice(options or PlanOptions()),
             preprocessing=dict(self._preprocessor.get().fingerprint),
@@ -265,6 +279,17 @@ class WRDSPrefetcher:
                 firm_ids=None if firm_ids is None else sorted(set(firm_ids)), limit=limit
             ),
         )
+
+    def _check_begun(self, quarter: Quarter) -> None:
+        """Refuse a quarter to come; warn of one that is not over, as its plan is made once."""
+        today = self._clock().date()
+        if today < quarter.start:
+            raise ConfigError(f"{quarter} begins on {quarter.start}; there are no calls yet")
+        if today <= quarter.end:
+            self._progress.message(
+                f"warning: {quarter} lasts until {quarter.end}; calls that are not on WRDS when "
+                f"its plan is made stay out until `ftm prefetch --quarter {quarter} --refresh`"
+            )
 
     def _look(self, request: Request) -> tuple[Session, PrefetchManifest | None]:
         """The session a prefetch would work on and the manifest it adds to, without the lease."""
@@ -296,8 +321,9 @@ class WRDSPrefetcher:
             return None
         return summarize(
             base,
-            n_planned=len(calls),
-            n_new_firms=0,
+            plan=plan.calls,
+            session=None,
+            failed_before=(),
             not_kept=not_kept,
             resumed=False,
             key=layout.manifest,

@@ -10,7 +10,6 @@ from ftm.core.progress import NoProgress, Progress
 from ftm.core.quarter import Quarter
 from ftm.prefetch.base import PrefetchSummary, Preprocessor, summarize
 from ftm.prefetch.filling import fill_quarter
-from ftm.prefetch.plan import kept_calls
 from ftm.prefetch.plan_file import StoredPlan
 from ftm.prefetch.plan_keeping import adopt_plan, find_plan
 from ftm.prefetch.prefetcher import WRDSPrefetcher, utc_now
@@ -28,7 +27,7 @@ def preprocess_quarter(
     quarter: str | Quarter,
     preprocessor: Preprocessor,
     *,
-    chunk_size: int = WRDSPrefetcher.CHUNK_SIZE,
+    chunk_size: int | None = None,
     checkpoint_interval: int = WRDSPrefetcher.CHECKPOINT_INTERVAL,
     clock: Clock = utc_now,
     progress: Progress | None = None,
@@ -38,6 +37,16 @@ def preprocess_quarter(
 
     Firms that were not prefetched yet stay pending, failed ones stay failed: both need WRDS, and
     `ftm prefetch` with the new text pipeline goes on with them.
+
+    Args:
+        store: where.
+        quarter: prefetched.
+        preprocessor: the text step.
+        chunk_size: firms per chunk; None: those of the largest chunk there is.
+        checkpoint_interval: firms per part.
+        clock: the time, aware, UTC.
+        progress: told of every firm.
+        new_identity: who holds the lease.
 
     Raises:
         ManifestNotFoundError: the quarter is not prefetched.
@@ -49,13 +58,22 @@ def preprocess_quarter(
     old = load_manifest(store, quarter)
     layout = PrefetchLayout(Quarter.parse(quarter))
     told = progress or NoProgress()
+    size = chunk_size or max(old.chunk_sizes.values(), default=WRDSPrefetcher.CHUNK_SIZE)
     request = _request(
-        store, layout, old, preprocessor, chunk_size=chunk_size, part_size=checkpoint_interval
+        store, layout, old, preprocessor, chunk_size=size, part_size=checkpoint_interval
     )
     if _is_done(store, layout, old, request):
         told.message(f"{layout.quarter} was preprocessed by this very text pipeline already")
         plan = _plan_of(store, layout, old)
-        return _summary(old, plan, layout, n_new_firms=0, resumed=False)
+        return summarize(
+            old,
+            plan=plan.calls,
+            session=None,
+            failed_before=(),
+            not_kept={},
+            resumed=False,
+            key=layout.manifest,
+        )
     with open_quarter(
         store, request, identity=new_identity(), clock=clock, say=told.message
     ) as opened:
@@ -76,9 +94,15 @@ def preprocess_quarter(
                 progress=told,
                 published=source_manifest,
             )
-    n_new_firms = len(writer.session.durable())
-    resumed = not opened.opening.is_new
-    return _summary(manifest, plan, layout, n_new_firms=n_new_firms, resumed=resumed)
+    return summarize(
+        manifest,
+        plan=plan.calls,
+        session=writer.session,
+        failed_before=old.failed,
+        not_kept={},
+        resumed=not opened.opening.is_new,
+        key=layout.manifest,
+    )
 
 
 def _is_done(
@@ -95,24 +119,6 @@ def _is_given_up(opened: Opened, request: Request) -> bool:
         opened.opening.gives_up
         and manifest is not None
         and dict(manifest.preprocessing) == dict(request.preprocessing)
-    )
-
-
-def _summary(
-    manifest: PrefetchManifest,
-    plan: StoredPlan,
-    layout: PrefetchLayout,
-    *,
-    n_new_firms: int,
-    resumed: bool,
-) -> PrefetchSummary:
-    return summarize(
-        manifest,
-        n_planned=len(kept_calls(plan.calls)),
-        n_new_firms=n_new_firms,
-        not_kept={},
-        resumed=resumed,
-        key=layout.manifest,
     )
 
 
