@@ -15,7 +15,7 @@ CONTENT, SAFE_HARBOR, GREETING, PROCEDURAL, NON_GAAP_NOTICE = (
     "content", "safe_harbor", "greeting", "procedural", "non_gaap_notice",
 )  # fmt: skip
 
-KINDS_VERSION = "1"
+KINDS_VERSION = "2"
 """Raised with every change of the rules that changes a kind."""
 
 
@@ -133,9 +133,18 @@ _PROCEDURAL = _any(
     r"\b(?:issued|released|announced|distributed|published|filed)\b.{0,80}"
     r"\b(?:press release|earnings release|news release)\b",
     r"\b(?:first|start|begin) with (?:your|the) (?:first|second|last|third|final) question",
-    r"\boperator instructions\b|\bdrop (?:us|me) (?:a line|an email)|\bback in (?:the )?queue\b"
-    r"|\bfollowing poll\b|\bsubmit (?:your |a |any )?(?:question|poll)",
+    r"\boperator instructions\b|\bdrop (?:us|me) (?:a line|an email)"
+    r"|\bback in(?:to)? (?:the )?queue\b|\bfollowing poll\b|\bsubmit (?:your |a |any )?(?:question|poll)",
+    r"\b(?:after|following) (?:our|the|my|these|today's) (?:prepared |opening |formal )*"
+    r"(?:remarks|comments|presentations?)\b.{0,40}\b(?:questions|q&a|q and a)\b",
+    r"(?:^|, )(?:i'll|i will) pass (?:it|that|this) (?:on|along)(?: to (?:him|her|them|the team))?"
+    r"[.!]?$",
 )
+_ALSO_REPORTS = re.compile(
+    r"\bbut\b.{0,30}\bwe (?:\w+ ){0,2}(?:expect|anticipate|believe|see|saw|foresee|forecast|project"
+    r"|plan|intend|continue|remain|grew|had)\b"
+)
+"""A sentence that hands over, but not before it has said what is expected."""
 _ANNOUNCEMENT = _any(
     r"^(?:so |and |now |okay |yes |well |but |then |ok )*,? ?(?:first,? |next,? )?(?:i'll|i will|"
     r"let me|let's|we'll|we will|i'd like to|i would like to|i want to) (?:now |just |first |then "
@@ -245,7 +254,7 @@ def _is_greeting(spoken: str) -> bool:
 def _is_procedural(lower: str) -> bool:
     words = _WORD.findall(lower)
     if len(words) <= 45 and _PROCEDURAL.search(lower):
-        return True
+        return not _ALSO_REPORTS.search(lower)
     if len(words) <= 14 and _ANNOUNCEMENT.search(lower):
         return True
     if len(words) > 20 or not _QUESTION_ROUND.search(lower):
