@@ -212,6 +212,13 @@ def resolve_device(settings: Settings) -> str:
     return resolve(settings.device)
 
 
+def get_machine(settings: Settings) -> str:
+    """Processor and GPU of this machine, as a run's spec records them."""
+    from ftm.topics.device import machine_name
+
+    return machine_name(settings.device)
+
+
 def get_embedder(settings: Settings) -> Embedder:
     """The embedding model of the settings, loaded."""
     if settings.embedding_model == "noop":

@@ -25,6 +25,7 @@ from ftm.mapping.firm_processor import FirmProcessor
 from ftm.mapping.map_job import MapOptions, run_map
 from ftm.mapping.run_inputs import (
     check_fingerprint,
+    check_machine,
     read_batch,
     read_run_manifest,
     read_run_spec,
@@ -88,6 +89,7 @@ def _processor(settings: Settings, spec: RunSpec, clock: StageClock) -> FirmProc
     own = settings.model_copy(update={"device": device})
     wiring.get_keep_kinds(own)
     check_fingerprint(wiring.get_model_fingerprint(own), spec)
+    check_machine(wiring.get_machine(own), spec)
     return wiring.get_firm_processor(own, timestamp=run_start(spec), clock=clock)
 
 

@@ -20,6 +20,7 @@ from ftm.mapping.circuit_breaker import BreakerSettings
 from ftm.storage.manifest import PrefetchManifest
 from ftm.storage.object_store import ObjectStore, open_store
 from ftm.storage.run_records import BatchLine, RunSpec, decode_spec
+from ftm.topics.device import machine_name
 from ftm.worker import breaker_settings, main
 from tests.support.prefetched import QUARTER, make_firm, make_firms, write_prefetched
 from tests.support.runs import (
@@ -130,6 +131,20 @@ def test_the_first_line_says_what_runs_where(place: Workplace) -> None:
     assert "ftm 0." in first
     assert all(word in first for word in ("run run-a", BATCH, "30 firms", "device cpu"))
     assert not any(s.raw_text in err or s.cleaned_text in err for s in FIRMS[0].sentences[1:])
+
+
+@pytest.mark.parametrize(("machine", "warns"), [("", False), ("an abacus", True), (None, False)])
+def test_a_worker_on_another_machine_warns_and_goes_on(
+    place: Workplace, machine: str | None, warns: bool
+) -> None:
+    """The run may go on elsewhere; the log says that last bits may differ."""
+    layout = place.plan()
+    spec = decode_spec(place.store.get(layout.spec), key=layout.spec)
+    recorded = machine_name("cpu") if machine is None else machine
+    place.store.put(layout.spec, spec.model_copy(update={"machine": recorded}).encode())
+    code, _, err = place.work(place.environment(layout))
+    assert code == 0
+    assert ("planned on (an abacus)" in err) == warns
 
 
 def test_batch_sizes_and_firm_order_give_identical_topics(place: Workplace) -> None:

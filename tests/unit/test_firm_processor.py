@@ -44,6 +44,13 @@ def test_every_sentence_gets_a_row_that_says_what_became_of_it() -> None:
     assert {r["kind"] for r in rows[1:]} == {"content"}
 
 
+def test_waiting_is_not_called_clustering() -> None:
+    """The clock counts what this process does, and calls the rest of it by its name."""
+    given = processor()
+    given.finish(given.start(make_firm(1, n_sentences=50)))
+    assert given.clock.seconds.keys() == {"kinds", "embed", "wait", "rows"}
+
+
 def test_topic_rows_carry_the_firm_and_point_at_its_sentences() -> None:
     """A topic's row has its identifiers, its own sentences and the run's start."""
     firm = make_firm(7, n_sentences=50)

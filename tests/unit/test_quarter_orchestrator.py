@@ -29,6 +29,8 @@ from ftm.storage.lease import Writer
 from ftm.storage.object_store import ObjectStore, open_store
 from ftm.storage.open_lease import open_leased
 from ftm.storage.parquet import from_bytes
+from ftm.storage.run_records import decode_spec
+from ftm.topics.device import machine_name
 from ftm.wiring import get_model_fingerprint
 from tests.support.inline_backend import InlineBackend
 from tests.support.prefetched import QUARTER
@@ -94,6 +96,17 @@ def test_a_run_records_its_plan_then_its_jobs_then_its_firms(store: ObjectStore)
     firms = from_bytes(store.get(f"processed/quarter=2023Q1/run={run}/firms.parquet"), FIRMS)
     assert firms["status"].to_pylist() == ["done"] * 7
     assert firms["permno"].to_pylist() == list(range(10000, 10007))
+
+
+def test_the_spec_names_the_machine_outside_of_the_run_id(store: ObjectStore) -> None:
+    """Provenance that is no part of the identity: another machine resumes the same run."""
+    run = make(store).run_quarter("2023Q1", batch_size=3).run_id
+    key = f"runs/2023Q1/{run}/spec.json"
+    spec = decode_spec(store.get(key), key=key)
+    assert spec.machine == machine_name("cpu") != ""
+    store.put(key, spec.model_copy(update={"machine": "another"}).encode())
+    assert make(store).run_quarter("2023Q1", batch_size=3).run_id == run
+    assert decode_spec(store.get(key), key=key).machine == "another"
 
 
 def test_workers_are_told_where_what_and_no_secrets(store: ObjectStore) -> None:

@@ -88,7 +88,7 @@ class FirmProcessor:
         Raises:
             TopicModelError: clustering failed; or whatever else the pool raised.
         """
-        with self.clock.measure("cluster"):
+        with self.clock.measure("wait"):
             result = None if pending.future is None else pending.future.result()
         with self.clock.measure("rows"):
             return build_rows(
@@ -113,5 +113,5 @@ class FirmProcessor:
         texts = cleaned if self._embed_text == "cleaned" else [s.raw_text for s in kept]
         with self.clock.measure("embed"):
             embeddings = self._embedder.encode(texts)
-        with self.clock.measure("cluster"):
+        with self.clock.measure("wait"):
             return self._pool.submit(cleaned, embeddings)

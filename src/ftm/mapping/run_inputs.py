@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import logging
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from hashlib import sha256
@@ -12,6 +13,8 @@ from ftm.core.layout import RunLayout
 from ftm.storage.manifest import PrefetchManifest, decode_manifest
 from ftm.storage.object_store import ObjectStore
 from ftm.storage.run_records import BatchLine, RunSpec, decode_batches, decode_spec
+
+log = logging.getLogger(__name__)
 
 _GZIP = b"\x1f\x8b"
 
@@ -125,6 +128,16 @@ def check_fingerprint(own: Mapping[str, str], spec: RunSpec) -> None:
         raise ConfigError(
             f"this worker's model is not that of run {spec.run_id}: {'; '.join(differing)}. "
             "Use the run's image and settings, or start a new run with `ftm run-quarter`"
+        )
+
+
+def check_machine(own: str, spec: RunSpec) -> None:
+    """Warn where a run goes on on another machine; topics there may differ in a few sentences."""
+    if spec.machine and own != spec.machine:
+        log.warning(
+            "this machine (%s) is not the one run %s was planned on (%s): "
+            "sentence vectors may differ in their last bits",
+            *(own, spec.run_id, spec.machine),
         )
 
 

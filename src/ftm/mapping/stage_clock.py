@@ -8,7 +8,10 @@ from contextlib import contextmanager
 
 
 class StageClock:
-    """Adds up wall seconds by stage; stages must not nest.
+    """Adds up one thread's wall seconds by stage; stages must not nest.
+
+    What other processes do meanwhile is not in it: `wait` is the time this one had nothing left to
+    do but wait for the clustering pool, not what clustering took.
 
     Args:
         now: seconds that only grow.
@@ -42,5 +45,5 @@ class StageClock:
         return {**found, "rest": max(0.0, 1.0 - sum(found.values()))}
 
     def summary(self) -> str:
-        """Like `embed 71%, cluster 12%, read 3%, rest 14%`."""
+        """Like `embed 71%, wait 12%, read 3%, rest 14%`."""
         return ", ".join(f"{stage} {share:.0%}" for stage, share in self.shares().items())

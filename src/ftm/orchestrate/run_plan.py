@@ -17,6 +17,7 @@ from ftm.orchestrate.batches import plan_batches
 from ftm.storage.manifest import PrefetchManifest, encode_manifest, firms_of
 from ftm.storage.object_store import ObjectStore
 from ftm.storage.run_records import BatchLine, RunSpec, decode_spec, encode_batches
+from ftm.topics.device import machine_name
 
 _RUN_ID_CHARACTERS = 12
 
@@ -99,7 +100,10 @@ def record_plan(store: ObjectStore, plan: RunPlan) -> None:
     """
     put_once(store, plan.layout.manifest, plan.manifest)
     if not store.exists(plan.layout.spec):
-        put_once(store, plan.layout.spec, plan.spec.encode())
+        machine = machine_name(plan.spec.model.get("device", "cpu"))
+        put_once(
+            store, plan.layout.spec, plan.spec.model_copy(update={"machine": machine}).encode()
+        )
 
 
 def read_spec(store: ObjectStore, layout: RunLayout) -> RunSpec | None:

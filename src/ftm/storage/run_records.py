@@ -26,13 +26,15 @@ class RunSpec(_Record):
 
     Args:
         quarter: like 2023Q1.
-        run_id: derived from the rest but created_at and ftm_version, so a rerun finds its run.
+        run_id: of the rest but created_at, ftm_version and machine, so a rerun finds its run.
         created_at: ISO 8601 UTC; every processing_timestamp of the run.
         manifest_sha256: of the run's copy of the prefetch manifest (its decoded content).
         batches_sha256: of the first attempt's batch manifest.
         model: `ftm.topics.fingerprint.model_fingerprint`, device and dtype included.
         checkpoint_firms: firms per map part.
         ftm_version: for the record only.
+        machine: processor and GPU of the run's first command, for the record only: another model
+            may give other last bits, but may go on with the run.
     """
 
     quarter: str
@@ -43,6 +45,7 @@ class RunSpec(_Record):
     model: dict[str, str]
     checkpoint_firms: int
     ftm_version: str
+    machine: str = ""
 
 
 class BatchLine(_Record):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+import platform
+from pathlib import Path
 
 from ftm.core.errors import ConfigError
 
@@ -25,6 +27,30 @@ def resolve_device(device: str) -> str:
     if kind == "auto":
         return "cpu"
     raise ConfigError(f"FTM_DEVICE {device!r}: this machine has no usable GPU; set FTM_DEVICE=cpu")
+
+
+def machine_name(device: str) -> str:
+    """The processor's model, and the GPU's for a device on one: what vectors' last bits depend on.
+
+    Args:
+        device: resolved, never `auto`.
+    """
+    names = [_processor()]
+    if device.startswith("cuda"):
+        import torch
+
+        names.append(torch.cuda.get_device_name(device))
+    return " + ".join(names)
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
+    except OSError:  # not Linux
+        lines = []
+    models = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    # ARM's list names no model.
+    return next(models, "") or platform.processor() or platform.machine()
 
 
 def _has_cuda() -> bool:
