@@ -156,16 +156,27 @@ def test_unreadable_firm_facts_are_refused(text: bytes) -> None:
         decode_firm_facts({FIRM_FACTS_KEY.encode(): text}, key="chunk_x")
 
 
-def test_reading_a_whole_file_starts_no_thread() -> None:
+READ_WHOLE = "from_bytes(data, CHUNK)"
+READ_GROUP = "reader.parse_group(0, reader.fetch_group(0))"
+
+
+@pytest.mark.parametrize("read", [READ_WHOLE, READ_GROUP])
+def test_reading_starts_no_thread_of_pyarrow(read: str) -> None:
     """A thread of pyarrow's pool that holds a Python file at exit aborts the whole process."""
     program = (
         "import os\n"
         "from ftm.core.schemas import CHUNK\n"
+        "from ftm.storage.object_store import open_store\n"
         "from ftm.storage.parquet import from_bytes\n"
+        "from ftm.storage.row_groups import FirmFileReader\n"
         "from tests.support.stored_quarter import chunk_file, firm\n"
-        "data, _ = chunk_file([firm(n, n_sentences=4) for n in range(12)])\n"
+        "data, entry = chunk_file([firm(n, n_sentences=4) for n in range(12)])\n"
+        "store = open_store('memory://')\n"
+        "store.put('c', data)\n"
+        "reader = FirmFileReader(store, 'c', entry, schema=CHUNK, mend='')\n"
+        "reader.fetch_group(0)  # starts the store's own threads\n"
         "before = os.listdir('/proc/self/task')\n"
-        "from_bytes(data, CHUNK)\n"
+        f"{read}\n"
         "print(sorted(os.listdir('/proc/self/task')) == sorted(before))\n"
     )
     done = subprocess.run(

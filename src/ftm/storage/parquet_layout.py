@@ -7,7 +7,6 @@ change of any byte that a reader uses is found by a hash, before anything is par
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -146,7 +145,7 @@ def parse_footer(data: bytes, *, key: str = "Parquet data") -> pq.FileMetaData:
     # pyarrow insists on the opening magic; a footer alone gets one, offsets are left as they are.
     whole = data if data.startswith(MAGIC) else MAGIC + data
     try:
-        return pq.read_metadata(io.BytesIO(whole))
+        return pq.read_metadata(pa.BufferReader(whole))
     except (pa.ArrowException, OSError) as error:
         raise CorruptObjectError(f"{key}: its footer cannot be read ({error})", key=key) from error
 

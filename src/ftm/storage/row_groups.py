@@ -6,11 +6,11 @@ can flip a bit), after that the object itself is damaged.
 
 from __future__ import annotations
 
-import io
 import logging
 from hashlib import sha256
 from threading import Lock
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -74,7 +74,7 @@ class FirmFileReader:
         """The rows of a row group out of its bytes; raises what `read_group` does."""
         footer = self._load_footer()
         group = self._entry.row_groups[number]
-        source = _SparseFile(self._entry.bytes, group.offset, data)
+        source = _in_place(data, offset=group.offset, size_bytes=self._entry.bytes)
         try:
             file = pq.ParquetFile(source, metadata=footer, pre_buffer=False)
             table = file.read_row_group(number, use_threads=False)
@@ -151,33 +151,12 @@ class FirmFileReader:
         )
 
 
-class _SparseFile(io.RawIOBase):
-    """A file of which only one range is in memory; reading outside it is an error."""
+def _in_place(data: bytes, *, offset: int, size_bytes: int) -> pa.BufferReader:
+    """A file of `size_bytes` in memory in which only `data` at `offset` was read.
 
-    def __init__(self, size_bytes: int, offset: int, data: bytes) -> None:
-        self._size = size_bytes
-        self._offset = offset
-        self._data = memoryview(data)
-        self._position = 0
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self._position
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._size}[whence]
-        self._position = base + offset
-        return self._position
-
-    def read(self, size: int = -1) -> bytes:
-        end = self._size if size < 0 else min(self._position + size, self._size)
-        start = self._position - self._offset
-        if start < 0 or end - self._offset > len(self._data):
-            raise OSError(f"bytes {self._position} to {end} are not in memory")
-        self._position = end
-        return bytes(self._data[start : end - self._offset])
+    The rest is untouched zero pages, which cost no memory. A buffer, not a Python file: pyarrow
+    reads those from threads that outlive the call and abort a process that exits meanwhile.
+    """
+    whole = np.zeros(size_bytes, dtype=np.uint8)
+    whole[offset : offset + len(data)] = np.frombuffer(data, dtype=np.uint8)
+    return pa.BufferReader(pa.py_buffer(whole))
