@@ -81,6 +81,17 @@ def test_a_topic_whose_words_are_its_own_gets_them_first() -> None:
     assert "tariff" not in first
 
 
+def test_keywords_are_chosen_for_the_topic_not_for_each_other() -> None:
+    """Of more candidates than places, those off the topic's direction lose, however many."""
+    on = [f"on{i}" for i in range(8)]
+    off = [f"off{i}" for i in range(12)]
+    documents = [*on, *on, *on, *off, *off, *off]
+    labels = np.repeat([0, 0, 0, 0, 1, 1], [8, 8, 8, 12, 12, 12]).astype(np.int32)
+    vectors = np.eye(3, dtype=np.float32)[np.repeat([0, 1], [24, 36])]
+    found = topic_keywords(count_terms(documents), labels, vectors)
+    assert set(on) <= set(found[0])
+
+
 def test_names_repeat_no_word() -> None:
     """A name takes the first keywords that share no word with those before."""
     keywords = ("separation plan", "separation", "board", "plan", "idea", "audit", "tax")

@@ -72,7 +72,10 @@ def topic_keywords(
     present = (vocabulary.counts > 0).astype(np.float32)
     word_vectors = _unit(present.T @ embeddings)
     return [
-        _keywords_of(vocabulary.terms, scores[topic], word_vectors) for topic in range(n_topics)
+        _keywords_of(
+            vocabulary.terms, scores[topic], word_vectors, _direction(embeddings[labels == topic])
+        )
+        for topic in range(n_topics)
     ]
 
 
@@ -118,7 +121,10 @@ def diverse(similarity_to_topic: FloatArray, similarities: FloatArray, n: int) -
 
 
 def _keywords_of(
-    terms: tuple[str, ...], scores: npt.NDArray[np.float64], word_vectors: FloatArray
+    terms: tuple[str, ...],
+    scores: npt.NDArray[np.float64],
+    word_vectors: FloatArray,
+    centroid: FloatArray,
 ) -> tuple[str, ...]:
     # Stable: terms are sorted, so ties come out alphabetically.
     best = np.argsort(-scores, kind="stable")[:N_CANDIDATES]
@@ -126,9 +132,14 @@ def _keywords_of(
     if not best.size:
         return ()
     vectors = word_vectors[best]
-    topic = _unit(vectors.mean(axis=0, keepdims=True))[0]
-    kept = diverse(vectors @ topic, vectors @ vectors.T, N_KEYWORDS)
+    kept = diverse(vectors @ centroid, vectors @ vectors.T, N_KEYWORDS)
     return tuple(terms[best[i]] for i in sorted(kept))
+
+
+def _direction(rows: FloatArray) -> FloatArray:
+    """Of the mean of a topic's sentences."""
+    direction: FloatArray = _unit(rows.mean(axis=0, keepdims=True))[0]
+    return direction
 
 
 def _terms(document: str) -> list[str]:
