@@ -61,6 +61,41 @@ def test_the_cut_has_the_greatest_modularity_of_all_cuts(
     assert modularity(graph, found, resolution) == pytest.approx(best, abs=1e-12)
 
 
+def gain(graph: np.ndarray, labels: np.ndarray, resolution: float, min_size: int) -> float:
+    """Modularity of the clusters that are large enough; the others gain nothing."""
+    total, degrees = graph.sum(), graph.sum(axis=1)
+    own = 0.0
+    for label in np.unique(labels):
+        members = labels == label
+        if members.sum() >= min_size:
+            expected = resolution * degrees[members].sum() ** 2 / total
+            own += graph[np.ix_(members, members)].sum() - expected
+    return float(own / total)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 10_000), st.integers(6, 16), st.integers(2, 6), st.floats(0.5, 2.0))
+def test_clusters_too_small_to_stay_gain_nothing(
+    seed: int, n: int, min_size: int, resolution: float
+) -> None:
+    """With a least size no cut of the tree gains more, where small clusters count nothing."""
+    rows = rows_of(seed, n)
+    graph = neighbour_graph(rows, 4)
+    graph = (graph + graph.T) / 2
+    assume(graph.sum() > 0)
+    merges = ward_merges(rows)
+    cuts = all_cuts(merges, n, 2 * n - 2)
+    assume(len(cuts) < 3000)
+    best = -np.inf
+    for cut in cuts:
+        labels = np.empty(n, int)
+        for i, members in enumerate(cut):
+            labels[members] = i
+        best = max(best, gain(graph, labels, resolution, min_size))
+    found = best_cut(merges, graph, resolution=resolution, min_size=min_size)
+    assert gain(graph, found, resolution, min_size) == pytest.approx(best, abs=1e-12)
+
+
 def test_a_graph_without_weight_has_no_clusters() -> None:
     """Nothing resembles anything: all labels are -1."""
     merges, graph = ward_merges(rows_of(0, 5)), np.zeros((5, 5))
