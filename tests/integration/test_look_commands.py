@@ -13,11 +13,14 @@ import pytest
 from click.testing import CliRunner, Result
 
 from ftm import load_calls, load_sentences, load_topics
+from ftm.analysis.attrition import read_attrition
 from ftm.analysis.loaders import read_sentences
-from ftm.analysis.run_reader import find_run, list_runs, read_table
+from ftm.analysis.run_reader import find_run, list_runs, read_calls, read_table
 from ftm.analysis.show import FirmKey, show_firm
+from ftm.analysis.status import list_quarters
 from ftm.cli.main import cli
 from ftm.core.errors import (
+    ConfigError,
     CorruptObjectError,
     FtmError,
     ManifestNotFoundError,
@@ -28,13 +31,14 @@ from ftm.core.layout import PrefetchLayout, current_pointer
 from ftm.core.quarter import Quarter
 from ftm.core.schemas import CALLS, FIRM_TOPICS, PLAN_REASONS, SKIP_REASONS
 from ftm.orchestrate.quarter_orchestrator import QuarterOrchestrator
+from ftm.storage.manifest import encode_manifest, load_manifest
 from ftm.storage.object_store import ObjectStore, open_store
 from ftm.storage.run_records import BatchProgress
 from ftm.wiring import get_model_fingerprint
 from tests.support.cli import run_ftm
 from tests.support.inline_backend import InlineBackend
 from tests.support.prefetched import QUARTER, make_firm, make_firms, write_prefetched
-from tests.support.quarters import write_quarter
+from tests.support.quarters import replace_plan, write_quarter
 from tests.support.runs import make_lines, noop_settings, write_run
 
 Look = Callable[..., Result]
@@ -117,7 +121,7 @@ def test_show_says_which_call_and_why_and_the_topics(look: Look) -> None:
         "2023-01-09 15:00 UTC",
         "45 (44 content, 1 greeting)",
         "44, 9.1% of them in no topic",
-        "20 sentences, 45.5%",
+        "20 sentences, 44.4% of all, 45.5% of those clustered",
     ):
         assert text in out
     assert out.count("We saw") == 6
@@ -128,7 +132,8 @@ def test_show_as_json_has_the_whole_sentences(look: Look) -> None:
     """A program gets every field, sentences as spoken."""
     (view,) = json.loads(look("show", "--quarter", "2023Q1", "--firm", "100000", "--json").output)
     assert view["topics"][0]["typical"][0]["text"].startswith("We saw ")
-    assert view["topics"][0]["share"] == pytest.approx(20 / 44)
+    assert view["topics"][0]["share"] == pytest.approx(20 / 45)
+    assert view["topics"][0]["share_of_clustered"] == pytest.approx(20 / 44)
 
 
 @pytest.mark.parametrize(
@@ -153,6 +158,55 @@ def test_show_of_an_unknown_firm_names_some_that_exist(look: Look) -> None:
         look("show", "--quarter", "2023Q1", "--firm", "1")
     with pytest.raises(UnknownFirmError, match="PERMNO 5"):
         look("show", "--quarter", "2023Q1", "--permno", "5")
+
+
+def test_show_says_what_is_no_gvkey(look: Look) -> None:
+    """Letters or seven digits are wrong usage, not an unknown firm."""
+    for text in ("abc", "1234567", ""):
+        with pytest.raises(ConfigError, match="is no gvkey"):
+            look("show", "--quarter", "2023Q1", "--gvkey", text)
+
+
+@pytest.mark.parametrize(
+    ("policy", "call", "text"),
+    [
+        (
+            {"calls": "first"},
+            {},
+            "the first of the firm's 2 calls in the quarter; its only version",
+        ),
+        ({}, {"n_versions": 3}, "quarter; newest Final version of 3"),
+        (
+            {"as_of": "2023-03-01"},
+            {"n_versions": 2},
+            "quarter; newest Final version of 2 known on 2023-03-01",
+        ),
+        (
+            {},
+            {"n_versions": 2, "transcript_id": None, "kept": False, "reason": "preliminary_only"},
+            "quarter; none of its 2 versions is Final",
+        ),
+        (
+            {},
+            {"transcript_id": None, "kept": False, "reason": "preliminary_only"},
+            "quarter; no Final version",
+        ),
+    ],
+    ids=["first", "versions", "as-of", "none final of 2", "none final"],
+)
+def test_show_says_why_this_call_and_this_version(
+    policy: dict[str, str], call: dict[str, object], text: str
+) -> None:
+    """The policy is the plan's, whatever the times of the calls; a version that is none is said."""
+    other = open_store("memory://")
+    manifest = write_quarter(other, 1)
+    calls = read_calls(other, manifest).to_pylist()
+    for row in calls:
+        if row["firm_id"] == "100000" and row["reason"] is None:
+            row.update(call)
+    replace_plan(other, manifest, calls, **policy)
+    (view,) = show_firm(other, QUARTER, FirmKey("100000"))
+    assert view.why_this_call.endswith(text)
 
 
 def test_show_needs_exactly_one_id(look: Look) -> None:
@@ -215,6 +269,27 @@ def test_quarters_lists_what_is_there(look: Look, store: ObjectStore, tmp_path: 
     (line,) = json.loads(look("quarters", "--json").output)
     assert (line["n_firms"], line["n_complete_runs"]) == (4, 1)
     assert "holds no quarter" in look("quarters", "--store", f"file://{tmp_path}").output
+
+
+def test_a_damaged_quarter_does_not_hide_the_others(store: ObjectStore) -> None:
+    """It is a line of its own that says what is wrong; a folder of no quarter is passed over."""
+    other = copy(store)
+    other.put("prefetch/transcripts/quarter=2023Q5/x", b"")
+    other.put(PrefetchLayout(QUARTER.next()).manifest, b"not a manifest")
+    good, bad = list_quarters(other)
+    assert (good.quarter, good.damaged, good.n_firms) == ("2023Q1", "", 4)
+    assert bad.quarter == "2023Q2"
+    assert "manifest.json" in bad.damaged
+
+
+def test_quarters_prints_what_is_damaged(store: ObjectStore, tmp_path: Path) -> None:
+    """In the table one word, below it the reason; the exit code is that of a list that was made."""
+    folder = open_store(f"file://{tmp_path / 'store'}")
+    folder.put(PrefetchLayout(QUARTER).manifest, b"not a manifest")
+    found = run_ftm("quarters", FTM_STORE=folder.url)
+    assert (found.returncode, found.stderr) == (0, "")
+    assert found.stdout.splitlines()[1].split()[:2] == ["2023Q1", "damaged"]
+    assert "2023Q1 is damaged: " in found.stdout
 
 
 def test_a_real_process_writes_results_to_stdout_and_errors_to_stderr(store: ObjectStore) -> None:
@@ -343,6 +418,24 @@ def test_a_part_that_differs_from_its_record_is_refused(store: ObjectStore) -> N
     other.delete(key)
     with pytest.raises(CorruptObjectError, match="is missing"):
         load_topics("2023Q1", other)
+
+
+def test_the_waterfall_of_a_run_is_that_of_the_prefetch_it_read(store: ObjectStore) -> None:
+    """After a refresh that holds fewer firms it is as it was; totals never fall below zero."""
+    other = copy(store)
+    (run,) = list_runs(other, QUARTER)
+    before = read_attrition(other, QUARTER, run)
+    layout = PrefetchLayout(QUARTER)
+    old = {info.key: other.get(info.key) for info in other.list(layout.root)}
+    write_quarter(other, 1)
+    other.put(layout.key("gen=0002/calls.parquet"), other.get(layout.key("calls.parquet")))
+    manifest = load_manifest(other, QUARTER)
+    plan = manifest.plan.model_copy(update={"file": "gen=0002/calls.parquet"})
+    newer = encode_manifest(manifest.model_copy(update={"plan": plan, "generation": 2}))
+    for key, data in {**old, layout.manifest: newer}.items():
+        other.put(key, data)
+    assert read_attrition(other, QUARTER).total("with_sentences") == 1
+    assert read_attrition(other, QUARTER, run) == before
 
 
 def test_a_refresh_does_not_change_what_a_run_shows(store: ObjectStore) -> None:

@@ -71,6 +71,8 @@ class JobBackendSuite:
         assert fine.state is JobState.SUCCEEDED
         assert (killed.state, killed.exit_code) == (JobState.FAILED, 137)
         assert "memory" in killed.reason
+        # Another batch size would be another run, and all that is done would be done again.
+        assert "--batch-size" not in killed.reason
 
     def test_statuses_come_in_the_order_of_the_batches(
         self, backend: JobBackend, out: Path

@@ -11,9 +11,11 @@ from ftm.core.layout import PrefetchLayout
 from ftm.core.quarter import Quarter
 from ftm.core.records import FirmTranscriptData
 from ftm.core.schemas import CALLS, PLAN_REASONS, SKIP_REASONS
+from ftm.prefetch.plan_file import make_plan
+from ftm.storage.checkpoint import PlanChoice
 from ftm.storage.manifest import PlanEntry, PrefetchManifest, encode_manifest
 from ftm.storage.object_store import ObjectStore
-from ftm.storage.parquet import from_rows, to_bytes
+from ftm.storage.parquet import from_rows
 from tests.support.prefetched import CALL_DATE, QUARTER, make_firms, write_prefetched
 
 
@@ -101,11 +103,14 @@ def replace_plan(
     rows: Sequence[dict[str, Any]],
     *,
     complete: bool = True,
+    calls: str = "latest",
+    as_of: str | None = None,
 ) -> PrefetchManifest:
     """The same quarter with these rows as its plan."""
     layout = PrefetchLayout(Quarter.parse(manifest.quarter))
     ordered = sorted(rows, key=lambda r: (r["firm_id"], r["call_ts_utc"], r["keydevid"]))
-    plan = to_bytes(from_rows(ordered, CALLS), CALLS)
+    choice = PlanChoice(calls=calls, as_of=as_of, linktypes=["LC", "LU"])
+    plan = make_plan(from_rows(ordered, CALLS), choice, manifest.source).data
     store.put(layout.key(manifest.plan.file), plan)
     entry = PlanEntry(file=manifest.plan.file, sha256=sha256(plan).hexdigest())
     changed = manifest.model_copy(update={"plan": entry, "complete": complete})

@@ -157,3 +157,10 @@ def test_latex_escapes_and_shows_drops_as_negative() -> None:
 def test_every_special_character_of_latex_is_escaped(text: str, escaped: str) -> None:
     """The text comes out of LaTeX as it went in."""
     assert escape_latex(text) == escaped
+
+
+def test_a_run_with_more_firms_than_its_prefetch_is_refused() -> None:
+    """A waterfall never gains firms: the records contradict each other, and that is said."""
+    calls, manifest = build(["sentences"] * 2)
+    with pytest.raises(CorruptObjectError, match="cannot lose -1 of 2 firms"):
+        build_attrition(calls, manifest, make_run(["f0", "f1", "f2"], []))

@@ -119,3 +119,10 @@ def test_repr_hides_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
     """Printing settings never prints a password."""
     monkeypatch.setenv("WRDS_PASSWORD", "hunter2")
     assert "hunter2" not in repr(Settings.load())
+
+
+def test_a_seed_is_no_negative_number() -> None:
+    """It is refused here: some clusterings would fail on it, firm by firm."""
+    with pytest.raises(ConfigError, match="FTM_SEED -1 cannot be used"):
+        Settings.load(seed=-1)
+    assert Settings.load(seed=0).seed == 0

@@ -9,7 +9,7 @@ from typing import Literal
 
 import pyarrow as pa
 
-from ftm.analysis.run_reader import RunRecords, read_calls
+from ftm.analysis.run_reader import RunRecords, read_calls, read_run_manifest
 from ftm.core.errors import CorruptObjectError
 from ftm.core.quarter import Quarter
 from ftm.core.schemas import PLAN_REASONS, SKIP_REASONS
@@ -63,12 +63,13 @@ def read_attrition(
     Args:
         store: where the quarter is.
         quarter: which.
-        run: goes on to the firms this run has done; its prefetch must be the current one.
+        run: goes on to the firms this run has done, from the prefetch that it read, which a
+            refresh may have replaced since.
 
     Raises:
         ManifestNotFoundError: the quarter is not prefetched.
     """
-    manifest = load_manifest(store, quarter)
+    manifest = read_run_manifest(store, run.layout) if run else load_manifest(store, quarter)
     return build_attrition(read_calls(store, manifest), manifest, run)
 
 
@@ -78,7 +79,7 @@ def build_attrition(
     """Count a plan (schema CALLS), what the prefetch made of it and what a run made of that.
 
     Raises:
-        CorruptObjectError: the plan and the manifest contradict each other.
+        CorruptObjectError: the plan, the manifest and the run contradict each other.
     """
     reasons = Counter(calls["reason"].to_pylist())
     kept = calls.filter(calls["kept"])["firm_id"].to_pylist()
@@ -126,7 +127,16 @@ class _Waterfall:
         self.lines = [Line("total", name, text, n)]
 
     def drop(self, name: str, text: str, n: int) -> None:
-        """Lose n; nothing to say when it is 0."""
+        """Lose n; nothing to say when it is 0.
+
+        Raises:
+            CorruptObjectError: n is negative, or more than there are.
+        """
+        if not 0 <= n <= self.left:
+            raise CorruptObjectError(
+                f"the waterfall cannot lose {n} of {self.left} firms as {text!r}; what is counted "
+                "here does not belong together"
+            )
         if n:
             self.left -= n
             self.lines.append(Line("drop", name, text, n))

@@ -16,9 +16,11 @@ from ftm.core.errors import CorruptObjectError, ObjectNotFoundError, Orchestrato
 from ftm.core.layout import PrefetchLayout, RunLayout, current_pointer, runs_root
 from ftm.core.quarter import Quarter
 from ftm.core.schemas import CALLS, DATASETS
+from ftm.storage.checkpoint import PlanChoice
 from ftm.storage.manifest import PrefetchManifest, decode_manifest
 from ftm.storage.object_store import ObjectStore
 from ftm.storage.parquet import from_bytes
+from ftm.storage.parquet_layout import parse_footer
 from ftm.storage.run_records import (
     BatchLine,
     BatchOutcome,
@@ -31,6 +33,9 @@ from ftm.storage.run_records import (
 )
 
 STAGE = "map"
+PLAN_OPTIONS_KEY = b"ftm.plan_options"
+"""In the key-value metadata of calls.parquet: the plan's choices as JSON."""
+
 _CONNECTIONS = 16
 
 MapDataset = Literal["firm-topics", "firm-sentences"]
@@ -199,6 +204,17 @@ def read_calls(store: ObjectStore, manifest: PrefetchManifest) -> pa.Table:
     key = PrefetchLayout(Quarter.parse(manifest.quarter)).key(manifest.plan.file)
     data = checked(store, key, manifest.plan.sha256)
     return from_bytes(data, CALLS, key=store.name(key))
+
+
+def read_plan_choice(store: ObjectStore, manifest: PrefetchManifest) -> PlanChoice | None:
+    """How the plan chose calls, as calls.parquet says in its metadata; None if it does not."""
+    key = PrefetchLayout(Quarter.parse(manifest.quarter)).key(manifest.plan.file)
+    data = checked(store, key, manifest.plan.sha256)
+    metadata = parse_footer(data, key=store.name(key)).metadata or {}
+    try:
+        return PlanChoice.model_validate_json(metadata[PLAN_OPTIONS_KEY])
+    except (KeyError, ValueError):
+        return None
 
 
 def iter_parts(

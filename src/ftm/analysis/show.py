@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -17,17 +18,19 @@ from ftm.analysis.run_reader import (
     find_run,
     list_runs,
     read_calls,
+    read_plan_choice,
     read_run_manifest,
     read_table,
 )
 from ftm.connectors.base import unknown_firms
-from ftm.core.errors import OrchestratorError, UnknownFirmError
+from ftm.core.errors import ConfigError, OrchestratorError, UnknownFirmError
 from ftm.core.quarter import Quarter
 from ftm.core.schemas import PLAN_REASONS, SKIP_REASONS
 from ftm.storage.manifest import PrefetchManifest, load_manifest
 from ftm.storage.object_store import ObjectStore
 
 TYPICAL_SENTENCES = 3
+_GVKEY = re.compile("[0-9]{1,6}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +79,8 @@ class ShownTopic:
         representation: its name.
         keywords: best first.
         n_sentences: in it.
-        share: of the firm's clustered sentences.
+        share: of all the firm's sentences, those of kinds that are not clustered included.
+        share_of_clustered: of its sentences that went into clustering.
         typical: nearest its centroid first.
     """
 
@@ -85,6 +89,7 @@ class ShownTopic:
     keywords: tuple[str, ...]
     n_sentences: int
     share: float
+    share_of_clustered: float
     typical: tuple[TypicalSentence, ...]
 
 
@@ -98,6 +103,8 @@ class FirmView:
         firm_name: its name.
         call: that represents it.
         other_calls: in the quarter, that do not.
+        policy: which call represents a firm: latest or first; empty if the plan does not say.
+        as_of: versions created after this day did not count; empty: all did.
         outcome: `topics`; else why there are none, in words.
         run_id: of the run shown; empty without one.
         n_sentences: in the store.
@@ -113,6 +120,8 @@ class FirmView:
     call: Call
     other_calls: tuple[Call, ...]
     outcome: str
+    policy: str = ""
+    as_of: str = ""
     run_id: str = ""
     n_sentences: int = 0
     kinds: dict[str, int] | None = None
@@ -123,19 +132,18 @@ class FirmView:
     @property
     def why_this_call(self) -> str:
         """Why this call and this version of it represent the firm, in words."""
-        call = self.call
-        parts = []
+        which = "the firm's only call in the quarter"
         if self.other_calls:
-            moments = [other.call_ts_utc for other in self.other_calls]
-            which = "latest" if call.call_ts_utc >= max(moments) else "first"
-            parts.append(f"the {which} of the firm's {len(moments) + 1} calls in the quarter")
-        else:
-            parts.append("the firm's only call in the quarter")
-        if call.n_versions > 1:
-            parts.append(f"newest Final version of {call.n_versions}")
-        elif call.transcript_id is not None:
-            parts.append("its only version")
-        return "; ".join(parts)
+            n_calls = len(self.other_calls) + 1
+            which = f"the {self.policy or 'one'} of the firm's {n_calls} calls in the quarter"
+        return f"{which}; {self._why_this_version}"
+
+    @property
+    def _why_this_version(self) -> str:
+        n, known = self.call.n_versions, f" known on {self.as_of}" if self.as_of else ""
+        if self.call.transcript_id is None:
+            return f"none of its {n} versions{known} is Final" if n > 1 else "no Final version"
+        return f"newest Final version of {n}{known}" if n > 1 else f"its only version{known}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +153,15 @@ class FirmKey:
     firm_id: str | None = None
     gvkey: str | None = None
     permno: int | None = None
+
+    def check(self) -> None:
+        """Refuse what cannot be an id.
+
+        Raises:
+            ConfigError: a gvkey that is not up to six digits.
+        """
+        if self.gvkey is not None and not _GVKEY.fullmatch(self.gvkey):
+            raise ConfigError(f"{self.gvkey!r} is no gvkey; that is up to six digits, like 001690")
 
     def __str__(self) -> str:
         if self.firm_id is not None:
@@ -173,14 +190,19 @@ def show_firm(
     Raises:
         ManifestNotFoundError: the quarter is not prefetched.
         UnknownFirmError: no earnings call of the quarter has this key.
+        ConfigError: the gvkey is none.
     """
+    key.check()
     run = _run_or_none(store, quarter, run_id)
     manifest = read_run_manifest(store, run.layout) if run else load_manifest(store, quarter)
     calls = read_calls(store, manifest)
     firm_ids = _resolve(calls, key, quarter)
-    return [
+    choice = read_plan_choice(store, manifest)
+    policy, as_of = (choice.calls, choice.as_of or "") if choice else ("", "")
+    views = (
         _view(store, manifest, _rows_of(calls, firm), run, n_typical=n_typical) for firm in firm_ids
-    ]
+    )
+    return [replace(view, policy=policy, as_of=as_of) for view in views]
 
 
 def _run_or_none(store: ObjectStore, quarter: Quarter, run_id: str | None) -> RunRecords | None:
@@ -282,7 +304,13 @@ def _with_topics(
         n_clustered=clustered.num_rows,
         n_outliers=clustered.filter(pc.less(clustered["local_topic_id"], 0)).num_rows,
         topics=tuple(
-            _topic(row, spoken, n_clustered=clustered.num_rows, n_typical=n_typical)
+            _topic(
+                row,
+                spoken,
+                n_sentences=sentences.num_rows,
+                n_clustered=clustered.num_rows,
+                n_typical=n_typical,
+            )
             for row in topics.sort_by("local_topic_id").to_pylist()
         ),
     )
@@ -297,6 +325,7 @@ def _topic(
     row: dict[str, Any],
     spoken: dict[str, TypicalSentence],
     *,
+    n_sentences: int,
     n_clustered: int,
     n_typical: int,
 ) -> ShownTopic:
@@ -305,6 +334,7 @@ def _topic(
         representation=row["representation"],
         keywords=tuple(row["keywords"]),
         n_sentences=row["n_sentences"],
-        share=row["n_sentences"] / n_clustered if n_clustered else 0.0,
+        share=row["n_sentences"] / n_sentences if n_sentences else 0.0,
+        share_of_clustered=row["n_sentences"] / n_clustered if n_clustered else 0.0,
         typical=tuple(spoken[sentence] for sentence in row["sentence_ids"][:n_typical]),
     )

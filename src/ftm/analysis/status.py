@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 
 from pydantic import ValidationError
 
 from ftm.analysis.run_reader import RunRecords, list_runs
-from ftm.core.errors import CorruptObjectError, ManifestNotFoundError, ObjectNotFoundError
+from ftm.core.errors import (
+    ConfigError,
+    CorruptObjectError,
+    FtmError,
+    ManifestNotFoundError,
+    ObjectNotFoundError,
+    StoreError,
+)
 from ftm.core.layout import PREFETCH_ROOT, PrefetchLayout
 from ftm.core.quarter import Quarter
 from ftm.storage.checkpoint import decode_session
@@ -142,16 +150,17 @@ class QuarterStatus:
 
 @dataclass(frozen=True, slots=True)
 class QuarterLine:
-    """One line of `ftm quarters`."""
+    """One line of `ftm quarters`; of a damaged quarter, why it cannot be read and no figures."""
 
     quarter: str
-    complete: bool
-    ongoing: bool
-    generation: int | None
-    n_firms: int
-    n_sentences: int
-    n_runs: int
-    n_complete_runs: int
+    complete: bool = False
+    ongoing: bool = False
+    generation: int | None = None
+    n_firms: int = 0
+    n_sentences: int = 0
+    n_runs: int = 0
+    n_complete_runs: int = 0
+    damaged: str = ""
 
 
 def read_status(store: ObjectStore, quarter: Quarter) -> QuarterStatus:
@@ -170,14 +179,35 @@ def read_status(store: ObjectStore, quarter: Quarter) -> QuarterStatus:
 
 
 def list_quarters(store: ObjectStore) -> list[QuarterLine]:
-    """Every quarter with something of a prefetch, in time's order."""
+    """Every quarter with something of a prefetch, in time's order.
+
+    Folders that are no quarter's are left out; a quarter that cannot be read is said to be damaged.
+
+    Raises:
+        StoreError: the store cannot be read at all.
+    """
     prefix = f"{PREFETCH_ROOT}/quarter="
     found = {
         info.key.removeprefix(prefix).partition("/")[0]
         for info in store.list(PREFETCH_ROOT)
         if info.key.startswith(prefix)
     }
-    return [_line(read_status(store, Quarter.parse(text))) for text in sorted(found)]
+    return [_read_line(store, quarter) for quarter in sorted(_quarters(found))]
+
+
+def _quarters(texts: Iterable[str]) -> Iterator[Quarter]:
+    for text in texts:
+        with suppress(ConfigError):
+            yield Quarter.parse(text)
+
+
+def _read_line(store: ObjectStore, quarter: Quarter) -> QuarterLine:
+    try:
+        return _line(read_status(store, quarter))
+    except StoreError:
+        raise
+    except FtmError as error:
+        return QuarterLine(str(quarter), damaged=str(error))
 
 
 def _line(status: QuarterStatus) -> QuarterLine:

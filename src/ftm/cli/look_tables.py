@@ -62,6 +62,9 @@ def print_quarters(found: Sequence[QuarterLine], url: str) -> None:
             _runs_word(line),
         )
     console.print(table)
+    for line in found:
+        if line.damaged:
+            console.print(Text(f"{line.quarter} is damaged: {line.damaged}"), style="red")
 
 
 def print_status(found: QuarterStatus) -> None:
@@ -118,6 +121,8 @@ def _print_facts(console: Console, facts: Mapping[str, str]) -> None:
 
 
 def _prefetch_word(line: QuarterLine) -> str:
+    if line.damaged:
+        return "damaged"
     if line.generation is None:
         return "not finished"
     word = "complete" if line.complete else "in part"
@@ -283,7 +288,10 @@ def _topics_word(view: FirmView) -> str:
 
 def _print_topic(console: Console, topic: ShownTopic) -> None:
     head = Text(f"{topic.local_topic_id:>3}  {topic.representation}", style="bold")
-    size = f"   {topic.n_sentences} sentences, {topic.share:.1%}"
+    size = (
+        f"   {topic.n_sentences} sentences, {topic.share:.1%} of all, "
+        f"{topic.share_of_clustered:.1%} of those clustered"
+    )
     console.print(head + Text(size, style="dim"))
     if more := [k for k in topic.keywords if k not in topic.representation.split(", ")]:
         console.print(_indent(Text(", ".join(more), style="cyan")))

@@ -46,7 +46,7 @@ FAILURES_SHOWN = 5
 @click.option(
     "--embed-text", type=click.Choice(["raw", "cleaned"]), help="Sentences as spoken, or lemmas."
 )
-@click.option("--seed", type=int, metavar="N", help="Of every random choice.")
+@click.option("--seed", type=click.IntRange(min=0), metavar="N", help="Of every random choice.")
 @click.option("--device", metavar="NAME", help="auto, cpu or cuda; one for the whole run.")
 @click.option("--dtype", metavar="TYPE", help="float32, or bfloat16 where the processor has it.")
 @click.option(

@@ -64,7 +64,7 @@ class Settings(BaseSettings):
     clustering: Literal["umap-hdbscan", "ward", "leiden", "noop"] = Field(
         "ward", validation_alias=_env("FTM_CLUSTERING")
     )
-    seed: int = Field(42, validation_alias=_env("FTM_SEED"))
+    seed: int = Field(42, ge=0, validation_alias=_env("FTM_SEED"))
     keep_kinds: str = Field("content", validation_alias=_env("FTM_KEEP_KINDS"))
     device: str = Field("auto", validation_alias=_env("FTM_DEVICE"))
     dtype: Literal["float32", "bfloat16"] = Field("float32", validation_alias=_env("FTM_DTYPE"))

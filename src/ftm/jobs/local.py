@@ -239,10 +239,7 @@ def inherited(environment: Mapping[str, str]) -> dict[str, str]:
 def explain(exit_code: int) -> str:
     """An exit code in words."""
     if exit_code == KILLED:
-        return (
-            "killed (exit 137), most likely out of memory: use fewer --workers or a smaller "
-            "--batch-size"
-        )
+        return "killed (exit 137), most likely out of memory: use fewer --workers"
     if exit_code == 143:
         return "stopped by SIGTERM (exit 143)"
     if exit_code > 128:
