@@ -93,6 +93,57 @@ def test_a_name_that_is_a_word_counts_only_where_it_is_a_name() -> None:
     assert cleaned(text) == "price increase help margin | explain volume"
 
 
+def test_short_forms_of_the_speakers_names_are_names() -> None:
+    """Robert is called Rob, at the start of a sentence too, unless the call has the word."""
+    said = turn(
+        "Freight fell. Rob covers margins with Dan. Mark sees strong demand.", name="Mark Hill"
+    )
+    other = [turn("Gross margins rose.", name=name) for name in ("Robert Zorn", "Daniel S. Quist")]
+    assert cleaned(RULES.process(firm(said, *other))) == (
+        "freight fall | cover margin | strong demand | gross margin rise | gross margin rise"
+    )
+    marked = firm(turn("Mark sees strong demand. We mark up prices.", name="Mark Hill"))
+    assert cleaned(RULES.process(marked)) == "mark strong demand | mark price"
+
+
+def test_names_of_a_call_without_a_roster_are_found_where_they_are_introduced() -> None:
+    """By thanks, by handing over, by office and by the operator; ordinary words are not names."""
+    text = RULES.process(
+        firm(
+            turn("From the line of Priya Nayar with Acme Bank.", kind=OPERATOR, name="Operator"),
+            "Our CFO, Leopoldo Alvear, is here. I turn the call over to Juan for margins.",
+            "Thank you, Cassandra. Thanks, Europe grew strongly. Leopoldo expects growth.",
+            "Nayar asks about Juan and Cassandra and gross margins.",
+        )
+    )
+    words = set(cleaned(text).replace("|", " ").split())
+    assert not words & {"priya", "nayar", "leopoldo", "alvear", "juan", "cassandra"}
+    assert {"europe", "margin", "growth", "gross"} <= words
+
+
+def test_fillers_are_no_keywords() -> None:
+    """Discourse markers go wherever they stand, vague quantities only where they are vague."""
+    text = RULES.process(
+        firm(
+            "Uh, obviously freight is kind of a lot cheaper, et cetera, and maybe margins, you"
+            " know, actually rose a bit, I guess.",
+            "Homebuilders own lots; parcels go through a sort facility; payment in kind.",
+            "It bit into margins.",
+        )
+    )
+    assert cleaned(text) == (
+        "freight cheap margin rise | homebuilder lot parcel sort facility payment kind | bit margin"
+    )
+
+
+def test_generations_of_mobile_networks_are_words(pipeline: SpacyTextPipeline) -> None:
+    """5G is a topic, 5 is a number."""
+    text = pipeline.process(firm("We sell 5G phones and 5G-enabled chips, 4G/5G, to 5 carriers."))
+    assert "5g phone" in cleaned(text)
+    assert cleaned(text).split().count("5g") == 3
+    assert "5" not in cleaned(text).split()
+
+
 def test_transcribers_marks_leave_the_cleaned_text_only(pipeline: SpacyTextPipeline) -> None:
     """[indiscernible] stays in the raw text; words an editor restored stay in both."""
     spoken = "The [indiscernible] pipeline and (multiple speakers) [OTC] markets <br> grew strongly"

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from spacy.language import Language
 
 RULES = "rules"
-TEXT_VERSION = "1"
+TEXT_VERSION = "2"
 """Raised with every change of the rules that changes a sentence, a lemma or an entity."""
 
 _META_OF_THE_INSTALLATION = ("spacy_version", "spacy_git_version")
@@ -92,6 +92,7 @@ def _pipeline(name: str, nlp: Language) -> TextPipeline:
     stopwords = frozenset(word.replace("\u2019", "'") for word in STOP_WORDS)
     stopwords |= word_set("stopwords", "calls") | word_set("stopwords", "fillers")
     _complete(nlp)
+    _keep_generations(nlp)
     resources = {
         "stopwords": sorted(stopwords),
         "lexicon": lexicon_version(),
@@ -102,6 +103,7 @@ def _pipeline(name: str, nlp: Language) -> TextPipeline:
         nlp,
         fingerprint=_fingerprint(name, nlp, resources),
         stopwords=stopwords,
+        phrases=[tuple(phrase.split("_")) for phrase in sorted(word_set("stopwords", "phrases"))],
         is_word=lambda word: word in lemma or word in stopwords,
     )
 
@@ -115,6 +117,13 @@ def _complete(nlp: Language) -> None:
         nlp.add_pipe("ftm_lemmas")
     if not has & {"ner", "entity_ruler", "span_ruler"}:
         nlp.add_pipe("ftm_entities")
+
+
+def _keep_generations(nlp: Language) -> None:
+    """Keep 5G in one piece, which spaCy takes for five grams."""
+    for word in word_set("stopwords", "never"):
+        parts = [{"ORTH": part} for part in word.replace("/", " / ").split()]
+        nlp.tokenizer.add_special_case(word, parts)
 
 
 def _fingerprint(name: str, nlp: Language, resources: Mapping[str, object]) -> dict[str, str]:

@@ -6,11 +6,26 @@ import re
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 
-from ftm.text.lexicon import word_set
+from ftm.text.lexicon import mapping, word_set
 
 _NAME_PART = re.compile(r"[^\W\d_](?:[\w'\u2019]*[\w])?\.?")
 _TITLES = word_set("names", "titles")
 _NOBODY = word_set("names", "nobody")
+_SHORT = mapping("names", "short")
+_KNOWN_GIVEN = frozenset(_SHORT) | {
+    form.lower() for forms in _SHORT.values() for form in forms.split()
+}
+_NAME = r"[A-Z][a-z\u00e0-\u00ff]+(?: (?:[A-Z]\.? )?[A-Z][\w'\u2019-]+)?"
+_INTRODUCTIONS = tuple(  # each begins with a literal, which re finds quickly
+    re.compile(pattern)
+    for pattern in (
+        rf"hank(?:s| you)(?: very much| so much| a lot)?,? ({_NAME})(?=[,.!]| and\b)",
+        rf"over (?:now )?to ({_NAME})",
+        rf"ur (?:new )?(?:C[EFO]O|President|Chairman|Chief [A-Z]\w+ Officer),? ({_NAME})",
+        rf"line of ({_NAME})(?= (?:with|from|at|of)\b)",
+    )
+)
+"""How somebody is thanked, given the word, presented by office, or announced by the operator."""
 
 
 @dataclass(frozen=True)
@@ -20,7 +35,8 @@ class Roster:
     Args:
         names: all tokens of a name, by its first token, for names of two tokens or more.
         singles: given names and surnames that count alone.
-        ambiguous: the singles that are also ordinary words ("Mark", "Price").
+        ambiguous: the singles that are also ordinary words ("Price"), but for given names whose
+            word nobody says on this call ("Mark").
     """
 
     names: dict[str, tuple[tuple[str, ...], ...]]
@@ -67,27 +83,59 @@ class Roster:
         return index + 1
 
 
-def make_roster(speaker_names: Iterable[str], is_word: Callable[[str], bool]) -> Roster:
+def make_roster(
+    speaker_names: Iterable[str], is_word: Callable[[str], bool], spoken: str = ""
+) -> Roster:
     """Build the roster of a call; masked names ("Unknown Analyst") and the operator give nothing.
 
     Args:
         speaker_names: as WRDS has them, with repetitions.
         is_word: whether a lower-case word is ordinary English, so ambiguous as a name.
+        spoken: all that is said on the call: who is introduced in it counts as a speaker.
     """
     names: dict[str, set[tuple[str, ...]]] = {}
     singles: set[str] = set()
-    for name in sorted(set(speaker_names)):
+    given: set[str] = set()
+    for name in sorted({*speaker_names, *_introduced(spoken, is_word)}):
         parts = _parts(name)
         if not parts:
             continue
         if len(parts) > 1:
+            given.update(form for form in _given_names(parts[0]) if _stands_alone(form, is_word))
             names.setdefault(parts[0], set()).add(tuple(parts))
         singles.update(part for part in parts if _stands_alone(part, is_word))
     longest_first = {
         first: tuple(sorted(found, key=lambda n: (-len(n), n))) for first, found in names.items()
     }
-    ambiguous = frozenset(single for single in singles if is_word(single.lower()))
+    said = {name for name in given if _is_said(name.lower(), spoken)}
+    singles |= given - {name for name in said - singles if is_word(name.lower())}
+    sure = given - said
+    ambiguous = frozenset(one for one in singles - sure if is_word(one.lower()))
     return Roster(longest_first, frozenset(singles), ambiguous)
+
+
+def _given_names(name: str) -> list[str]:
+    """A given name and its short forms."""
+    return [name, *_SHORT.get(name.lower(), "").split()]
+
+
+def _is_said(word: str, spoken: str) -> bool:
+    """Whether a lower-case word occurs; without a text, it may."""
+    if not spoken:
+        return True
+    return word in spoken and re.search(rf"\b{re.escape(word)}\b", spoken) is not None
+
+
+def _introduced(spoken: str, is_word: Callable[[str], bool]) -> Iterator[str]:
+    """Names by which people are thanked, given the word or presented.
+
+    What follows such a phrase with a capital may be a company or a place; those that are
+    ordinary words, which the tables know, are not taken.
+    """
+    for name in (found for each in _INTRODUCTIONS for found in each.findall(spoken)):
+        first = name.split()[0].lower()
+        if first in _KNOWN_GIVEN or not is_word(first):
+            yield name
 
 
 def _stands_alone(part: str, is_word: Callable[[str], bool]) -> bool:

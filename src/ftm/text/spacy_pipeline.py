@@ -61,6 +61,7 @@ class SpacyTextPipeline:
         nlp: the pipeline.
         fingerprint: what determines its output.
         stopwords: lower-case words that never reach the cleaned text.
+        phrases: pairs of lower-case words that never do together.
         is_word: whether a lower-case word is ordinary English (see `make_roster`).
         learned_strings: how far the vocabulary may grow before firms are read in memory zones.
     """
@@ -71,6 +72,7 @@ class SpacyTextPipeline:
         *,
         fingerprint: Mapping[str, str],
         stopwords: frozenset[str],
+        phrases: Sequence[tuple[str, ...]] = (),
         is_word: Callable[[str], bool],
         learned_strings: int = LEARNED_STRINGS,
     ) -> None:
@@ -80,6 +82,7 @@ class SpacyTextPipeline:
         self._is_word = is_word
         self._max_strings = len(nlp.vocab.strings) + learned_strings
         self._words: dict[int, str] = {}
+        self._phrases = _phrase_hashes(nlp, phrases)
         dropped = [nlp.vocab.strings.add(label) for label in DROPPED_ENTITIES]
         self._dropped = np.array(dropped, dtype=np.uint64)
 
@@ -122,7 +125,11 @@ class SpacyTextPipeline:
         spoken = [turn for turn in firm.turns if not _is_operator(turn)]
         parts = [(part, turn) for turn in spoken for part in pieces(readable(turn.raw_text))]
         tokens = self._tokens([part for part, _ in parts])
-        roster = make_roster((turn.speaker_name for turn in firm.turns), self._is_word)
+        roster = make_roster(
+            (turn.speaker_name for turn in firm.turns),
+            self._is_word,
+            "\n".join(turn.raw_text for turn in firm.turns),
+        )
         cleaned = self._cleaned(tokens, roster)
         owners = [turn for _, turn in parts]
         return _firm_text(firm, _kept_sentences(tokens, cleaned), tokens.ends, owners)
@@ -162,6 +169,7 @@ class SpacyTextPipeline:
             cleaned[at] = ""
         words = cast("list[str]", cleaned)
         _blank_marks(tokens, words)
+        self._blank_phrases(tokens, words)
         self._blank_names(tokens, roster, words)
         return words
 
@@ -172,6 +180,12 @@ class SpacyTextPipeline:
         if not in_zone(self.nlp.vocab):
             self._words[key] = word
         return word
+
+    def _blank_phrases(self, tokens: _Tokens, cleaned: list[str]) -> None:
+        first, second = tokens.orths[:-1], tokens.orths[1:]
+        for one, other in self._phrases:
+            for at in np.flatnonzero((first == one) & (second == other)).tolist():
+                cleaned[at : at + 2] = ["", ""]
 
     def _blank_names(self, tokens: _Tokens, roster: Roster, cleaned: list[str]) -> None:
         strings, orths = self.nlp.vocab.strings, tokens.orths
@@ -184,6 +198,18 @@ class SpacyTextPipeline:
 
         for first, end in roster.mentions(spoken, candidates, is_first):
             cleaned[first:end] = [""] * (end - first)
+
+
+def _phrase_hashes(
+    nlp: Language, phrases: Sequence[tuple[str, ...]]
+) -> list[tuple[np.uint64, np.uint64]]:
+    """The hashes of each pair of words, its first also with a capital."""
+    add = nlp.vocab.strings.add
+    return [
+        (np.uint64(add(spelled)), np.uint64(add(second)))
+        for first, second in phrases
+        for spelled in sorted({first, first.capitalize()})
+    ]
 
 
 def _is_operator(turn: SpeakerTurn) -> bool:
