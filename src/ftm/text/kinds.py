@@ -134,7 +134,8 @@ _PROCEDURAL = _any(
     r"\b(?:press release|earnings release|news release)\b",
     r"\b(?:first|start|begin) with (?:your|the) (?:first|second|last|third|final) question",
     r"\boperator instructions\b|\bdrop (?:us|me) (?:a line|an email)"
-    r"|\bback in(?:to)? (?:the )?queue\b|\bfollowing poll\b|\bsubmit (?:your |a |any )?(?:question|poll)",
+    r"|\bback in(?:to)? (?:the )?queue\b|\bfollowing poll\b"
+    r"|\bsubmit (?:your |a |any )?(?:question|poll)",
     r"\b(?:after|following) (?:our|the|my|these|today's) (?:prepared |opening |formal )*"
     r"(?:remarks|comments|presentations?)\b.{0,40}\b(?:questions|q&a|q and a)\b",
     r"(?:^|, )(?:i'll|i will) pass (?:it|that|this) (?:on|along)(?: to (?:him|her|them|the team))?"
