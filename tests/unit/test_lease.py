@@ -6,13 +6,14 @@ import json
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from ftm.core.errors import CorruptObjectError, LeaseHeldError, LeaseLostError, StoreError
 from ftm.storage.conditional_lease import LEASE_LASTS, ConditionalLease
-from ftm.storage.lease import LeasedObject, Writer, process_is_alive
+from ftm.storage.lease import LIVE_NONCES, LeasedObject, Writer, process_is_alive
 from ftm.storage.object_store import ObjectStore, open_store
 from ftm.storage.open_lease import open_leased, peek_leased
 from tests.support.prefetch_quarter import Clock
@@ -71,6 +72,33 @@ def test_a_dead_process_of_this_host_is_followed_at_once() -> None:
     assert said == [
         "the quarter: taking over from ann on host here (process 1): that process is gone"
     ]
+
+
+def test_another_thread_of_the_process_is_alive_from_its_first_write() -> None:
+    """Its lease is not taken for that of a dead process with our id while it returns."""
+    store, refused = open_store("memory://"), []
+
+    def meddle(moment: str, _key: str) -> None:
+        if moment == "after put":
+            store.hook = lambda _moment, _key: None
+            with pytest.raises(LeaseHeldError):
+                lease(store, replace(writer(1), nonce="another")).acquire()
+            refused.append(moment)
+
+    store.hook = meddle
+    held = lease(store, writer(1))
+    held.acquire()
+    assert refused
+    held.release()
+
+
+def test_who_was_refused_does_not_count_as_alive() -> None:
+    """A lease that was never taken is nobody's."""
+    store = open_store("memory://")
+    lease(store, writer(1)).acquire()
+    with pytest.raises(LeaseHeldError):
+        lease(store, replace(writer(2), nonce="refused")).acquire()
+    assert "refused" not in LIVE_NONCES
 
 
 def test_a_holder_elsewhere_is_followed_when_its_lease_ran_out() -> None:
@@ -169,7 +197,9 @@ def test_damaged_content_is_named_with_the_way_out(store: ObjectStore) -> None:
     """And no lock is left behind."""
     store.put(KEY, b"{not json")
     for _ in range(2):
-        with pytest.raises(CorruptObjectError, match="delete it"):
+        with pytest.raises(
+            CorruptObjectError, match=r"delete it.*what is published stays.*reads anew"
+        ):
             lease(store, writer(1)).acquire()
     store.delete(KEY)
     lease(store, writer(1)).acquire()

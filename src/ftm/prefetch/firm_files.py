@@ -127,7 +127,10 @@ def merge_parts(
 
 
 def _read_part(store: ObjectStore, key: str, digest: str) -> bytes:
-    fix = "delete the quarter's _checkpoint.json and run the command again"
+    fix = (
+        "delete the quarter's _checkpoint.json and run the command again: what is published stays, "
+        "and what the unfinished command had read it reads anew"
+    )
     try:
         data = store.get(key)
     except ObjectNotFoundError as error:

@@ -182,6 +182,7 @@ def decode_session(document: Document, *, key: str) -> Session | None:
         what = error.errors()[0]
         raise CorruptObjectError(
             f"{key} is damaged ({'.'.join(map(str, what['loc']))}: {what['msg']}); delete it and "
-            "run the command again",
+            "run the command again: what is published stays, and what the unfinished command had "
+            "read it reads anew",
             key=key,
         ) from error

@@ -69,18 +69,27 @@ class ConditionalLease(LeasedObject):
 
     def acquire(self) -> Document:
         """See LeasedObject."""
+        # Before the put: a thread of this process that sees it must see a living holder.
+        LIVE_NONCES.add(self._writer.nonce)
+        try:
+            self._take_over()
+        except BaseException:
+            LIVE_NONCES.discard(self._writer.nonce)
+            raise
+        self._held = True
+        threading.Thread(target=self._renew_until_stopped, name="ftm-lease", daemon=True).start()
+        return self._content
+
+    def _take_over(self) -> None:
+        name = self._store.name(self._key)
         try:
             data, etag = self._store.get_versioned(self._key)
         except ObjectNotFoundError:
             self._take({}, etag=None)
         else:
-            document = decode_document(data, key=self._store.name(self._key))
-            self._refuse_or_say(lease_of(document, key=self._store.name(self._key)))
+            document = decode_document(data, key=name)
+            self._refuse_or_say(lease_of(document, key=name))
             self._take({k: v for k, v in document.items() if k != LEASE_FIELD}, etag=etag)
-        LIVE_NONCES.add(self._writer.nonce)
-        self._held = True
-        threading.Thread(target=self._renew_until_stopped, name="ftm-lease", daemon=True).start()
-        return self._content
 
     def _refuse_or_say(self, lease: LeaseRecord | None) -> None:
         if lease is None:

@@ -190,7 +190,7 @@ def lease_of(document: Document, *, key: str) -> LeaseRecord | None:
 
 def _corrupt(key: str) -> CorruptObjectError:
     return CorruptObjectError(
-        f"{key} is damaged; delete it and run the command again (published chunks stay, "
-        "firms since the last full chunk are read again)",
+        f"{key} is damaged; delete it and run the command again: what is published stays, and what "
+        "the unfinished command had read it reads anew",
         key=key,
     )
