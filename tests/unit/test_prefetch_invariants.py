@@ -246,6 +246,43 @@ def test_invariant_6_a_writer_that_slept_and_was_followed_stops_before_it_writes
     assert manifest(memory).complete
 
 
+@pytest.mark.parametrize("is_first", [True, False])
+def test_invariant_6_who_publishes_replaces_only_what_it_found(
+    memory: ObjectStore, is_first: bool
+) -> None:
+    """A manifest that another put just before ours stands, though the lease seems to be ours."""
+    if not is_first:
+        prefetch(memory, FakeSource(firms(2)), ["1000"])
+    other = open_store("memory://")
+    prefetch(other, FakeSource(firms(3)))
+    theirs = other.get(LAYOUT.manifest)
+
+    def overtake(moment: str, key: str) -> None:
+        if moment == "before put" and key == LAYOUT.manifest:
+            memory.hook = lambda _moment, _key: None
+            memory.put(LAYOUT.manifest, theirs, gzip_encoded=True)
+
+    memory.hook = overtake
+    with pytest.raises(LeaseLostError, match="published by another writer"):
+        prefetch(memory, FakeSource(firms(2)))
+    assert memory.get(LAYOUT.manifest) == theirs
+
+
+def test_invariant_6_who_slept_before_publishing_does_not_publish(memory: ObjectStore) -> None:
+    """The last checkpoint was ours; by the time of the manifest the lease has run out."""
+    clock = Clock()
+
+    def sleep(moment: str, key: str) -> None:
+        is_last_part = moment == "after delete" and not list(memory.list(LAYOUT.parts))
+        if key.startswith(LAYOUT.parts) and is_last_part:
+            clock.advance(minutes=20)
+
+    memory.hook = sleep
+    with pytest.raises(LeaseLostError):
+        prefetch(memory, FakeSource(["1000"], texts={"1000": ["one"]}), clock=clock)
+    assert not memory.exists(LAYOUT.manifest)
+
+
 def test_invariant_6_after_a_long_sleep_nothing_at_all_is_written(memory: ObjectStore) -> None:
     """The lease is looked at before every write, not only where the store would refuse it."""
     clock = Clock()
@@ -549,15 +586,17 @@ def test_a_resumed_session_keeps_its_creation_time(memory: ObjectStore) -> None:
 
 
 def test_a_cut_connection_leaves_a_state_that_resumes(memory: ObjectStore) -> None:
-    """The error comes through as it is; firms of whole parts are not read again."""
+    """The error comes through as it is; no firm that was delivered is read again."""
+    whole = open_store("memory://")
+    prefetch(whole, FakeSource(firms(9)))
     cut = FakeSource(firms(9), stop_after=5, stop_error=WRDSConnectionError("cut"))
     with pytest.raises(WRDSConnectionError, match="cut"):
         prefetch(memory, cut)
     assert json.loads(memory.get(LAYOUT.checkpoint))["lease"] is None
     source = FakeSource(firms(9))
     prefetch(memory, source)
-    assert source.queries[0] == firms(9)[4:8]
-    assert stored_rows(memory).keys() == set(firms(9))
+    assert source.queries == [firms(9)[5:8], firms(9)[8:]]
+    assert everything(memory) == everything(whole)
 
 
 def test_ctrl_c_comes_through_at_once(memory: ObjectStore) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 
 from ftm.connectors.discovery import PrefetchSource
-from ftm.core.errors import PreprocessingError
+from ftm.core.errors import PreprocessingError, WRDSConnectionError
 from ftm.core.layout import PrefetchLayout
 from ftm.core.progress import Progress
 from ftm.core.records import FirmCall
@@ -19,7 +19,6 @@ from ftm.prefetch.quarter_writer import QuarterWriter
 from ftm.prefetch.reading import ReadAhead, iter_outcomes
 from ftm.prefetch.rows import FirmOutcome
 from ftm.storage.manifest import PrefetchManifest
-
 
 _GIVE_UP = ", and `ftm preprocess --quarter {}` with the --nlp of before gives it up"
 
@@ -106,16 +105,36 @@ def _read_and_write(
 
 
 def _write(writer: QuarterWriter, outcomes: Iterator[FirmOutcome]) -> None:
-    """Part after part; a chunk is closed as soon as it is full."""
+    """Part after part; a chunk is closed as soon as it is full.
+
+    Firms delivered before a cut become a shorter part: a chunk is merged from whatever parts there
+    are, so its bytes stay the same.
+    """
     chunk_size, part_size = writer.session.chunk_size, writer.session.part_size
     while True:
         size = next_part_size(writer.session.n_open, chunk_size=chunk_size, part_size=part_size)
-        part = list(islice(outcomes, size))
-        if not part:
-            return
-        writer.put_part(part)
+        part, cut = _take(outcomes, size)
+        if part:
+            writer.put_part(part)
         if writer.session.n_open >= chunk_size:
             writer.close_chunk()
+        if cut is not None:
+            raise cut
+        if not part:
+            return
+
+
+def _take(
+    outcomes: Iterator[FirmOutcome], n: int
+) -> tuple[list[FirmOutcome], WRDSConnectionError | None]:
+    """The next n, or those before the connection was cut, and the cut."""
+    part: list[FirmOutcome] = []
+    try:
+        for outcome in islice(outcomes, n):
+            part.append(outcome)  # noqa: PERF402 - a copy would lose what came before a cut
+    except WRDSConnectionError as cut:
+        return part, cut
+    return part, None
 
 
 def _told(outcomes: Iterator[FirmOutcome], progress: Progress) -> Iterator[FirmOutcome]:
