@@ -159,7 +159,7 @@ def test_two_quarters_take_one_login_and_a_repeat_takes_none(
     again = run_ftm(*command, **{**settings, "FTM_WRDS_PORT": "1"})
     assert again.returncode == 0, again.stderr
     repeated = [json.loads(line) for line in again.stdout.splitlines()]
-    assert repeated == [summary | {"n_new_firms": 0} for summary in first]
+    assert repeated == [summary | {"n_new_firms": 0, "n_tried": 0} for summary in first]
 
 
 def test_a_second_prefetch_while_one_runs_is_refused(wrds: PostgresServer, tmp_path: Path) -> None:

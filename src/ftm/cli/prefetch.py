@@ -204,18 +204,10 @@ def sigterm_as_interrupt() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-_NOT_WITH_CHECK_REVISIONS = [
-    "firms",
-    "firms_file",
-    "limit",
-    "refresh",
-    "calls",
-    "as_of",
-    "linktypes",
-    "workers",
-    "chunk_size",
-    "dry_run",
-]
+_NOT_WITH_CHECK_REVISIONS = (
+    *("firms", "firms_file", "limit", "refresh", "dry_run"),
+    *("calls", "as_of", "linktypes"),
+)
 
 
 def _refuse_beside_check_revisions() -> None:
