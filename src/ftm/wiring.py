@@ -182,9 +182,13 @@ def get_cluster_workers(settings: Settings) -> int:
     """Clustering processes beside the one that embeds.
 
     On a CPU embedding takes most of the cores' time, so one process per four cores keeps up; a
-    GPU embeds faster than one core clusters.
+    GPU embeds faster than one core clusters. The cores are those of one worker: several on a
+    machine are told which share is theirs.
     """
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    cores = settings.worker_cores
+    if cores is None:
+        here = hasattr(os, "sched_getaffinity")
+        cores = len(os.sched_getaffinity(0)) if here else os.cpu_count()
     if settings.device.startswith("cuda"):
         return max(1, (cores or 1) - 1)
     return max(1, (cores or 1) // 4)
@@ -276,7 +280,7 @@ def get_job_backend(name: str, *, store: ObjectStore, workers: int | None = None
     Args:
         name: `local`; `batch` is not there yet.
         store: local logs lie in its folder, or in a new private one if it is not a folder.
-        workers: processes at once; None: one per four cores.
+        workers: processes at once; None: one per four cores, or one on a GPU.
 
     Raises:
         ConfigError: another name, or a store that other processes cannot reach.

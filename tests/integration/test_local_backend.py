@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -96,6 +97,32 @@ def test_workers_do_not_run_in_the_users_folder(backend: LocalBackend, out: Path
     """An ftm.toml where the user stands is not read by workers, as no container would."""
     wait(backend, backend.submit(stub_stage(out, "b0")))
     assert wait_for(out / "b0.start.json")["cwd"] != str(Path.cwd())
+
+
+@pytest.mark.parametrize(
+    ("n_batches", "device", "workers", "cores"),
+    [
+        (1, "cpu", None, 16),
+        (3, "cpu", None, 5),
+        (9, "cpu", None, 4),
+        (9, "cuda", None, 16),
+        (9, "cuda", 2, 8),
+        (2, "cpu", 9, 8),
+    ],
+)
+def test_the_cores_are_shared_out_among_the_workers(
+    n_batches: int, device: str, workers: int | None, cores: int, tmp_path: Path, out: Path
+) -> None:
+    """One worker per four cores and no more than batches, on a GPU one; each hears its share."""
+    backend = LocalBackend(
+        tmp_path / "logs", max_workers=workers, environment=os.environ, command=STUB, cores=16
+    )
+    stage = stub_stage(out, *(f"b{i}" for i in range(n_batches)))
+    stage = replace(stage, environment={**stage.environment, "FTM_DEVICE": device})
+    wait(backend, backend.submit(stage))
+    env = wait_for(out / ("b0.start.json" if n_batches == 1 else "0.start.json"))["env"]
+    assert isinstance(env, dict)
+    assert (env["OMP_NUM_THREADS"], env["FTM_WORKER_CORES"]) == (str(cores), str(cores))
 
 
 def test_no_more_than_max_workers_at_once(tmp_path: Path, out: Path) -> None:

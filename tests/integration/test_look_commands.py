@@ -243,13 +243,16 @@ def test_status_of_a_run_that_was_stopped_says_what_is_saved_and_what_to_do(
     manifest = write_prefetched(opened, make_firms(6, n_sentences=9))
     lines = make_lines(sorted(manifest.firm_to_chunk), batch_size=2, quarter=QUARTER)
     layout = write_run(opened, manifest, lines, run_id="abc")
-    begun = BatchProgress(batch_id=lines[0].batch_id, partial={"part": "hash"})
+    kept, failed = lines[0].firm_ids[:1], {lines[0].firm_ids[1]: "ValueError: x"}
+    begun = BatchProgress(
+        batch_id=lines[0].batch_id, partial={"part": "hash"}, kept=kept, failed=failed
+    )
     opened.put(layout.progress(lines[0].batch_id), begun.encode())
     monkeypatch.setenv("FTM_STORE", opened.url)
     out = CliRunner().invoke(cli, ["status", "--quarter", "2023Q1"]).output
     for text in (
         "Run abc: 0 of 3 batches complete",
-        "2023Q1_batch_0000: begun, 0 of 2 firms, and some in a part that was cut short",
+        "2023Q1_batch_0000: begun, 2 of 2 firms, 1 of them in a part that was cut short",
         "2 of 3 batches not begun",
         "the same `ftm run-quarter` command again resumes it",
     ):

@@ -32,6 +32,7 @@ from ftm.mapping.firm_processor import FirmProcessor
 from ftm.mapping.map_job import MapOptions, run_map
 from ftm.mapping.stage_clock import StageClock
 from ftm.mapping.stop_signal import StopSignal
+from ftm.orchestrate.run_watch import view_batches
 from ftm.storage.object_store import ObjectStore, open_store
 from ftm.storage.parquet import from_bytes
 from ftm.storage.run_records import BatchLine, BatchProgress, decode_progress
@@ -196,6 +197,10 @@ def test_a_stop_keeps_what_is_done_and_resumes_to_the_same_bytes(clean: dict[str
         first = run(store, embedder=embedder, pool=pool, stopping=stop_after(n_asked))
         assert not first.complete
         assert not set(first.partial) & set(first.parts)
+        assert bool(first.kept) == bool(first.partial)
+        assert first.kept == IDS[len(first.done) : len(first.done) + len(first.kept)]
+        (shown,) = view_batches([batch()], {batch().batch_id: first})
+        assert shown.n_done == len(first.done) + len(first.kept)
         run(store, embedder=embedder)
         assert len(embedder.calls) == len(FIRMS)  # no firm was computed twice
         assert written(store, LAYOUT) == clean

@@ -6,6 +6,7 @@ import pytest
 
 from ftm.core.errors import ConfigError
 from ftm.core.settings import Settings, variables
+from ftm.wiring import get_cluster_workers
 
 
 @pytest.fixture(autouse=True)
@@ -126,3 +127,14 @@ def test_a_seed_is_no_negative_number() -> None:
     with pytest.raises(ConfigError, match="FTM_SEED -1 cannot be used"):
         Settings.load(seed=-1)
     assert Settings.load(seed=0).seed == 0
+
+
+@pytest.mark.parametrize(
+    ("device", "cores", "expected"),
+    [("cpu", 1, 1), ("cpu", 4, 1), ("cpu", 16, 4), ("cuda", 1, 1), ("cuda", 8, 7)],
+)
+def test_clustering_processes_follow_from_the_cores_of_the_worker(
+    device: str, cores: int, expected: int
+) -> None:
+    """A quarter of its own cores beside a CPU, all but one beside a GPU, never none."""
+    assert get_cluster_workers(Settings.load(device=device, worker_cores=cores)) == expected

@@ -86,7 +86,7 @@ class BatchStatus:
         reason: in words.
         log: where its output is.
         failed: firm → error.
-        cut_short: more firms than n_done are saved, in a part that a stop cut short.
+        n_cut_short: of n_done, those saved in a part that a stop cut short.
     """
 
     batch_id: str
@@ -96,7 +96,7 @@ class BatchStatus:
     reason: str
     log: str
     failed: Mapping[str, str]
-    cut_short: bool = False
+    n_cut_short: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -297,12 +297,12 @@ def _problems(run: RunRecords) -> list[BatchStatus]:
             BatchStatus(
                 batch_id=batch.batch_id,
                 n_firms=len(batch.firm_ids),
-                n_done=len(progress.done) + len(progress.failed) + len(progress.skipped),
+                n_done=len({*progress.done, *progress.kept, *progress.failed, *progress.skipped}),
                 state=outcome.state if outcome else "begun" if begun else "pending",
                 reason=outcome.reason if outcome else "",
                 log=outcome.log if outcome else "",
                 failed=progress.failed,
-                cut_short=bool(progress.partial),
+                n_cut_short=len(progress.kept),
             )
         )
     return found

@@ -203,8 +203,8 @@ def _run_facts(run: RunStatus) -> dict[str, str]:
 
 def _print_problem(console: Console, batch: BatchStatus) -> None:
     state = f"{batch.batch_id}: {batch.state}, {batch.n_done} of {batch.n_firms} firms"
-    if batch.cut_short:
-        state += ", and some in a part that was cut short"
+    if batch.n_cut_short:
+        state += f", {batch.n_cut_short} of them in a part that was cut short"
     console.print(Text(f"  {state}", style="red" if batch.state == "failed" else ""))
     facts = {
         "why": batch.reason,

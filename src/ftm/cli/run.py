@@ -39,7 +39,8 @@ FAILURES_SHOWN = 5
 @click.option(
     "--workers",
     type=click.IntRange(min=1),
-    help="Processes at once, each with its own copy of the model.  [default: one per 4 cores]",
+    help="Processes at once, each with its own copy of the model.  [default: one per 4 cores, "
+    "one on a GPU]",
 )
 @click.option("--clustering", metavar="METHOD", help="ward, leiden or umap-hdbscan.")
 @click.option("--embedding-model", metavar="NAME", help="A folder or a sentence-transformers name.")

@@ -89,6 +89,7 @@ class Settings(BaseSettings):
     array_index: int | None = Field(None, validation_alias=_env("AWS_BATCH_JOB_ARRAY_INDEX"))
     run_id: str | None = Field(None, validation_alias=_env("FTM_RUN_ID"))
     job_id: str | None = Field(None, validation_alias=_env("AWS_BATCH_JOB_ID"))
+    worker_cores: int | None = Field(None, ge=1, validation_alias=_env("FTM_WORKER_CORES"))
 
     @field_validator("store")
     @classmethod

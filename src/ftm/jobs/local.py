@@ -64,10 +64,12 @@ class LocalBackend(JobBackend):
 
     Args:
         log_folder: logs lie in `{log_folder}/{jobs.name}/{batch_id}.log`.
-        max_workers: processes at once; None: one per four cores.
+        max_workers: processes at once; None: one per four cores, or one alone on a GPU. Never
+            more than a stage has batches; all cores are shared out among them.
         environment: what children inherit from (a part of it); usually this process's own.
         command: what precedes the stage; None: this Python and `-m ftm.worker`.
         grace_s: seconds between SIGTERM and SIGKILL.
+        cores: to be shared out; None: those this process may use.
     """
 
     def __init__(
@@ -78,10 +80,10 @@ class LocalBackend(JobBackend):
         environment: Mapping[str, str],
         command: Sequence[str] | None = None,
         grace_s: float = GRACE_S,
+        cores: int | None = None,
     ) -> None:
-        cores = _n_cores()
-        self.max_workers = max_workers or max(1, cores // CORES_PER_WORKER)
-        self._threads = max(1, cores // self.max_workers)
+        self._cores = cores or _n_cores()
+        self._max_workers = max_workers
         self._log_folder = log_folder
         self._inherited = inherited(environment)
         self._command = list(command or [sys.executable, "-m", "ftm.worker"])
@@ -107,13 +109,14 @@ class LocalBackend(JobBackend):
     def poll(self, handle: str) -> list[JobStatus]:
         """See JobBackend; also starts what there is room for."""
         stage, jobs = self._stages[handle]
+        n_workers = self._n_workers(stage)
         for job in jobs:
             self._reap(job)
             if job.status.state is JobState.RUNNING:
                 job.status = replace(job.status, n_done=read_count(_tail(job.log)))
         _give_up_the_rest(jobs)
         for job in jobs:
-            if job.status.state is JobState.PENDING and self._n_running < self.max_workers:
+            if job.status.state is JobState.PENDING and self._n_running < n_workers:
                 self._start(job, stage.stage)
         return [job.status for job in jobs]
 
@@ -149,7 +152,7 @@ class LocalBackend(JobBackend):
         )
 
     def _jobs(self, jobs: StageJobs, folder: Path) -> list[_Job]:
-        shared = {**self._inherited, **self._thread_limits(), **jobs.environment}
+        shared = {**self._inherited, **self._core_limits(jobs), **jobs.environment}
         if len(jobs.batch_ids) == 1:
             own = [{"BATCH_ID": jobs.batch_ids[0]}]
         else:
@@ -159,11 +162,21 @@ class LocalBackend(JobBackend):
             for batch_id, variables in zip(jobs.batch_ids, own, strict=True)
         ]
 
-    def _thread_limits(self) -> dict[str, str]:
+    def _n_workers(self, jobs: StageJobs) -> int:
+        on_gpu = jobs.environment.get("FTM_DEVICE", "").startswith("cuda")
+        usual = 1 if on_gpu else max(1, self._cores // CORES_PER_WORKER)
+        return min(self._max_workers or usual, max(1, len(jobs.batch_ids)))
+
+    def _core_limits(self, jobs: StageJobs) -> dict[str, str]:
+        cores = str(max(1, self._cores // self._n_workers(jobs)))
         # Without the first every worker's OpenMP takes all cores and they slow each other down.
         # Without the second its threads spin while they wait: on a busy machine embedding took
         # twice the time and 2.5 times the CPU.
-        return {"OMP_NUM_THREADS": str(self._threads), "OMP_WAIT_POLICY": "passive"}
+        return {
+            "OMP_NUM_THREADS": cores,
+            "OMP_WAIT_POLICY": "passive",
+            "FTM_WORKER_CORES": cores,
+        }
 
     def _start(self, job: _Job, stage: str) -> None:
         command = [sys.executable, "-I", "-S", str(_SUPERVISOR), str(self._grace_s)]

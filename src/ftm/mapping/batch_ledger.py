@@ -138,6 +138,7 @@ class BatchLedger:
             update={
                 "parts": {k: stored.parts[k] for n in sorted(kept) for k in self._keys(n)},
                 "partial": partial,
+                "kept": self._in_partial(stored.kept, partial),
                 "done": done,
                 "failed": failed,
                 "complete": stored.complete and len(kept) == len(self._slices),
@@ -171,6 +172,7 @@ class BatchLedger:
         self._update(
             parts=parts,
             partial={k: h for k, h in self._progress.partial.items() if k not in hashes},
+            kept=[f for f in self._progress.kept if f not in part.firm_ids],
             done=[f for f in self.firm_ids if f in done],
             failed=failed,
             complete=all_listed and bool(done or not failed),
@@ -191,6 +193,7 @@ class BatchLedger:
         hashes = {key: sha256(data).hexdigest() for key, data in files.items()}
         self._update(
             partial={**self._progress.partial, **hashes},
+            kept=self._in_order({*self._progress.kept, *part.rows}),
             failed={**self._progress.failed, **part.failed},
         )
 
@@ -218,9 +221,20 @@ class BatchLedger:
         self._update(
             parts={k: h for k, h in self._progress.parts.items() if k not in gone},
             partial={**self._progress.partial, **gone},
+            kept=self._in_order({*self._progress.kept, *self._done_of(number)}),
             done=[f for f in self._progress.done if f not in self._slices[number]],
             complete=False,
         )
+
+    def _done_of(self, number: int) -> set[str]:
+        return set(self._progress.done) & set(self._slices[number])
+
+    def _in_order(self, firm_ids: set[str]) -> list[str]:
+        return [f for f in self.firm_ids if f in firm_ids]
+
+    def _in_partial(self, firm_ids: list[str], partial: Mapping[str, str]) -> list[str]:
+        numbers = [n for n in range(len(self._slices)) if self._keys(n)[0] in partial]
+        return self._in_order({f for n in numbers for f in self._slices[n]} & set(firm_ids))
 
     def _encode(self, part: Part) -> dict[str, bytes]:
         return dict(zip(self._keys(part.number), part.encode(), strict=True))

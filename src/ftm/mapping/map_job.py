@@ -271,7 +271,7 @@ class _Pipeline:
         if always or now_s - self._told_s >= COUNT_EVERY_S:
             self._told_s = now_s
             progress = self._ledger.progress
-            settled = {*progress.done, *progress.failed, *progress.skipped}
+            settled = {*progress.done, *progress.kept, *progress.failed, *progress.skipped}
             for part in self._open.values():
                 settled.update(part.rows, part.failed)
             log.info(format_count(len(settled), self._ledger.n_firms))

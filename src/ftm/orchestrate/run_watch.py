@@ -103,7 +103,7 @@ def view_batches(
 def _view(batch: BatchLine, record: BatchProgress | None, job: JobStatus | None) -> BatchView:
     known = record or BatchProgress(batch_id=batch.batch_id)
     idle = JobState.SUCCEEDED if known.complete else JobState.PENDING
-    durable = len(known.done) + len(known.failed) + len(known.skipped)
+    durable = len({*known.done, *known.kept, *known.failed, *known.skipped})
     told = job.n_done if job and job.n_done and not job.state.is_final else 0
     return BatchView(
         batch_id=batch.batch_id,

@@ -68,6 +68,7 @@ class BatchProgress(_Record):
         complete: every firm of the batch is in done, failed or skipped and every part listed.
         partial: {key: sha256} of parts that hold some of their firms only (a stop, or failed
             firms being tried again); replaced by the full part before that is listed in parts.
+        kept: firms with their rows in the partial parts, in batch order.
         job_id: of the job that wrote it last; empty outside AWS.
     """
 
@@ -78,6 +79,7 @@ class BatchProgress(_Record):
     skipped: dict[str, str] = {}
     complete: bool = False
     partial: dict[str, str] = {}
+    kept: list[str] = []
     job_id: str = ""
 
 
