@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +15,10 @@ from ftm.cli.prefetch import ask_on_terminal, prefetch, preprocess
 from ftm.cli.prefetch_texts import tell_plan, tell_summary
 from ftm.core.errors import ConfigError
 from ftm.core.quarter import Quarter
+from ftm.core.settings import Settings
 from ftm.storage.object_store import open_store
-from tests.support.fake_source import FakeSource
+from ftm.wiring import get_preprocessor
+from tests.support.fake_source import FakePreprocessor, FakeSource
 from tests.support.prefetch_quarter import QUARTER, firms, prefetcher
 
 
@@ -86,6 +90,28 @@ def test_nobody_is_asked_when_stdin_is_closed(monkeypatch: pytest.MonkeyPatch) -
     """Python has no stdin at all then."""
     monkeypatch.setattr("sys.stdin", None)
     assert ask_on_terminal() is None
+
+
+class NamedAsRules(FakePreprocessor):
+    """Passes for the built-in pipeline."""
+
+    @property
+    def fingerprint(self) -> Mapping[str, str]:
+        """That of `--nlp rules`."""
+        with closing(get_preprocessor(Settings.load(nlp="rules"), workers=1)) as rules:
+            return rules.fingerprint
+
+
+@pytest.mark.parametrize(("n_bad", "code"), [(1, 0), (4, 1)])
+def test_the_command_fails_when_most_firms_failed(tmp_path: Path, n_bad: int, code: int) -> None:
+    """What is stored is told all the same; a bad firm or two are no failure."""
+    source = FakeSource(firms(6), texts={firm: ["BAD"] for firm in firms(n_bad)})
+    with prefetcher(open_store(f"file://{tmp_path}"), source, text=NamedAsRules()) as each:
+        each.prefetch_quarter(QUARTER)
+    arguments = ["--quarter", QUARTER, "--store", f"file://{tmp_path}", "--nlp", "rules"]
+    result = CliRunner().invoke(prefetch, [*arguments, "--firms", "1005"])
+    assert result.exit_code == code
+    assert f"complete but for {n_bad} failed; {6 - n_bad} of 6 firms stored" in result.stdout
 
 
 def test_firms_that_share_a_permno_are_named() -> None:
