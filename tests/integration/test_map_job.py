@@ -32,6 +32,7 @@ from ftm.mapping.firm_processor import FirmProcessor
 from ftm.mapping.map_job import MapOptions, run_map
 from ftm.mapping.stage_clock import StageClock
 from ftm.mapping.stop_signal import StopSignal
+from ftm.orchestrate.batches import plan_batches
 from ftm.orchestrate.run_watch import view_batches
 from ftm.storage.object_store import ObjectStore, open_store
 from ftm.storage.parquet import from_bytes
@@ -338,6 +339,31 @@ def test_batch_size_and_order_change_no_firms_topics() -> None:
     assert tables(IDS, 7) == wanted
     assert tables(IDS[::-1], 23) == wanted
     assert tables(IDS[1::2] + IDS[::2], 7) == wanted
+
+
+def test_invariant_8_batches_of_50_and_of_200_give_identical_topics() -> None:
+    """210 firms in two chunks, batched as `ftm run-quarter` does: the same rows for every firm."""
+    firms = make_firms(210, n_sentences=32)
+    ids = [firm.firm_id for firm in firms]
+    chunks = {"chunk_0000.parquet": ids[:200], "chunk_0001.parquet": ids[200:]}
+
+    def tables(size: int) -> tuple[list[int], pa.Table, pa.Table]:
+        store = guarded()
+        lines = plan_batches(QUARTER, chunks, batch_size=size)
+        for line in lines:
+            run(store, line, firms=firms, part_firms=50, pool=InlinePool(NoOpTopicModel()))
+        topics, sentences = listed_tables(store, LAYOUT, [line.batch_id for line in lines])
+        return [len(line.firm_ids) for line in lines], topics, sentences
+
+    sizes, topics, sentences = tables(200)
+    assert sizes == [200, 10]
+    assert sentences.num_rows == 210 * 32
+    assert len(set(topics["firm_id"].to_pylist())) == 210
+    smaller, *same = tables(50)
+    assert smaller == [50, 50, 50, 50, 10]
+    assert [table.combine_chunks() for table in same] == [
+        table.combine_chunks() for table in (topics, sentences)
+    ]
 
 
 def _of(table: pa.Table, firm_id: str) -> pa.Table:

@@ -122,6 +122,26 @@ def test_a_worker_needs_neither_spacy_nor_wrds(place: Workplace) -> None:
     assert progress.done == IDS
 
 
+@pytest.mark.slow
+def test_the_real_models_need_neither_spacy_nor_wrds(place: Workplace, tmp_path: Path) -> None:
+    """The default embedder and clustering, pool processes included, run where both are broken."""
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    for name in ("spacy", "wrds", "sqlalchemy", "psycopg2"):
+        (broken / f"{name}.py").write_text(f'raise ImportError("{name} is not in the map image")')
+    lines = make_lines(IDS[:2], batch_size=2, quarter=QUARTER)
+    layout = place.plan(lines=lines, settings=Settings.load(device="cpu"))
+    model = {"FTM_DEVICE": "cpu", "PYTHONPATH": str(broken)}
+    environment = worker_environment(place.url, layout, BATCH, model=model)
+    code, out, _ = place.work(environment, ("-c", "import wrds"))
+    assert (code, out) == (1, ""), "the double of the image must be in force"
+    code, _, err = place.work(environment)
+    assert code == 0, err
+    assert "not in the map image" not in err
+    topics, _ = listed_tables(place.store, layout, [BATCH])
+    assert set(topics["firm_id"].to_pylist()) == set(IDS[:2])
+
+
 def test_the_first_line_says_what_runs_where(place: Workplace) -> None:
     """Code version, run, batch and device come first; no sentence is in the log."""
     layout = place.plan()
