@@ -16,6 +16,7 @@ from ftm.prefetch.base import PlanReport, PrefetchSummary, Preprocessor, summari
 from ftm.prefetch.batching import pending_calls
 from ftm.prefetch.filling import fill_quarter
 from ftm.prefetch.on_demand import OnDemand
+from ftm.prefetch.opening import choose_opening, open_quarter, read_published
 from ftm.prefetch.plan import (
     PlanRevision,
     build_plan,
@@ -33,7 +34,6 @@ from ftm.prefetch.plan_keeping import (
     keep_plan,
 )
 from ftm.prefetch.sessions import Request
-from ftm.prefetch.writing import choose_opening, open_quarter, read_published
 from ftm.storage.checkpoint import Selection, Session
 from ftm.storage.lease import Clock, Writer
 from ftm.storage.manifest import PrefetchManifest, load_manifest

@@ -10,12 +10,12 @@ from ftm.core.progress import NoProgress, Progress
 from ftm.core.quarter import Quarter
 from ftm.prefetch.base import PrefetchSummary, Preprocessor, summarize
 from ftm.prefetch.filling import fill_quarter
+from ftm.prefetch.opening import Opened, open_quarter
 from ftm.prefetch.plan_file import StoredPlan
 from ftm.prefetch.plan_keeping import adopt_plan, find_plan
 from ftm.prefetch.prefetcher import WRDSPrefetcher, utc_now
 from ftm.prefetch.sessions import Request
 from ftm.prefetch.stored_turns import StoredTurns
-from ftm.prefetch.writing import Opened, open_quarter
 from ftm.storage.checkpoint import Selection
 from ftm.storage.lease import Clock, Writer
 from ftm.storage.manifest import PrefetchManifest, load_manifest
