@@ -4,18 +4,18 @@
 
 The prefetch is timed from the start of its process to its end: start-up, login, plan, reading,
 preprocessing, Parquet, manifest. A quarter has thousands of firms, so start-up weighs little. The
-bare loop is one process, the same spaCy pipeline, its best of two passes, without loading. Fails
-below 1.3 times.
+bare loop is one process, the same spaCy pipeline, without loading; a pass before and one after, of
+which the better one counts. Fails below 1.3 times.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import time
 from contextlib import closing
 
+from benchmarks._report import Line, report
 from benchmarks._synthetic_wrds import prefetch, synthetic_wrds
 from ftm.demo.embedded_postgres import EmbeddedPostgres
 from ftm.text.spacy_pipeline import SpacyTextPipeline
@@ -43,26 +43,21 @@ def bare_seconds(texts: list[str]) -> float:
 
 
 def main() -> int:
-    """Print the figures as JSON; 1 if the ratio is too low."""
+    """Measure and print; 1 if the ratio is too low."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--firms", type=int, default=2000)
     firms = parser.parse_args().firms
     with synthetic_wrds(firms) as server:
         texts = texts_of(server)
         n_words = sum(len(text.split()) for text in texts)
-        bare = min(bare_seconds(texts) for _ in range(2))
+        before = bare_seconds(texts)
         whole = prefetch(server).seconds
-    ratio = bare / whole
-    figures = {
-        "firms": firms,
-        "words": n_words,
-        "bare_nlp_pipe_words_per_s": round(n_words / bare),
-        "whole_prefetch_words_per_s": round(n_words / whole),
-        "whole_prefetch_s": round(whole, 1),
-        "ratio": round(ratio, 2),
-    }
-    print(json.dumps(figures, indent=1))
-    return int(ratio < AT_LEAST)
+        after = bare_seconds(texts)
+    detail = f"{n_words / whole:,.0f} words a second of {n_words:,}; {firms} firms in {whole:.0f} s"
+    ratios = [before / whole, after / whole]
+    # The better pass of theirs counts.
+    return report([Line("prefetch, times bare nlp.pipe", min(ratios), (">=", AT_LEAST),
+                        f"passes {ratios[0]:.2f} and {ratios[1]:.2f}; {detail}")])  # fmt: skip
 
 
 if __name__ == "__main__":

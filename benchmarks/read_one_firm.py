@@ -8,13 +8,13 @@ Fails if one firm moves more than 12 % of the chunk, or all firms move any byte 
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 
 from tests.support.s3_server import CREDENTIALS, S3Server
 from tests.support.stored_quarter import QUARTER, firm, store_quarter
 
+from benchmarks._report import Line, report
 from ftm.connectors.s3_connector import S3TranscriptConnector
 from ftm.storage.object_store import open_store
 
@@ -46,16 +46,26 @@ def measure(n_firms: int, n_sentences: int) -> dict[str, float]:
 
 
 def main() -> int:
-    """Print the figures as JSON; 1 if a limit is exceeded."""
+    """Measure and print; 1 if a limit is exceeded."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--firms", type=int, default=200)
     parser.add_argument("--sentences", type=int, default=400)
     arguments = parser.parse_args()
     os.environ.update(CREDENTIALS)
     figures = measure(arguments.firms, arguments.sentences)
-    print(json.dumps(figures, indent=1))
-    fits = figures["one_firm_worst_share"] <= 0.12 and not figures["all_firms_bytes_moved_twice"]
-    return 0 if fits else 1
+    n = arguments.firms
+    sizes = (
+        f"chunk {figures['chunk_bytes'] / 2**20:.1f} MiB, footer {figures['footer_share']:.1%}, "
+        f"manifest {figures['manifest_bytes'] / 2**10:.0f} KiB once"
+    )
+    twice = figures["all_firms_bytes_moved_twice"]
+    return report(
+        [
+            Line(f"one firm of {n}, share of the chunk moved", figures["one_firm_worst_share"],
+                 ("<=", 0.12), sizes, ".1%"),
+            Line(f"all {n} firms, bytes moved twice", twice, ("<=", 0), form=".0f"),
+        ]
+    )  # fmt: skip
 
 
 if __name__ == "__main__":
