@@ -80,7 +80,7 @@ def test_the_default_is_stable_on_real_calls(real: list[Embedded]) -> None:
 
 @pytest.mark.real_calls
 def test_real_calls_have_a_readable_number_of_topics(real: list[Embedded]) -> None:
-    """Between 5 and 25 topics a call, most sentences in one, every topic with keywords and a name."""
+    """5 to 25 topics a call, most sentences in one, every topic with keywords and a name."""
     for e in real:
         result = e.fit("ward")
         assert 5 <= len(result.topics) <= 25
