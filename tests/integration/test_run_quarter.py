@@ -234,7 +234,7 @@ def test_without_a_prefetch_it_fails_at_once_and_never_imports_wrds(tmp_path: Pa
         ((), 2, "--quarter"),
         (("--quarter", "2023Q1", "--backend", "batch"), 2, "not available yet"),
         (("--quarter", "2023Q1", "--clustering", "magic"), 2, "FTM_CLUSTERING 'magic'"),
-        (("--quarter", "2023Q1", "--store", "ftp://x"), 2, "FTM_STORE 'ftp://x'"),
+        (("--quarter", "2023Q1", "--store", "ftp://x"), 2, "store 'ftp://x'"),
         (("--quarter", "2023Q1", "--embedding-model", "/no/such"), 1, "/no/such"),
         (("--quarter", "2023Q1", "--keep-kinds", "chat"), 2, "FTM_KEEP_KINDS 'chat'"),
         (
