@@ -31,7 +31,7 @@ types: setup
 	$(BIN)/mypy
 
 layers: setup
-	$(BIN)/lint-imports
+	$(BIN)/lint-imports --no-cache
 
 test: setup  ## every test, in two processes
 	$(BIN)/python -m pytest -n 2 --dist loadgroup

@@ -9,6 +9,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from ftm.core import version as _version
+
 if TYPE_CHECKING:
     from ftm.analysis.loaders import load_calls, load_sentences, load_topics
     from ftm.connectors.s3_connector import S3TranscriptConnector
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
     from ftm.orchestrate.quarter_orchestrator import QuarterOrchestrator
     from ftm.prefetch.prefetcher import WRDSPrefetcher
 
-__version__ = "0.1.0"
+__version__ = _version.VERSION
 
 _HOMES = {
     "Quarter": "ftm.core.quarter",

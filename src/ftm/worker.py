@@ -13,11 +13,12 @@ import time
 from collections.abc import Sequence
 from typing import TypeVar
 
-from ftm import __version__, wiring
+from ftm import wiring
 from ftm.core.errors import ConfigError, FtmError, ModelNotFoundError
 from ftm.core.layout import RunLayout
 from ftm.core.quarter import Quarter
 from ftm.core.settings import Settings
+from ftm.core.version import VERSION
 from ftm.jobs.base import STAGE_WIDE_EXIT
 from ftm.mapping.batch_ledger import BatchLedger
 from ftm.mapping.circuit_breaker import BreakerSettings
@@ -58,7 +59,7 @@ def map_batch(settings: Settings, stop: StopSignal) -> BatchProgress:
     device = spec.model.get("device", "cpu")
     log.info(
         "ftm %s: map, run %s, %s (%d firms), device %s",
-        *(__version__, spec.run_id, line.batch_id, len(line.firm_ids), device),
+        *(VERSION, spec.run_id, line.batch_id, len(line.firm_ids), device),
     )
     manifest = read_run_manifest(store, layout, spec)
     ledger = BatchLedger(

@@ -8,8 +8,8 @@ from importlib import import_module
 
 import click
 
-from ftm import __version__
 from ftm.core.errors import ConfigError, FtmError
+from ftm.core.version import VERSION
 
 COMMANDS = {
     "prefetch": "ftm.cli.prefetch:prefetch",
@@ -41,7 +41,7 @@ class LazyGroup(click.Group):
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(__version__, prog_name="ftm")
+@click.version_option(VERSION, prog_name="ftm")
 def cli() -> None:
     """Turn a quarter of earnings calls into firm topics.
 

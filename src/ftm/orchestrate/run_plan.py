@@ -9,10 +9,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from ftm import __version__
 from ftm.core.errors import ObjectExistsError, ObjectNotFoundError
 from ftm.core.layout import RunLayout
 from ftm.core.quarter import Quarter
+from ftm.core.version import VERSION
 from ftm.orchestrate.batches import plan_batches
 from ftm.storage.manifest import PrefetchManifest, encode_manifest, firms_of
 from ftm.storage.object_store import ObjectStore
@@ -86,7 +86,7 @@ def plan_run(
         | {
             "run_id": run_id[:_RUN_ID_CHARACTERS],
             "created_at": now.isoformat(timespec="seconds"),
-            "ftm_version": __version__,
+            "ftm_version": VERSION,
         }
     )
     return RunPlan(spec=spec, batches=tuple(batches), manifest=data)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ftm import __version__
 from ftm.core.layout import PrefetchLayout
 from ftm.core.records import FirmCall
+from ftm.core.version import VERSION
 from ftm.storage.checkpoint import Session
 from ftm.storage.manifest import FileEntry, PlanEntry, PrefetchManifest, Source, firms_of
 
@@ -59,7 +59,7 @@ def build_manifest(
         failed=failed,
         preprocessing=session.preprocessing,
         source=source,
-        ftm_version=__version__,
+        ftm_version=VERSION,
     )
 
 
