@@ -65,10 +65,10 @@ def test_serve_prints_variables_that_work_and_stops_on_ctrl_c(tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (["--quarters", "2023q1"], 1, "2023q1"),
-        (["--quarters", "1999Q1"], 1, "1999Q1"),
+        (["--quarters", "2023q1"], 2, "2023q1"),
+        (["--quarters", "1999Q1"], 2, "1999Q1"),
         (["--firms", "0"], 2, "--firms"),
-        (["--firms", "30000", "--data-only"], 1, "30"),
+        (["--firms", "30000", "--data-only"], 2, "30"),
     ],
 )
 def test_bad_input_is_one_clear_line(

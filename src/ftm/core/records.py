@@ -61,7 +61,7 @@ class TranscriptSentence:
     position: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class FirmTranscriptData:
     """A firm's sentences in order of position.
 
@@ -74,6 +74,9 @@ class FirmTranscriptData:
     sentences: list[TranscriptSentence]
     metadata: dict[str, Any] = field(default_factory=dict)
 
+    def __repr__(self) -> str:
+        return f"<{self.firm_name} ({self.firm_id}): {len(self.sentences):,} sentences>"
+
     def to_pandas(self) -> pd.DataFrame:
         """One row per sentence, with the firm's identifiers in front."""
         return TranscriptData({self.firm_id: self}).to_pandas()
@@ -84,7 +87,7 @@ class FirmTranscriptData:
         return _html_table(title, ("position", "speaker", "sentence"), rows)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class TranscriptData:
     """Firms by firm_id, in the order of the source."""
 
@@ -98,6 +101,9 @@ class TranscriptData:
 
     def __getitem__(self, firm_id: str) -> FirmTranscriptData:
         return self.firms[firm_id]
+
+    def __repr__(self) -> str:
+        return f"<{len(self):,} firms, {self.n_sentences:,} sentences>"
 
     @property
     def n_sentences(self) -> int:
