@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 .PHONY: setup demo check lint format types layers test test-fast bench clean help
 .DEFAULT_GOAL := setup
 
-setup: $(STAMP)  ## make .venv and install everything (about 2 minutes, 2 GB)
+setup: $(STAMP)  ## make .venv and install everything (2 to 5 minutes, 3 GB)
 
 $(STAMP): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)

@@ -189,8 +189,10 @@ def test_releasing_never_fails_for_a_store_out_of_reach() -> None:
     def out_of_reach(_moment: str, _key: str) -> None:
         raise StoreError("out of reach")
 
+    before = store.get(KEY)
     store.hook = out_of_reach
     held.release()
+    assert store.get(KEY) == before
 
 
 def test_damaged_content_is_named_with_the_way_out(store: ObjectStore) -> None:

@@ -54,11 +54,13 @@ def test_a_slow_task_says_something_every_half_minute() -> None:
 
 def test_an_empty_task_is_no_trouble() -> None:
     """Neither for lines nor for a bar."""
-    for progress in (LineProgress(io.StringIO()), BarProgress(Terminal())):
+    for out, kind in ((io.StringIO(), LineProgress), (Terminal(), BarProgress)):
+        progress = kind(out)
         progress.start("2023Q1", total=0)
         progress.advance()
         progress.finish()
         progress.finish()
+        assert "2023Q1" in out.getvalue()
         progress.advance(firms=1)
 
 
