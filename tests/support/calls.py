@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import date
 
 from ftm.core.records import FirmCall, FirmTurns, SpeakerTurn
+from ftm.text.base import FirmText
 
 EXECUTIVE, ANALYST, OPERATOR = "Executives", "Analysts", "Operator"
 
@@ -33,6 +34,11 @@ def firm(*turns: SpeakerTurn | str, firm_id: str = "7") -> FirmTurns:
             )
         )
     return FirmTurns(call, tuple(numbered))
+
+
+def text_of(firm: FirmTurns, text: FirmText) -> FirmText:
+    """What a preprocessor makes where a test wants the text itself."""
+    return text
 
 
 CALL = firm(

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from ftm.connectors.discovery import Discovery, PlanOptions, SourceRecord
 from ftm.core.errors import PreprocessingError
@@ -15,6 +15,7 @@ from ftm.core.schemas import CALLS
 from ftm.storage.parquet import from_rows
 from ftm.text.base import FirmText
 
+T = TypeVar("T")
 EXTRACTED_AT = datetime(2024, 1, 2, 3, 4, 5, tzinfo=UTC)
 DERIVED = ("fiscal_year", "fiscal_quarter", "call_date_et", "day0")
 
@@ -120,12 +121,15 @@ class FakePreprocessor:
     def fingerprint(self) -> Mapping[str, str]:
         return {"pipeline": self.name, "text_version": "1"}
 
-    def map(self, firms: Iterable[FirmTurns]) -> Iterator[FirmText]:
+    def map(
+        self, firms: Iterable[FirmTurns], make: Callable[[FirmTurns, FirmText], T]
+    ) -> Iterator[T]:
         for firm in firms:
             try:
-                yield self.process(firm)
+                text = self.process(firm)
             except PreprocessingError as error:
-                yield FirmText(firm.call.firm_id, (), {}, error=str(error))
+                text = FirmText(firm.call.firm_id, (), {}, error=str(error))
+            yield make(firm, text)
 
     def process(self, firm: FirmTurns) -> FirmText:
         call = firm.call

@@ -16,7 +16,7 @@ from ftm.core.errors import ConfigError, ModelNotFoundError, PreprocessingError
 from ftm.core.records import FirmTurns
 from ftm.text.parallel import LOOK_AHEAD_FIRMS, ParallelPreprocessor
 from ftm.text.pipelines import load_pipeline
-from tests.support.calls import CALL, firm, turn
+from tests.support.calls import CALL, firm, text_of, turn
 
 FIRMS = [
     firm(f"Organic growth in region {n} was strong.", turn(f"Freight costs fell {n}%."),
@@ -36,9 +36,9 @@ def test_workers_change_nothing(parallel: ParallelPreprocessor) -> None:
     """Two processes give what the pipeline gives here, in the same order."""
     pipeline = load_pipeline("rules")
     expected = [pipeline.process(one) for one in FIRMS]
-    assert list(parallel.map(FIRMS)) == expected
+    assert list(parallel.map(FIRMS, text_of)) == expected
     with ParallelPreprocessor("rules", 1) as alone:
-        assert list(alone.map(FIRMS)) == expected
+        assert list(alone.map(FIRMS, text_of)) == expected
     assert parallel.fingerprint == pipeline.fingerprint
 
 
@@ -50,7 +50,7 @@ def test_one_bad_firm_does_not_stop_the_others(
     bad = firm(turn(None), firm_id="bad")  # type: ignore[arg-type]
     with ParallelPreprocessor("rules", 1) as alone:
         used = alone if workers == 1 else parallel
-        before, broken, after = used.map([FIRMS[0], bad, FIRMS[1]])
+        before, broken, after = used.map([FIRMS[0], bad, FIRMS[1]], text_of)
     assert broken.firm_id == "bad"
     assert broken.error is not None
     assert "transcript '99'" in broken.error
@@ -66,7 +66,7 @@ def test_the_source_is_read_only_a_little_ahead(parallel: ParallelPreprocessor) 
             taken.append(str(n))
             yield firm("Organic growth was strong.", firm_id=str(n))
 
-    results = parallel.map(source())
+    results = parallel.map(source(), text_of)
     assert next(results).firm_id == "0"
     assert 2 < len(taken) <= 2 * LOOK_AHEAD_FIRMS + LOOK_AHEAD_FIRMS // 2
     results.close()  # type: ignore[attr-defined]
@@ -77,20 +77,20 @@ def test_the_fingerprint_alone_starts_no_worker() -> None:
     preprocessor = ParallelPreprocessor("rules", 2)
     assert preprocessor.fingerprint["pipeline"] == "rules"
     assert preprocessor.worker_pids == ()
-    assert len(list(preprocessor.map(FIRMS[:2]))) == 2
+    assert len(list(preprocessor.map(FIRMS[:2], text_of))) == 2
     assert len(preprocessor.worker_pids) == 2
     preprocessor.close()
 
 
 def test_no_firm_is_fine(parallel: ParallelPreprocessor) -> None:
     """Nothing in, nothing out."""
-    assert list(parallel.map([])) == []
+    assert list(parallel.map([], text_of)) == []
 
 
 def test_a_killed_worker_is_an_error_with_the_fix() -> None:
     """As when the system is out of memory: the message names the flag to lower."""
     with ParallelPreprocessor("rules", 2) as preprocessor:
-        ours = preprocessor.map(FIRMS * 200)
+        ours = preprocessor.map(FIRMS * 200, text_of)
         next(ours)
         for pid in preprocessor.worker_pids:
             os.kill(pid, signal.SIGKILL)
@@ -103,9 +103,9 @@ def test_a_script_without_a_main_guard_is_told_so(tmp_path: Path) -> None:
     script = tmp_path / "mine.py"
     script.write_text(
         "from ftm.text.parallel import ParallelPreprocessor\n"
-        "from tests.support.calls import CALL\n"
+        "from tests.support.calls import CALL, text_of\n"
         "with ParallelPreprocessor('rules', 2) as preprocessor:\n"
-        "    print(list(preprocessor.map([CALL] * 9)))\n"
+        "    print(list(preprocessor.map([CALL] * 9, text_of)))\n"
     )
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
     done = subprocess.run(
@@ -140,7 +140,7 @@ def test_workers_leave_with_a_killed_parent() -> None:
         "    p = ParallelPreprocessor('rules', 2)\n"
         "    p.start()\n"
         "    print(*p.worker_pids, flush=True)\n"
-        "    list(p.map([])); time.sleep(60)\n"
+        "    list(p.map([], print)); time.sleep(60)\n"
     )
     with subprocess.Popen(
         [sys.executable, "-c", code], stdout=subprocess.PIPE, text=True

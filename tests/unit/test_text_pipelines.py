@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 import spacy
 from hypothesis import given, settings
@@ -15,13 +17,19 @@ from spacy.language import Language
 from spacy.tokens import Doc
 
 from ftm.core.errors import ModelNotFoundError, PreprocessingError
+from ftm.core.quarter import Quarter
 from ftm.core.records import FirmTurns
 from ftm.core.schemas import SKIP_REASONS
+from ftm.demo.synthetic import make_quarters
+from ftm.demo.wrds_tables import COMPONENT
 from ftm.text.base import FirmText
 from ftm.text.characters import readable
+from ftm.text.lemmas import lemma_table
 from ftm.text.pipelines import load_pipeline
 from ftm.text.spacy_pipeline import SpacyTextPipeline
+from ftm.text.tokens import DocReader, RuleReader
 from tests.support.calls import ANALYST, CALL, OPERATOR, firm, turn
+from tests.support.real_calls import real_calls_folder
 from tests.support.spacy_models import build_model
 
 
@@ -232,7 +240,7 @@ def test_the_vocabulary_stops_growing(model_path: Path) -> None:
     assert (len(pipeline.nlp.vocab.strings), len(pipeline._words)) == size
 
 
-def test_every_turn_is_parsed_once() -> None:
+def test_every_turn_is_parsed_once(model_path: Path) -> None:
     """Sentences, lemmas and entities come from the same Doc; operator turns are not parsed."""
     seen: list[str] = []
 
@@ -241,10 +249,38 @@ def test_every_turn_is_parsed_once() -> None:
         seen.append(doc.text)
         return doc
 
-    pipeline = load("rules")
+    pipeline = load(str(model_path))
     pipeline.nlp.add_pipe("count_docs")
     pipeline.process(CALL)
     assert seen == [t.raw_text for t in CALL.turns if t.speaker_type != OPERATOR]
+
+
+def assert_read_alike(calls: Iterable[Sequence[str]]) -> None:
+    """The rules on tokens, and as components whose annotations are read back."""
+    for texts in calls:
+        by_rules = RuleReader(RULES.nlp, lemma_table()).read(texts)
+        by_docs = DocReader(RULES.nlp).read(texts)
+        for name in ("text", "starts", "ends"):
+            assert getattr(by_rules, name) == getattr(by_docs, name)
+        for name in ("orths", "offsets", "in_entity"):
+            assert list(getattr(by_rules, name)) == list(getattr(by_docs, name))
+        tokens = range(len(by_rules.orths))
+        assert [*map(by_rules.lemma_at, tokens)] == [*map(by_docs.lemma_at, tokens)]
+
+
+def test_the_rules_read_tokens_as_their_spacy_components_do() -> None:
+    """The same sentences, lemmas and entities without the Docs' annotations."""
+    rows = make_quarters(10, [Quarter(2023, 1)]).tables[COMPONENT].to_pylist()
+    assert_read_alike([[row["componenttext"] or "" for row in rows]])
+    assert_read_alike([[], [""], ["", " \n", "One. Two."], ["No. 5 rose", "", "5% more", "May"]])
+
+
+@pytest.mark.real_calls
+def test_the_rules_read_real_calls_as_their_spacy_components_do() -> None:
+    """Numbers, names and punctuation as people said them."""
+    table = pq.read_table(real_calls_folder() / "ciq.ciqtranscriptcomponent.parquet")
+    texts = [readable(text or "") for text in table["componenttext"].to_pylist()[::10]]
+    assert_read_alike([texts])
 
 
 def test_a_broken_turn_is_an_error_of_its_firm(pipeline: SpacyTextPipeline) -> None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Container, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import pyarrow as pa
 
@@ -15,6 +15,8 @@ from ftm.storage.checkpoint import Session
 from ftm.storage.manifest import PrefetchManifest
 from ftm.text.base import FirmText
 
+_T = TypeVar("_T")
+
 
 class Preprocessor(Protocol):
     """A text pipeline over many firms; `ftm.text.parallel.ParallelPreprocessor` is the real one."""
@@ -23,8 +25,13 @@ class Preprocessor(Protocol):
     def fingerprint(self) -> Mapping[str, str]:
         """See text.base.TextPipeline."""
 
-    def map(self, firms: Iterable[FirmTurns]) -> Iterator[FirmText]:
-        """One result per firm, in order; a firm that fails says so in its `error`."""
+    def map(
+        self, firms: Iterable[FirmTurns], make: Callable[[FirmTurns, FirmText], _T]
+    ) -> Iterator[_T]:
+        """What `make` makes of each firm, in order; a firm that fails has a text with `error`.
+
+        `make` may run in another process.
+        """
 
     def close(self) -> None:
         """Stop the workers."""

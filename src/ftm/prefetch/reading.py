@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from queue import Empty, Full, Queue
 
 from ftm.connectors.discovery import PrefetchSource
@@ -115,13 +115,5 @@ def iter_outcomes(
     Raises:
         FtmError: reading stopped; the firms before that were delivered.
     """
-    in_flight: deque[FirmTurns] = deque()
-
-    def remembered() -> Iterator[FirmTurns]:
-        for turns in reader:
-            in_flight.append(turns)
-            yield turns
-
-    for text in preprocessor.map(remembered()):
-        yield firm_outcome(in_flight.popleft(), text, quarter)
+    yield from preprocessor.map(reader, partial(firm_outcome, quarter=quarter))
     reader.check()

@@ -56,8 +56,11 @@ class _LemmaHashes(TokenMemo):
         return int(self.vocab.strings.add(self._lemma(word)))
 
 
-class _TokenClasses(TokenMemo):
+class TokenClasses(TokenMemo):
+    """Word → the class that `ftm.text.entities` gives it."""
+
     def compute(self, word: str) -> int:
+        """See TokenMemo."""
         return token_class(word)
 
 
@@ -112,7 +115,7 @@ class EntityRules:
     """Set PERSON, DATE, TIME, CARDINAL, ORDINAL, MONEY and PERCENT (`ftm.text.entities`)."""
 
     def __init__(self, vocab: Vocab) -> None:
-        self._classes = _TokenClasses(vocab)
+        self._classes = TokenClasses(vocab)
         self._strings = vocab.strings
 
     def __call__(self, doc: Doc) -> Doc:

@@ -1,4 +1,4 @@
-"""Preprocesses firms on several cores: texts go to the workers, rows come back, never Docs."""
+"""Preprocesses firms on several cores: texts go to the workers, results come back, never Docs."""
 
 from __future__ import annotations
 
@@ -7,16 +7,17 @@ import os
 import signal
 import threading
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing.connection import wait
 from types import TracebackType
-from typing import Self
+from typing import Generic, Self, TypeVar
 
 from ftm.core.errors import ConfigError, PreprocessingError
-from ftm.core.records import FirmTurns, TranscriptSentence
+from ftm.core.records import FirmTurns
 from ftm.text.base import FirmText, TextPipeline
 from ftm.text.pipelines import load_pipeline
 
@@ -30,15 +31,18 @@ LOOK_AHEAD_CHARS = 32_000_000
 
 _MAIN_GUARD = '`if __name__ == "__main__":`'
 
-_Columns = tuple[list[str], list[str], list[int], list[str]]
-_Rows = tuple[_Columns, dict[int, tuple[int, int]], str | None, str | None]
+_T = TypeVar("_T")
+
+Make = Callable[[FirmTurns, FirmText], _T]
+"""What to make of a firm's text. Runs in the worker, so it is a module's function or a partial of
+one, and what it returns travels back: the less Python objects it holds, the better."""
 
 
 @dataclass(frozen=True)
-class _Batch:
+class _Batch(Generic[_T]):
     firms: list[FirmTurns]
     n_chars: int
-    future: Future[list[_Rows]]
+    future: Future[list[_T]]
 
 
 class ParallelPreprocessor:
@@ -104,49 +108,54 @@ class ParallelPreprocessor:
         """The pipeline's, see `TextPipeline`; the number of workers never changes a sentence."""
         return self._pipeline.fingerprint
 
-    def map(self, firms: Iterable[FirmTurns]) -> Iterator[FirmText]:
-        """Yield every firm's text in the order of `firms`, which is read only a little ahead.
+    def map(self, firms: Iterable[FirmTurns], make: Make[_T]) -> Iterator[_T]:
+        """Yield what `make` makes of every firm's text, in the order of `firms`.
 
-        A firm that fails is yielded with `error`, and the others go on.
+        A firm that fails comes to `make` as a text with `error`, and the others go on.
+
+        Args:
+            firms: read only a little ahead.
+            make: called in the process that preprocessed the firm.
 
         Raises:
             PreprocessingError: a worker process died (usually killed for want of memory).
         """
         self.start()
         if self._pool is None:
-            return (_process(self._pipeline, firm) for firm in firms)
-        return self._map_parallel(self._pool, firms)
+            return (make(firm, _process(self._pipeline, firm)) for firm in firms)
+        return self._map_parallel(self._pool, firms, make)
 
     def _map_parallel(
-        self, pool: ProcessPoolExecutor, firms: Iterable[FirmTurns]
-    ) -> Iterator[FirmText]:
-        waiting: deque[_Batch] = deque()
+        self, pool: ProcessPoolExecutor, firms: Iterable[FirmTurns], make: Make[_T]
+    ) -> Iterator[_T]:
+        waiting: deque[_Batch[_T]] = deque()
         for firms_together, n_chars in _batches(firms, LOOK_AHEAD_FIRMS // 2):
             while waiting and self._is_full(waiting, n_chars):
                 yield from self._results(waiting.popleft())
-            waiting.append(_Batch(firms_together, n_chars, self._submit(pool, firms_together)))
+            future = self._submit(pool, firms_together, make)
+            waiting.append(_Batch(firms_together, n_chars, future))
         while waiting:
             yield from self._results(waiting.popleft())
 
-    def _is_full(self, waiting: Iterable[_Batch], n_chars: int) -> bool:
+    def _is_full(self, waiting: Iterable[_Batch[_T]], n_chars: int) -> bool:
         n_firms = sum(len(batch.firms) for batch in waiting)
         under_way = sum(batch.n_chars for batch in waiting)
         limit = LOOK_AHEAD_FIRMS * self.workers
         return n_firms >= limit or under_way + n_chars > LOOK_AHEAD_CHARS
 
-    def _submit(self, pool: ProcessPoolExecutor, firms: list[FirmTurns]) -> Future[list[_Rows]]:
+    def _submit(
+        self, pool: ProcessPoolExecutor, firms: list[FirmTurns], make: Make[_T]
+    ) -> Future[list[_T]]:
         try:
-            return pool.submit(_process_remotely, firms)
+            return pool.submit(partial(_make_remotely, make), firms)
         except BrokenProcessPool as error:
             raise self._killed(firms[0]) from error
 
-    def _results(self, batch: _Batch) -> Iterator[FirmText]:
+    def _results(self, batch: _Batch[_T]) -> list[_T]:
         try:
-            results = batch.future.result()
+            return batch.future.result()
         except BrokenProcessPool as error:
             raise self._killed(batch.firms[0]) from error
-        for firm, rows in zip(batch.firms, results, strict=True):
-            yield _from_rows(firm, rows)
 
     def _killed(self, firm: FirmTurns) -> PreprocessingError:
         return PreprocessingError(
@@ -227,31 +236,7 @@ def _warm_up() -> None:
     """Makes the pool start its processes now rather than with the first firm."""
 
 
-def _process_remotely(firms: list[FirmTurns]) -> list[_Rows]:
+def _make_remotely(make: Make[_T], firms: list[FirmTurns]) -> list[_T]:
     if _worker_pipeline is None:
         raise PreprocessingError("The text worker was asked to work before it was started")
-    return [_to_rows(_process(_worker_pipeline, firm)) for firm in firms]
-
-
-def _to_rows(text: FirmText) -> _Rows:
-    """Columns of plain strings: they pickle several times faster than sentence objects."""
-    rows = text.sentences
-    speakers = list(dict.fromkeys(row.speaker_type for row in rows))
-    codes = {speaker: code for code, speaker in enumerate(speakers)}
-    columns = (
-        [row.raw_text for row in rows],
-        [row.cleaned_text for row in rows],
-        [codes[row.speaker_type] for row in rows],
-        speakers,
-    )
-    return columns, dict(text.spans), text.skip_reason, text.error
-
-
-def _from_rows(firm: FirmTurns, rows: _Rows) -> FirmText:
-    (raw, cleaned, codes, speakers), spans, skip_reason, error = rows
-    prefix = f"{firm.call.firm_id}_{firm.call.transcript_id}_"
-    sentences = tuple(
-        TranscriptSentence(f"{prefix}{at:04d}", text, clean, speakers[code], at)
-        for at, (text, clean, code) in enumerate(zip(raw, cleaned, codes, strict=True))
-    )
-    return FirmText(firm.call.firm_id, sentences, spans, skip_reason, error)
+    return [make(firm, _process(_worker_pipeline, firm)) for firm in firms]

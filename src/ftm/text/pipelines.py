@@ -86,6 +86,7 @@ def _pipeline(name: str, nlp: Language) -> TextPipeline:
     from ftm.text import components
     from ftm.text.lemmas import lemma_table
     from ftm.text.spacy_pipeline import SpacyTextPipeline
+    from ftm.text.tokens import DocReader, RuleReader
 
     del components
     lemma = lemma_table()
@@ -101,6 +102,7 @@ def _pipeline(name: str, nlp: Language) -> TextPipeline:
     }
     return SpacyTextPipeline(
         nlp,
+        reader=RuleReader(nlp, lemma) if name == RULES else DocReader(nlp),
         fingerprint=_fingerprint(name, nlp, resources),
         stopwords=stopwords,
         phrases=[tuple(phrase.split("_")) for phrase in sorted(word_set("stopwords", "phrases"))],

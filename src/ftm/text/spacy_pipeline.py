@@ -1,16 +1,13 @@
-"""The text pipeline on spaCy: everything about a turn is read from one Doc, parsed once."""
+"""The text pipeline on spaCy: everything about a turn is read from one parse."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
-from itertools import accumulate, pairwise
+from itertools import pairwise
 from typing import Any, cast
 
 import numpy as np
-import numpy.typing as npt
-from spacy.attrs import ENT_TYPE, IDX, LEMMA, ORTH, SENT_START
 from spacy.language import Language
 
 from ftm.core.errors import PreprocessingError
@@ -19,7 +16,8 @@ from ftm.text.base import FirmText
 from ftm.text.characters import pieces, readable
 from ftm.text.components import in_zone
 from ftm.text.roster import Roster, make_roster
-from ftm.text.words import DROPPED_ENTITIES, TRANSCRIPTION_MARK, cleaned_word
+from ftm.text.tokens import TokenReader, Tokens
+from ftm.text.words import TRANSCRIPTION_MARK, cleaned_word
 
 LEARNED_STRINGS = 40_000
 """How many strings the vocabulary may learn for good.
@@ -29,29 +27,6 @@ times slower. So the first calls are read outside one, and the common words of t
 then on each firm has its own zone, and what is new in it goes with it.
 """
 _MIN_WORDS = 2
-_KEY_MIX = np.uint64(0x9E3779B97F4A7C15)  # odd, so that (orth, lemma) pairs mix without loss
-
-
-@dataclass(frozen=True)
-class _Tokens:
-    """The tokens of a firm's turns, read off their Docs.
-
-    Args:
-        text: all turns, one after the other.
-        orths, lemmas, entities: spaCy's hashes, uint64, shape (n_tokens,).
-        offsets: where each token starts in `text`, and the length of the text as the last;
-            uint64, shape (n_tokens + 1,).
-        starts: indices of the first tokens of the sentences, and n_tokens as the last.
-        ends: index of the token after the last of each turn, or piece of a turn.
-    """
-
-    text: str
-    orths: npt.NDArray[np.uint64]
-    lemmas: npt.NDArray[np.uint64]
-    entities: npt.NDArray[np.uint64]
-    offsets: npt.NDArray[np.uint64]
-    starts: list[int]
-    ends: list[int]
 
 
 class SpacyTextPipeline:
@@ -59,6 +34,7 @@ class SpacyTextPipeline:
 
     Args:
         nlp: the pipeline.
+        reader: reads its tokens, sentences, lemmas and entities.
         fingerprint: what determines its output.
         stopwords: lower-case words that never reach the cleaned text.
         phrases: pairs of lower-case words that never do together.
@@ -70,6 +46,7 @@ class SpacyTextPipeline:
         self,
         nlp: Language,
         *,
+        reader: TokenReader,
         fingerprint: Mapping[str, str],
         stopwords: frozenset[str],
         phrases: Sequence[tuple[str, ...]] = (),
@@ -77,14 +54,13 @@ class SpacyTextPipeline:
         learned_strings: int = LEARNED_STRINGS,
     ) -> None:
         self.nlp = nlp
+        self._reader = reader
         self._fingerprint = dict(fingerprint)
         self._stopwords = stopwords
         self._is_word = is_word
         self._max_strings = len(nlp.vocab.strings) + learned_strings
         self._words: dict[int, str] = {}
         self._phrases = _phrase_hashes(nlp, phrases)
-        dropped = [nlp.vocab.strings.add(label) for label in DROPPED_ENTITIES]
-        self._dropped = np.array(dropped, dtype=np.uint64)
 
     @property
     def fingerprint(self) -> Mapping[str, str]:
@@ -112,7 +88,7 @@ class SpacyTextPipeline:
     def split(self, text: str) -> list[str]:
         """All sentences of a text as spoken, before any is dropped; [] for blank text."""
         with self._zone():
-            tokens = self._tokens(list(pieces(readable(text))))
+            tokens = self._reader.read(list(pieces(readable(text))))
         return [raw for _, _, raw in _raw_sentences(tokens) if raw]
 
     def _zone(self) -> AbstractContextManager[Any]:
@@ -124,7 +100,7 @@ class SpacyTextPipeline:
     def _read(self, firm: FirmTurns) -> FirmText:
         spoken = [turn for turn in firm.turns if not _is_operator(turn)]
         parts = [(part, turn) for turn in spoken for part in pieces(readable(turn.raw_text))]
-        tokens = self._tokens([part for part, _ in parts])
+        tokens = self._reader.read([part for part, _ in parts])
         roster = make_roster(
             (turn.speaker_name for turn in firm.turns),
             self._is_word,
@@ -134,38 +110,16 @@ class SpacyTextPipeline:
         owners = [turn for _, turn in parts]
         return _firm_text(firm, _kept_sentences(tokens, cleaned), tokens.ends, owners)
 
-    def _tokens(self, texts: Sequence[str]) -> _Tokens:
-        """Run the pipeline once over the texts; only arrays outlive the Docs."""
-        docs = self.nlp.pipe(texts)
-        tables = [doc.to_array([ORTH, LEMMA, ENT_TYPE, SENT_START, IDX]) for doc in docs]
-        empty: npt.NDArray[np.uint64] = np.zeros((0, 5), dtype=np.uint64)
-        columns = np.concatenate([empty, *tables]).T
-        orths, lemmas, entities, marks, offsets = np.ascontiguousarray(columns)
-        n_tokens = [len(table) for table in tables]
-        ends = list(accumulate(n_tokens))
-        bases = [0, *accumulate(map(len, texts))]
-        offsets += np.repeat(np.array(bases[:-1], dtype=np.uint64), n_tokens)
-        marks[[end - n for end, n in zip(ends, n_tokens, strict=True) if n]] = 1
-        return _Tokens(
-            text="".join(texts),
-            orths=orths,
-            lemmas=lemmas,
-            entities=entities,
-            offsets=np.append(offsets, np.uint64(bases[-1])),
-            starts=[*np.flatnonzero(marks == 1).tolist(), len(orths)],
-            ends=ends,
-        )
-
-    def _cleaned(self, tokens: _Tokens, roster: Roster) -> list[str]:
+    def _cleaned(self, tokens: Tokens, roster: Roster) -> list[str]:
         """One word a token, "" where nothing of it reaches the cleaned text."""
-        keys = (tokens.orths ^ (tokens.lemmas * _KEY_MIX)).tolist()
+        keys = tokens.keys.tolist()
         known = self._words.get
         cleaned = [known(key) for key in keys]
         if None in cleaned:
             for at, word in enumerate(cleaned):
                 if word is None:
                     cleaned[at] = self._learn(keys[at], tokens, at)
-        for at in np.flatnonzero(np.isin(tokens.entities, self._dropped)).tolist():
+        for at in tokens.in_entity:
             cleaned[at] = ""
         words = cast("list[str]", cleaned)
         _blank_marks(tokens, words)
@@ -173,21 +127,20 @@ class SpacyTextPipeline:
         self._blank_names(tokens, roster, words)
         return words
 
-    def _learn(self, key: int, tokens: _Tokens, at: int) -> str:
-        strings = self.nlp.vocab.strings
-        orth, lemma = int(tokens.orths[at]), int(tokens.lemmas[at])
-        word = cleaned_word(strings[orth], strings[lemma] if lemma else "", self._stopwords)
+    def _learn(self, key: int, tokens: Tokens, at: int) -> str:
+        spoken = self.nlp.vocab.strings[int(tokens.orths[at])]
+        word = cleaned_word(spoken, tokens.lemma_at(at), self._stopwords)
         if not in_zone(self.nlp.vocab):
             self._words[key] = word
         return word
 
-    def _blank_phrases(self, tokens: _Tokens, cleaned: list[str]) -> None:
+    def _blank_phrases(self, tokens: Tokens, cleaned: list[str]) -> None:
         first, second = tokens.orths[:-1], tokens.orths[1:]
         for one, other in self._phrases:
             for at in np.flatnonzero((first == one) & (second == other)).tolist():
                 cleaned[at : at + 2] = ["", ""]
 
-    def _blank_names(self, tokens: _Tokens, roster: Roster, cleaned: list[str]) -> None:
+    def _blank_names(self, tokens: Tokens, roster: Roster, cleaned: list[str]) -> None:
         strings, orths = self.nlp.vocab.strings, tokens.orths
         hashes = np.array([strings.add(word) for word in sorted(roster.words)], dtype=np.uint64)
         candidates = np.flatnonzero(np.isin(orths, hashes)).tolist()
@@ -225,7 +178,7 @@ def _reason_to_skip(turns: Sequence[SpeakerTurn]) -> str | None:
     return "operator_only" if all(map(_is_operator, spoken)) else None
 
 
-def _raw_sentences(tokens: _Tokens) -> Iterator[tuple[int, int, str]]:
+def _raw_sentences(tokens: Tokens) -> Iterator[tuple[int, int, str]]:
     """Yield (first token, token after the last, text as spoken) of every sentence."""
     text, offsets = tokens.text, tokens.offsets[tokens.starts].tolist()
     spans = zip(pairwise(tokens.starts), pairwise(offsets), strict=True)
@@ -233,7 +186,7 @@ def _raw_sentences(tokens: _Tokens) -> Iterator[tuple[int, int, str]]:
         yield first, end, " ".join(text[start:stop].split())
 
 
-def _kept_sentences(tokens: _Tokens, cleaned: Sequence[str]) -> Iterator[tuple[int, str, str]]:
+def _kept_sentences(tokens: Tokens, cleaned: Sequence[str]) -> Iterator[tuple[int, str, str]]:
     """Yield (first token, raw text, cleaned text) of the sentences that keep two words or more."""
     for first, end, raw in _raw_sentences(tokens):
         kept = [word for word in cleaned[first:end] if word]
@@ -262,7 +215,7 @@ def _firm_text(
     return FirmText(firm.call.firm_id, tuple(sentences), spans, skip_reason=reason)
 
 
-def _blank_marks(tokens: _Tokens, cleaned: list[str]) -> None:
+def _blank_marks(tokens: Tokens, cleaned: list[str]) -> None:
     """Drop the words that a transcriber's mark covers, in place."""
     marks = [match.span() for match in TRANSCRIPTION_MARK.finditer(tokens.text)]
     for first, end in np.searchsorted(tokens.offsets[:-1], marks).tolist() if marks else ():
