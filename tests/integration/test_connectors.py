@@ -179,6 +179,7 @@ def test_a_notebook_needs_one_line(
     monkeypatch.setenv("FTM_STORE", s3.url if how == "settings" else "file:///nonexistent/x")
     given = {"bucket name": s3.name, "url": s3.url, "settings": None, "store": store}[how]
     assert len(S3TranscriptConnector(given, "2023Q1").fetch_transcripts()) == 2
+    assert len(S3TranscriptConnector(store=given, quarter="2023Q1").fetch_transcripts()) == 2
 
 
 def test_wrong_arguments_are_explained(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

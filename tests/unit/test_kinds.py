@@ -18,13 +18,21 @@ from ftm.text.pipelines import load_pipeline
 from ftm.text.spacy_pipeline import SpacyTextPipeline
 from tests.support.real_calls import real_calls_folder
 
-LABELS = Path(__file__).parents[1] / "data" / "kinds_labels.jsonl"
-FLOORS = {  # (precision, recall)
-    "content": (0.92, 0.97),
+DATA = Path(__file__).parents[1] / "data"
+# kind: (precision, recall), a little below what was measured.
+TUNED = {
+    "content": (0.94, 0.98),
     "safe_harbor": (0.95, 0.95),
-    "greeting": (0.95, 0.90),
-    "procedural": (0.92, 0.84),
-    "non_gaap_notice": (0.75, 0.75),
+    "greeting": (0.95, 0.88),
+    "procedural": (0.93, 0.80),
+    "non_gaap_notice": (0.80, 0.75),
+}
+# 41 of these 300 sentences open two interpreted calls, in which hardly a handover is worded alike.
+HELD_OUT = {
+    "content": (0.88, 0.98),
+    "safe_harbor": (0.80, 0.80),
+    "greeting": (0.95, 0.85),
+    "procedural": (0.90, 0.30),
 }
 
 
@@ -99,23 +107,34 @@ def test_lengths_must_agree() -> None:
 
 
 @pytest.mark.real_calls
-def test_precision_and_recall_on_real_sentences() -> None:
-    """Of 380 sentences labelled before the rules were written, few are taken for another kind."""
-    labels = [json.loads(line) for line in LABELS.read_text().splitlines()]
+@pytest.mark.parametrize(
+    ("file", "n", "floors"),
+    [("kinds_labels.jsonl", 800, TUNED), ("kinds_heldout.jsonl", 300, HELD_OUT)],
+)
+def test_precision_and_recall_on_real_sentences(
+    file: str, n: int, floors: dict[str, tuple[float, float]]
+) -> None:
+    """Of sentences labelled by reading, few are taken for another kind.
+
+    The rules were written and mended with the first file in view, never with the second. Labels
+    marked ambiguous, where a reader could not decide, count for nothing.
+    """
+    labels = [json.loads(line) for line in (DATA / file).read_text().splitlines()]
+    assert len(labels) == n
     sentences = _spoken({label["transcript_id"] for label in labels})
     pairs = [
         (label["kind"], classify_kinds([text], [speaker])[0])
         for label in labels
         for text, speaker in [sentences.get(label["sha256"], ("", ""))]
-        if text
+        if text and not label.get("ambiguous")
     ]
-    assert len(pairs) >= 0.97 * len(labels)
+    assert len(pairs) >= 0.9 * n
     right, labelled, found = Counter(), Counter(), Counter()  # type: ignore[var-annotated]
     for label, kind in pairs:
         labelled[label] += 1
         found[kind] += 1
         right[kind] += label == kind
-    for kind, (precision, recall) in FLOORS.items():
+    for kind, (precision, recall) in floors.items():
         assert right[kind] / found[kind] >= precision, kind
         assert right[kind] / labelled[kind] >= recall, kind
 

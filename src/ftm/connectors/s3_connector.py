@@ -41,7 +41,7 @@ class S3TranscriptConnector(DataConnector):
         bucket: bucket name, `s3://…` or `file://…` URL or an ObjectStore; None: the store of the
             settings (FTM_STORE, S3_BUCKET, ftm.toml).
         quarter: like 2023Q1; None: that of `manifest`, or of the settings (QUARTER).
-        store: instead of `bucket`.
+        store: another name for `bucket`, for what is no bucket; give one of them.
         manifest: a run's own copy; None: the quarter's current manifest.
 
     Raises:
@@ -56,7 +56,7 @@ class S3TranscriptConnector(DataConnector):
         bucket: str | ObjectStore | None = None,
         quarter: str | Quarter | None = None,
         *,
-        store: ObjectStore | None = None,
+        store: str | ObjectStore | None = None,
         manifest: PrefetchManifest | None = None,
     ) -> None:
         self.quarter = _quarter(quarter, manifest)
@@ -210,15 +210,14 @@ def _quarter(quarter: str | Quarter | None, manifest: PrefetchManifest | None) -
     return chosen
 
 
-def _store(bucket: str | ObjectStore | None, store: ObjectStore | None) -> ObjectStore:
+def _store(bucket: str | ObjectStore | None, store: str | ObjectStore | None) -> ObjectStore:
     if bucket is not None and store is not None:
         raise ConfigError("give bucket or store, not both")
-    if store is not None:
-        return store
-    if isinstance(bucket, ObjectStore):
-        return bucket
+    given = bucket if store is None else store
+    if isinstance(given, ObjectStore):
+        return given
     settings = Settings.load()
-    url = settings.store_url if bucket is None else bucket
+    url = settings.store_url if given is None else given
     return open_store(
         url if "://" in url else f"s3://{url}",
         endpoint_url=settings.aws_endpoint_url,

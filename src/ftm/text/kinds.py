@@ -15,7 +15,7 @@ CONTENT, SAFE_HARBOR, GREETING, PROCEDURAL, NON_GAAP_NOTICE = (
     "content", "safe_harbor", "greeting", "procedural", "non_gaap_notice",
 )  # fmt: skip
 
-KINDS_VERSION = "2"
+KINDS_VERSION = "3"
 """Raised with every change of the rules that changes a kind."""
 
 
@@ -88,6 +88,11 @@ _NON_GAAP = _any(
     r"(?:intended|prepared|a substitute|be considered)|isolation|substitute|supplement|defin)",
     r"\bnon-?(?:gaap|ifrs) (?:financial )?(?:measures|metrics)\b.{0,60}\b(?:during|on|in) "
     r"(?:this|today'?s|the|our) (?:call|presentation|remarks)",
+    # Transcribers lose the "non-": the notice is about measures all the same.
+    r"\b(?:refer|reference|referring|discuss|discussion|use|include|mention)\w*\b.{0,40}"
+    r"\b(?:gaap|ifrs) (?:financial )?(?:measures|metrics)\b",
+    r"\b(?:calculations?|definitions?) of (?:\w+ ){0,2}(?:non-?)?(?:gaap|ifrs) measures\b",
+    r"\b(?:together|conjunction) with (?:our |the )?(?:gaap|ifrs) results\b",
 )
 
 _THE_CALL = (
@@ -99,6 +104,27 @@ _PROCEDURAL = _any(
     r"\b(?:give|bring|yield)(?:ing)? the (?:call|floor|line|conference|word|podium) (?:\w+ )?to\b",
     rf"\b(?:turn|hand|pass)(?:ing)? (?:back |over )+{_THE_CALL}? ?to\b",
     r"\b(?:hand|pass)(?:ing)? over\b",
+    r"\b(?:pass|throw) the (?:ball|word|question)\b|\bleave (?:it|that|this) to \w+ "
+    r"(?:for|to (?:answer|explain|comment|take))\b",
+    r"\b(?:tak(?:e|ing)|answer(?:ing)?) your (?:further |additional )?questions\b",
+    r"\b(?:glad|happy|pleased) to (?:take|answer) (?:them|it|those|that|these)\b",
+    r"\bquestions?\b.{0,20}\bplease contact\b",
+    r"\b(?:discuss|cover|explain|address|elaborate|review|comment|talk)\b.{0,60}\b(?:later|shortly"
+    r"|in a (?:moment|minute))\b(?: on)?(?: (?:in|on|during) (?:the|this|our|his|her|my) (?:call"
+    r"|presentation|remarks))?[.]?$",
+    r"\bwill follow (?:up )?with (?:an? |the |some )?(?:overview|review|update|summary|comments"
+    r"|details?|discussion)\b",
+    r"\b(?:get|go|dive|jump|move) (?:straight |right |directly )?(?:in)?to the (?:presentation"
+    r"|slides|agenda|q&a|questions)\b",
+    r"^(?:sorry,? |so |and )*(?:i (?:didn't|couldn't|did not|could not|can't) (?:hear|catch|get) "
+    r"(?:you|that|it|the question|your question)|pardon(?: me)?|come again|say (?:it|that) again)"
+    r"\b.{0,12}$",
+    r"^(?:so |and |well |okay |now |yes )*,? ?(?:let me|i'll|i will) (?:reply|answer|take that|try"
+    r"|work backwards|start|begin)[.!]?$",
+    r"^(?:and |so |my |the |a )*(?:first|second|third|fourth|last|final|next) (?:comment|remark"
+    r"|point|thing)[.:]?$",
+    r"\b(?:call|line|webcast)\b.{0,40}\b(?:will be|are|is)\b.{0,80}\b(?:chief \w+ officer"
+    r"|chief executive|chairman|vice president|general manager)\b",
     r"\b(?:over|back) to you\b",
     r"\b(?:now )?(?:like to|will|i'll|let me) (?:invite|introduce|welcome)\b.{0,60}"
     r"\b(?:ceo|cfo|chief|president|chairman|head of|officer)",
@@ -147,12 +173,14 @@ _ALSO_REPORTS = re.compile(
 )
 """A sentence that hands over, but not before it has said what is expected."""
 _ANNOUNCEMENT = _any(
-    r"^(?:so |and |now |okay |yes |well |but |then |ok )*,? ?(?:first,? |next,? )?(?:i'll|i will|"
+    r"^(?:so |and |now |okay |yes |well |but |then |ok |anyway )*,? ?(?:first of all,? |first,? "
+    r"|next,? )?(?:i'll|i will|"
     r"let me|let's|we'll|we will|i'd like to|i would like to|i want to) (?:now |just |first |then "
     r"|briefly |quickly |also )*(?:turn|move on|share|discuss|review|walk|start|begin|cover|touch"
-    r"|provide|take you|pause|conclude|summarize|stop|comment|speak|switch|look)\b",
-    r"^(?:so |and |now |okay |next )*,? ?(?:please )?(?:turn|turning|moving|move|go|going|referring"
-    r"|looking|now|refer|if you turn|continuing)\b.{0,20}\b(?:slide|page|chart)\b",
+    r"|provide|take you|take a look|pause|conclude|summarize|stop|comment|speak|switch|look)\b",
+    r"^(?:so |and |now |okay |next )*,? ?(?:please )?(?:let's |let us )?(?:turn|turning|moving|move"
+    r"|go|going|referring|looking|now|refer|if you turn|continuing)\b.{0,20}"
+    r"\b(?:slide|page|chart)\b",
     r"^(?:so |and )?(?:on )?(?:the )?(?:next )?(?:slide|page)(?: number)? [\w-]+,? ?"
     r"(?:shows?|we show|here|you (?:can )?see|sets out|summari|presents|gives|details)?",
     r"\bi(?:'ll| will)? (?:now )?conclude\b",
@@ -178,10 +206,11 @@ _GREETING = _any(
     rf"\b(?:i|we|let me|to|also|again|just)\b.{{0,40}}\bthank (?!you\b){_TO_CLAUSE_END}",
     rf"\b(?:for|to everyone|to all|everyone|everybody) (?:joining|taking|your continued|listening"
     rf"|dialing|participating|attending){_TO_CLAUSE_END}",
-    rf"\bcongrat\w*\b(?: again)?(?:,? (?:on|to|for|guys|everyone|and){_TO_CLAUSE_END})?",
+    rf"\bcongrat\w*\b(?: again| once more| once again)?"
+    rf"(?:,? (?:on|to|for|guys|everyone|and){_TO_CLAUSE_END})?",
     rf"\bcongrats\b{_TO_CLAUSE_END}",
-    rf"\b(?:we|i|you)?\s?(?:really |very much |do |also |certainly )?appreciate (?:it|that|you|your"
-    rf"|the (?:question|time|color|detail|help|opportunity|interest|comment|support))\b"
+    rf"\b(?:we|i|you)?\s?(?:really |very much |do |also |certainly )?appreciate (?:it|that|you"
+    rf"|you're|your|the (?:question|time|color|detail|help|opportunity|interest|comment|support))\b"
     rf"{_TO_CLAUSE_END}",
     rf"\bwelcome (?:you |everyone |everybody |all |back |again |each )*(?:of you )?(?:to|on|for)\b"
     rf"{_TO_CLAUSE_END}|\bwelcome\b(?: everyone| everybody| all| back)*",
@@ -194,20 +223,26 @@ _GREETING = _any(
     rf"\b(?:have|enjoy|wish)\b.{{0,20}}\b(?:good|great|nice|wonderful|happy|safe|rest|lovely)\b.{{0,15}}"
     rf"\b(?:day|evening|morning|afternoon|weekend|week|holiday|holidays|season|summer|year|night)\b"
     rf"{_TO_CLAUSE_END}",
-    rf"\blook(?:ing)? forward to (?:speaking|talking|seeing|updating|having|hearing|meeting"
-    rf"|welcoming|catching|your|our next|connecting|interacting){_TO_CLAUSE_END}",
+    rf"\blook(?:ing)? forward (?:to|for) (?:speaking|talking|seeing|updating|having|hearing|meeting"
+    rf"|welcoming|catching|your|our next|the rest|connecting|interacting){_TO_CLAUSE_END}",
     rf"\b(?:see|talk to|speak to|speak with) you (?:soon|all|next|again|later|at|in)\b"
     rf"{_TO_CLAUSE_END}",
-    rf"\b(?:happy|pleased|delighted|great|nice|pleasure|glad) to (?:be (?:here|with|back)|have"
-    rf" you|see you|meet you|speak|talk to){_TO_CLAUSE_END}",
+    rf"\b(?:happy|pleased|delighted|good|great|nice|pleasure|glad) (?:to )?(?:be (?:here|with|back)"
+    rf"|have you|see(?:ing)? you|meet(?:ing)? you|speak(?:ing)? (?:to|with)|talk(?:ing)? (?:to"
+    rf"|with)){_TO_CLAUSE_END}",
     r"\bhope (?:that )?(?:you|everyone|everybody|all)\b.{0,40}\b(?:well|safe|healthy|good)\b",
+    r"\bfor (?:those|these|that|the|your|all) (?:your |the )?(?:good |great |kind |very )*"
+    r"(?:questions?|answers?|comments?|colou?r|details?|words|insights?|clarification)\b",
+    r"\b(?:my name is|this is|i'm|i am)\b(?= )",
+    r"\b(?:you bet|point taken|worth a (?:shot|try)|fair enough|my pleasure|not at all)\b",
     r"\btake (?:very |good )*care\b|\bstay (?:safe|healthy|well)\b|\bgoodbye\b|\bbye\b|\bcheers\b"
     r"|\bhello\b|\bhi\b|\bhey\b",
 )
 _PLEASANTRY = re.compile(
     r"\b(?:thank|congrat|good|great|appreciate|welcome|helpful|clear|useful|perfect|fair|wishes|luck"
     r"|regards|have a|enjoy|look|see you|talk to|speak|happy|pleased|delighted|nice|pleasure|glad"
-    r"|hope|care|stay|bye|goodbye|cheers|hello|hi|hey|excellent|fantastic|interesting|terrific|wish)"
+    r"|hope|care|stay|bye|goodbye|cheers|hello|hi|hey|excellent|fantastic|interesting|terrific|wish"
+    r"|name|this is|i'm|i am|for those|for these|bet|taken|shot|enough)"
 )
 """Cheap test: without one of these no pattern of a greeting can match."""
 _PLEASANT_WORDS = word_set("kinds", "pleasant")

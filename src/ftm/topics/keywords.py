@@ -24,6 +24,8 @@ N_CANDIDATES = 30
 N_KEYWORDS = 10
 DIVERSITY = 0.3
 N_NAME_TERMS = 4
+# Two words are a phrase if the rarer one is said in it at least this often.
+PHRASE_SHARE = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +71,7 @@ def topic_keywords(
     classes = np.unique(labels)
     totals = np.stack([vocabulary.counts[labels == c].sum(axis=0) for c in classes])
     scores = class_tfidf(totals.astype(np.float64))[classes >= 0]
+    scores *= eligible_terms(vocabulary, totals)[classes >= 0]
     present = (vocabulary.counts > 0).astype(np.float32)
     word_vectors = _unit(present.T @ embeddings)
     return [
@@ -77,6 +80,36 @@ def topic_keywords(
         )
         for topic in range(n_topics)
     ]
+
+
+def eligible_terms(vocabulary: TermCounts, totals: FloatArray) -> npt.NDArray[np.bool_]:
+    """Which terms may be keywords of each class: phrases, and the words not said in one.
+
+    A 2-gram is a phrase if at least half the uses, in the whole call, of its rarer word are in it:
+    "gross margin", but not "margin see". A word most of whose uses in a class are in phrases
+    ("gross") stands aside for them. Otherwise a topic's keywords are one word with its neighbours.
+
+    Args:
+        vocabulary: of the firm.
+        totals: counts of each term in each class, shape (n_classes, n_terms).
+
+    Returns:
+        Shape (n_classes, n_terms).
+    """
+    column = {term: i for i, term in enumerate(vocabulary.terms)}
+    pairs = {i: term.split(" ") for term, i in column.items() if " " in term}
+    n_uses = vocabulary.counts.sum(axis=0)
+    eligible = np.ones(totals.shape, np.bool_)
+    in_phrases = np.zeros_like(totals)
+    for i, words in pairs.items():
+        parts = [column[word] for word in words]
+        if n_uses[i] >= PHRASE_SHARE * n_uses[parts].min():
+            in_phrases[:, parts] += totals[:, [i]]
+        else:
+            eligible[:, i] = False
+    single = [i for i in column.values() if i not in pairs]
+    eligible[:, single] = in_phrases[:, single] < PHRASE_SHARE * totals[:, single]
+    return eligible
 
 
 def class_tfidf(totals: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
