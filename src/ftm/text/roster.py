@@ -16,16 +16,19 @@ _KNOWN_GIVEN = frozenset(_SHORT) | {
     form.lower() for forms in _SHORT.values() for form in forms.split()
 }
 _NAME = r"[A-Z][a-z\u00e0-\u00ff]+(?: (?:[A-Z]\.? )?[A-Z][\w'\u2019-]+)?"
-_INTRODUCTIONS = tuple(  # each begins with a literal, which re finds quickly
+_START = r"(?m:^|(?<=[.?!] ))(?:(?:So|And|But|Maybe|Okay|Yes),? )?"
+_REQUEST = r"(?:do|would|could|can|will|please|maybe|perhaps) (?:you|add|take|comment)\b"
+_INTRODUCTIONS = tuple(  # all but the last begin with a literal, which re finds quickly
     re.compile(pattern)
     for pattern in (
         rf"hank(?:s| you)(?: very much| so much| a lot)?,? ({_NAME})(?=[,.!]| and\b)",
         rf"over (?:now )?to ({_NAME})",
         rf"ur (?:new )?(?:C[EFO]O|President|Chairman|Chief [A-Z]\w+ Officer),? ({_NAME})",
         rf"line of ({_NAME})(?= (?:with|from|at|of)\b)",
+        rf"{_START}({_NAME}), {_REQUEST}",
     )
 )
-"""How somebody is thanked, given the word, presented by office, or announced by the operator."""
+"""How somebody is thanked, given the word, presented by office, announced, asked."""
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,9 @@ N_CANDIDATES = 30
 N_KEYWORDS = 10
 DIVERSITY = 0.3
 N_NAME_TERMS = 4
-# Two words are a phrase if the rarer one is said in it at least this often.
+# Two words are a phrase if they are said together at least so often, and so often of the times
+# the rarer one is said.
+PHRASE_USES = 3
 PHRASE_SHARE = 0.5
 
 
@@ -85,9 +87,10 @@ def topic_keywords(
 def eligible_terms(vocabulary: TermCounts, totals: FloatArray) -> npt.NDArray[np.bool_]:
     """Which terms may be keywords of each class: phrases, and the words not said in one.
 
-    A 2-gram is a phrase if at least half the uses, in the whole call, of its rarer word are in it:
-    "gross margin", but not "margin see". A word most of whose uses in a class are in phrases
-    ("gross") stands aside for them. Otherwise a topic's keywords are one word with its neighbours.
+    A 2-gram is a phrase if the call has it three times or more, and at least half the uses of its
+    rarer word are in it: "gross margin", but not "margin see". A word most of whose uses in a
+    class are in phrases ("gross") stands aside for them. Otherwise a topic's keywords are one word
+    with its neighbours.
 
     Args:
         vocabulary: of the firm.
@@ -103,7 +106,7 @@ def eligible_terms(vocabulary: TermCounts, totals: FloatArray) -> npt.NDArray[np
     in_phrases = np.zeros_like(totals)
     for i, words in pairs.items():
         parts = [column[word] for word in words]
-        if n_uses[i] >= PHRASE_SHARE * n_uses[parts].min():
+        if n_uses[i] >= max(PHRASE_USES, PHRASE_SHARE * n_uses[parts].min()):
             in_phrases[:, parts] += totals[:, [i]]
         else:
             eligible[:, i] = False
