@@ -26,6 +26,7 @@ from ftm.core.schemas import CHUNK, COMPONENTS
 from ftm.prefetch.base import PrefetchSummary
 from ftm.prefetch.preprocess import preprocess_quarter
 from ftm.storage.checkpoint import decode_session
+from ftm.storage.manifest import encode_manifest
 from ftm.storage.object_store import ObjectStore, open_store
 from ftm.storage.open_lease import peek_leased
 from ftm.storage.parquet import from_bytes
@@ -700,6 +701,43 @@ def test_preprocess_makes_the_generation_a_prefetch_with_that_pipeline_would(
     assert found.plan.sha256 == wanted.plan.sha256
     assert stored_rows(memory, "cleaned_text") == stored_rows(direct, "cleaned_text")
     assert memory.exists(LAYOUT.key("chunk_0000.parquet"))
+
+
+@pytest.mark.parametrize("given", [None, 7])
+def test_preprocess_keeps_the_chunk_size_of_the_prefetch(
+    memory: ObjectStore, given: int | None
+) -> None:
+    """It tries the skipped firms again, so chunks of as many as are stored would be one more."""
+    n_tried = given or 200
+    source = FakeSource(firms(n_tried), texts={"1000": [""], "1003": []})
+    prefetch(memory, source, chunk=given)
+    assert list(manifest(memory).chunk_sizes.values()) == [n_tried - 2]
+    preprocess(memory, FakePreprocessor("other"))
+    found = manifest(memory)
+    assert (found.generation, found.chunk_size) == (2, n_tried)
+    assert list(found.chunk_sizes.values()) == [n_tried - 2]
+
+
+def test_a_few_firms_more_do_not_shrink_the_chunks_of_a_preprocess(memory: ObjectStore) -> None:
+    """The largest size of all prefetches of a generation counts."""
+    source = FakeSource(firms(6))
+    prefetch(memory, source, firms(5), chunk=5)
+    prefetch(memory, source, chunk=2)
+    preprocess(memory, FakePreprocessor("other"))
+    assert list(manifest(memory).chunk_sizes.values()) == [5, 1]
+
+
+@pytest.mark.parametrize(("n_firms", "size"), [(6, 200), (201, 201)])
+def test_preprocess_of_a_manifest_without_a_chunk_size_takes_the_default(
+    memory: ObjectStore, n_firms: int, size: int
+) -> None:
+    """Or what its largest chunk holds, if that is more."""
+    prefetch(memory, FakeSource(firms(n_firms)), chunk=n_firms)
+    older = manifest(memory).model_copy(update={"chunk_size": None})
+    memory.put(LAYOUT.manifest, encode_manifest(older))
+    preprocess(memory, FakePreprocessor("other"))
+    assert manifest(memory).chunk_size == size
+    assert list(manifest(memory).chunk_sizes.values()) == [n_firms]
 
 
 class Picky(FakePreprocessor):

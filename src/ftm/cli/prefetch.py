@@ -140,7 +140,7 @@ def prefetch(
 @click.option(
     "--chunk-size",
     type=click.IntRange(min=1),
-    help="Firms per chunk file.  [default: as many as the largest has]",
+    help="Firms per chunk file.  [default: that of the prefetch]",
 )
 @click.option("--store", metavar="URL", help="s3://bucket[/prefix] or file:///folder.")
 @click.option("--json", "as_json", is_flag=True, help="The result as JSON.")

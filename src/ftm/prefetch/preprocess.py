@@ -42,7 +42,8 @@ def preprocess_quarter(
         store: where.
         quarter: prefetched.
         preprocessor: the text step.
-        chunk_size: firms per chunk; None: those of the largest chunk there is.
+        chunk_size: firms tried per chunk; None: as many as the prefetch tried, or, if its manifest
+            does not say, no fewer than its largest chunk holds and than WRDSPrefetcher.CHUNK_SIZE.
         checkpoint_interval: firms per part.
         clock: the time, aware, UTC.
         progress: told of every firm.
@@ -58,7 +59,7 @@ def preprocess_quarter(
     old = load_manifest(store, quarter)
     layout = PrefetchLayout(Quarter.parse(quarter))
     told = progress or NoProgress()
-    size = chunk_size or max(old.chunk_sizes.values(), default=WRDSPrefetcher.CHUNK_SIZE)
+    size = chunk_size or _chunk_size_of(old)
     request = _request(
         store, layout, old, preprocessor, chunk_size=size, part_size=checkpoint_interval
     )
@@ -103,6 +104,11 @@ def preprocess_quarter(
         resumed=not opened.opening.is_new,
         key=layout.manifest,
     )
+
+
+def _chunk_size_of(manifest: PrefetchManifest) -> int:
+    """Of the largest chunk only where nothing better is known: it holds fewer than were tried."""
+    return manifest.chunk_size or max(WRDSPrefetcher.CHUNK_SIZE, *manifest.chunk_sizes.values())
 
 
 def _is_done(
