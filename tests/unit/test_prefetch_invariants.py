@@ -761,7 +761,9 @@ def test_preprocess_that_fails_on_a_stored_firm_leaves_the_old_generation(
     prefetch(store, FakeSource(firms(6), texts={"1004": ["BAD"]}))
     before = stored_rows(store)
     for _ in range(2):
-        with pytest.raises(PreprocessingError, match=r"1 of the 5 firms .*1002: too long"):
+        with pytest.raises(
+            PreprocessingError, match=r"1 of the 5 firms .*1002: too long.*--give-up"
+        ):
             preprocess(store, Picky("1002"), chunk_size=4)
         assert (manifest(store).generation, stored_rows(store)) == (1, before)
     summary = preprocess(store, Picky(), chunk_size=4)
@@ -789,7 +791,7 @@ def test_a_refresh_in_which_most_firms_fail_leaves_the_old_generation(
     """A single bad firm does not stop it."""
     prefetch(memory, FakeSource(firms(6)))
     source = FakeSource(firms(6), version="v2")
-    with pytest.raises(PreprocessingError, match="4 of the 6 firms"):
+    with pytest.raises(PreprocessingError, match=r"4 of the 6 firms.*--give-up"):
         prefetch(memory, source, refresh=True, text=Picky(*firms(4)))
     assert manifest(memory).generation == 1
     summary = prefetch(memory, source, refresh=True, text=Picky("1000"))

@@ -79,7 +79,7 @@ def preprocess_quarter(
         store, request, identity=new_identity(), clock=clock, say=told.message
     ) as opened:
         writer = opened.writer
-        if opened.opening.is_over or _is_given_up(opened, request):
+        if opened.opening.is_over or _is_needless(opened, request):
             writer.clean_up()
             manifest, plan = old, _plan_of(store, layout, old)
         else:
@@ -118,11 +118,11 @@ def _is_done(
     return same and not store.exists(layout.checkpoint)
 
 
-def _is_given_up(opened: Opened, request: Request) -> bool:
-    """Whether an unfinished attempt with another pipeline is left for the published one."""
+def _is_needless(opened: Opened, request: Request) -> bool:
+    """Whether the published pipeline is asked for, and at most another attempt is in the way."""
     manifest = opened.published.manifest
     return (
-        opened.opening.gives_up
+        opened.opening.is_new
         and manifest is not None
         and dict(manifest.preprocessing) == dict(request.preprocessing)
     )
