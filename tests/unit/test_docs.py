@@ -43,8 +43,21 @@ def test_every_command_shown_parses(line: str) -> None:
 
 
 def test_the_search_for_shown_commands_finds_them() -> None:
-    """The lines above are not an empty list by mistake."""
+    """The lines above are not an empty list by mistake; fenced ones and inline ones."""
     assert "ftm prefetch --quarter 2023Q1" in shown_commands()
+    assert "ftm prefetch --quarter 2023Q1 --give-up" in shown_commands()
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_example_of_a_help_parses(name: str) -> None:
+    """What `--help` tells to type is understood, as what README and docs tell."""
+    command = cli.get_command(click.Context(cli), name)
+    assert command is not None
+    lines = re.findall(rf"^\s*(ftm {name}\b.*)$", command.help or "", flags=re.MULTILINE)
+    assert lines
+    for line in lines:
+        _, _, *arguments = shlex.split(re.split(r"\s+[#>]|\s{3,}", line)[0])
+        command.make_context(name, ["1" if word == "ID" else word for word in arguments])
 
 
 @pytest.mark.parametrize("name", Settings.model_fields)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from functools import cache
 from typing import Any
@@ -87,6 +88,16 @@ def test_plain_json_is_read_too() -> None:
     assert decode_manifest(changed(), key=KEY) == example()
 
 
+def test_a_manifest_of_before_chunk_size_was_recorded_keeps_its_bytes() -> None:
+    """It loads, and a run's copy of it, whose hash is in the run's id, is what it was."""
+    fields = example().model_dump(mode="json")
+    del fields["chunk_size"]
+    text = json.dumps(fields, sort_keys=True, indent=1) + "\n"
+    older = decode_manifest(text.encode(), key=KEY)
+    assert older.chunk_size is None
+    assert gzip.decompress(encode_manifest(older)).decode() == text
+
+
 def test_fields_of_a_later_ftm_are_ignored() -> None:
     """The same schema_version with an extra field is readable."""
     assert decode_manifest(changed(novelty=[1]), key=KEY) == example()
@@ -142,6 +153,7 @@ def _entry(**fields: Any) -> dict[str, Any]:
         ({"n_chunks": 3}, "n_chunks is 3"),
         ({"n_firms": "many"}, "field n_firms"),
         ({"chunk_sizes": {CHUNK_0: 10, CHUNK_1: 15}}, "chunk_sizes"),
+        ({"chunk_size": 14}, "chunk_size is 14, expected 15 or more"),
         ({"firm_to_chunk": {"1": "chunk_9.parquet"}, "n_firms": 1}, "chunk_9"),
         ({"skipped": {"100001": "no_text"}}, "firm 100001 is in more than one"),
         ({"failed": {"7": "boom"}}, "firm 7 is in more than one"),

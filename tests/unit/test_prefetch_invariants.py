@@ -26,6 +26,7 @@ from ftm.core.schemas import CHUNK, COMPONENTS
 from ftm.prefetch.base import PrefetchSummary
 from ftm.prefetch.preprocess import preprocess_quarter
 from ftm.storage.checkpoint import decode_session
+from ftm.storage.manifest import encode_manifest
 from ftm.storage.object_store import ObjectStore, open_store
 from ftm.storage.open_lease import peek_leased
 from ftm.storage.parquet import from_bytes
@@ -702,6 +703,43 @@ def test_preprocess_makes_the_generation_a_prefetch_with_that_pipeline_would(
     assert memory.exists(LAYOUT.key("chunk_0000.parquet"))
 
 
+@pytest.mark.parametrize("given", [None, 7])
+def test_preprocess_keeps_the_chunk_size_of_the_prefetch(
+    memory: ObjectStore, given: int | None
+) -> None:
+    """It tries the skipped firms again, so chunks of as many as are stored would be one more."""
+    n_tried = given or 200
+    source = FakeSource(firms(n_tried), texts={"1000": [""], "1003": []})
+    prefetch(memory, source, chunk=given)
+    assert list(manifest(memory).chunk_sizes.values()) == [n_tried - 2]
+    preprocess(memory, FakePreprocessor("other"))
+    found = manifest(memory)
+    assert (found.generation, found.chunk_size) == (2, n_tried)
+    assert list(found.chunk_sizes.values()) == [n_tried - 2]
+
+
+def test_a_few_firms_more_do_not_shrink_the_chunks_of_a_preprocess(memory: ObjectStore) -> None:
+    """The largest size of all prefetches of a generation counts."""
+    source = FakeSource(firms(6))
+    prefetch(memory, source, firms(5), chunk=5)
+    prefetch(memory, source, chunk=2)
+    preprocess(memory, FakePreprocessor("other"))
+    assert list(manifest(memory).chunk_sizes.values()) == [5, 1]
+
+
+@pytest.mark.parametrize(("n_firms", "size"), [(6, 200), (201, 201)])
+def test_preprocess_of_a_manifest_without_a_chunk_size_takes_the_default(
+    memory: ObjectStore, n_firms: int, size: int
+) -> None:
+    """Or what its largest chunk holds, if that is more."""
+    prefetch(memory, FakeSource(firms(n_firms)), chunk=n_firms)
+    older = manifest(memory).model_copy(update={"chunk_size": None})
+    memory.put(LAYOUT.manifest, encode_manifest(older))
+    preprocess(memory, FakePreprocessor("other"))
+    assert manifest(memory).chunk_size == size
+    assert list(manifest(memory).chunk_sizes.values()) == [n_firms]
+
+
 class Picky(FakePreprocessor):
     """Another pipeline, which fails on some firms."""
 
@@ -723,7 +761,9 @@ def test_preprocess_that_fails_on_a_stored_firm_leaves_the_old_generation(
     prefetch(store, FakeSource(firms(6), texts={"1004": ["BAD"]}))
     before = stored_rows(store)
     for _ in range(2):
-        with pytest.raises(PreprocessingError, match=r"1 of the 5 firms .*1002: too long"):
+        with pytest.raises(
+            PreprocessingError, match=r"1 of the 5 firms .*1002: too long.*--give-up"
+        ):
             preprocess(store, Picky("1002"), chunk_size=4)
         assert (manifest(store).generation, stored_rows(store)) == (1, before)
     summary = preprocess(store, Picky(), chunk_size=4)
@@ -751,7 +791,7 @@ def test_a_refresh_in_which_most_firms_fail_leaves_the_old_generation(
     """A single bad firm does not stop it."""
     prefetch(memory, FakeSource(firms(6)))
     source = FakeSource(firms(6), version="v2")
-    with pytest.raises(PreprocessingError, match="4 of the 6 firms"):
+    with pytest.raises(PreprocessingError, match=r"4 of the 6 firms.*--give-up"):
         prefetch(memory, source, refresh=True, text=Picky(*firms(4)))
     assert manifest(memory).generation == 1
     summary = prefetch(memory, source, refresh=True, text=Picky("1000"))

@@ -138,7 +138,7 @@ def _prefetch_facts(found: QuarterStatus) -> dict[str, str]:
     prefetch, ongoing = found.prefetch, found.ongoing
     facts = {
         "prefetch": _describe_prefetch(prefetch, found.quarter),
-        "under way": _describe_ongoing(ongoing, found.quarter) if ongoing else "",
+        "under way": _describe_ongoing(found, ongoing) if ongoing else "",
     }
     if prefetch is None:
         return facts
@@ -165,12 +165,16 @@ def _when(moment: str) -> str:
     return f"{datetime.fromisoformat(moment).astimezone(UTC):%Y-%m-%d %H:%M} UTC"
 
 
-def _describe_ongoing(ongoing: OngoingPrefetch, quarter: str) -> str:
+def _describe_ongoing(found: QuarterStatus, ongoing: OngoingPrefetch) -> str:
     text = f"a {ongoing.kind or 'prefetch'} with {ongoing.n_attempted} firms tried, "
     text += f"{ongoing.n_firms} of them with durable sentences"
     if ongoing.holder:
         return f"{text}; held by {ongoing.holder}"
-    return f"{text}; if none runs, `ftm prefetch --quarter {quarter}` resumes it"
+    command = "preprocess" if ongoing.kind == "preprocess" else "prefetch"
+    text += f"; if none runs, `ftm {command} --quarter {found.quarter}` resumes it"
+    if found.prefetch is None:
+        return text
+    return f"{text}, `ftm prefetch --quarter {found.quarter} --give-up` drops it"
 
 
 def _describe_failures(failed: Mapping[str, str]) -> str:

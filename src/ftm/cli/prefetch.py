@@ -5,23 +5,26 @@ from __future__ import annotations
 import json
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
 from datetime import datetime
 from functools import partial
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
 
-from ftm.cli.prefetch_texts import tell_plan, tell_revision, tell_summary
+from ftm.cli.prefetch_texts import tell_given_up, tell_plan, tell_revision, tell_summary
 from ftm.cli.progress import show_progress
 from ftm.connectors.discovery import PlanOptions
 from ftm.core.errors import ConfigError
 from ftm.core.quarter import Quarter
 from ftm.core.settings import Settings
+
+if TYPE_CHECKING:
+    from ftm.storage.object_store import ObjectStore
 
 
 @click.command("prefetch")
@@ -35,6 +38,11 @@ from ftm.core.settings import Settings
 )
 @click.option("--limit", type=click.IntRange(min=1), help="Try at most so many firms now.")
 @click.option("--refresh", is_flag=True, help="Read everything anew, beside what is there.")
+@click.option(
+    "--give-up",
+    is_flag=True,
+    help="Drop an unfinished refresh or preprocess; what is published stays.",
+)
 @click.option("--check-revisions", is_flag=True, help="Only say what a refresh would change.")
 @click.option(
     "--calls",
@@ -64,6 +72,7 @@ def prefetch(
     firms_file: Path | None,
     limit: int | None,
     refresh: bool,
+    give_up: bool,
     check_revisions: bool,
     calls: Any,
     as_of: datetime | None,
@@ -86,14 +95,21 @@ def prefetch(
     ftm prefetch --quarter 2023Q1
     ftm prefetch --quarters 2016Q1..2016Q4 --store s3://my-bucket
     ftm prefetch --quarter 2023Q1 --firms 24937,29096 --json
+    ftm prefetch --quarter 2023Q1 --refresh
+    ftm prefetch --quarter 2023Q1 --give-up     if you do not want to finish the refresh
 
     Exits 1 when most of the firms failed, though the others are stored.
     """
+    if give_up:
+        _refuse_beside("--give-up drops what is unfinished as a whole", *_OF_A_PLAN, *_OTHER_ENDS)
     if check_revisions:
-        _refuse_beside_check_revisions()
+        _refuse_beside("--check-revisions looks at the plan as stored", *_OF_A_PLAN, "dry_run")
     from ftm.wiring import get_prefetcher, get_store, get_store_to_plan_for
 
     wanted = _quarters(quarter, quarters)
+    if give_up:
+        _give_up(wanted, get_store(Settings.load(store=store)), as_json=as_json)
+        return
     mostly_failed = False
     asked: dict[str, Any] = {
         "firm_ids": _firm_ids(firms, firms_file),
@@ -140,7 +156,7 @@ def prefetch(
 @click.option(
     "--chunk-size",
     type=click.IntRange(min=1),
-    help="Firms per chunk file.  [default: as many as the largest has]",
+    help="Firms per chunk file.  [default: that of the prefetch]",
 )
 @click.option("--store", metavar="URL", help="s3://bucket[/prefix] or file:///folder.")
 @click.option("--json", "as_json", is_flag=True, help="The result as JSON.")
@@ -155,7 +171,8 @@ def preprocess(
     """Redo the text step of a quarter from what is stored; needs no WRDS login.
 
     Makes a new generation beside the old one and points the manifest to it; runs that read the
-    old one go on undisturbed.
+    old one go on undisturbed. Unfinished, it is continued by the same command or given up by
+    `ftm prefetch --quarter 2023Q1 --give-up`.
 
     \b
     ftm preprocess --quarter 2023Q1 --nlp en_core_web_sm
@@ -204,19 +221,26 @@ def sigterm_as_interrupt() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-_NOT_WITH_CHECK_REVISIONS = (
-    *("firms", "firms_file", "limit", "refresh", "dry_run"),
-    *("calls", "as_of", "linktypes"),
-)
+def _give_up(wanted: Iterable[Quarter], store: ObjectStore, *, as_json: bool) -> None:
+    """Drop what is unfinished of some quarters; needs neither WRDS nor the text step."""
+    from ftm.prefetch.giving_up import give_up_quarter
+
+    with sigterm_as_interrupt(), show_progress() as progress:
+        for each in wanted:
+            text, data = tell_given_up(give_up_quarter(store, each, progress=progress))
+            click.echo(json.dumps(data, sort_keys=True) if as_json else text)
 
 
-def _refuse_beside_check_revisions() -> None:
-    """The check compares the whole stored plan by its own options; it takes no others."""
+_OF_A_PLAN = ("firms", "firms_file", "limit", "refresh", "calls", "as_of", "linktypes")
+_OTHER_ENDS = ("check_revisions", "dry_run")
+
+
+def _refuse_beside(reason: str, *names: str) -> None:
+    """Refuse options that would be ignored without a word."""
     context = click.get_current_context()
-    for name in _NOT_WITH_CHECK_REVISIONS:
+    for name in names:
         if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
-            flag = "--" + name.replace("_", "-")
-            raise click.UsageError(f"--check-revisions looks at the plan as stored, without {flag}")
+            raise click.UsageError(f"{reason}, without --{name.replace('_', '-')}")
 
 
 def _quarters(one: str | None, several: str | None) -> list[Quarter]:

@@ -11,6 +11,7 @@ from ftm.core.schemas import PLAN_REASONS, SKIP_REASONS
 
 if TYPE_CHECKING:
     from ftm.prefetch.base import PlanReport, PrefetchSummary
+    from ftm.prefetch.giving_up import GiveUpSummary
     from ftm.prefetch.plan import PlanRevision
 
 SHOWN = 5
@@ -74,6 +75,19 @@ def tell_revision(quarter: Quarter, revision: PlanRevision) -> Told:
     if revision.n_changes:
         lines.append(f"  `ftm prefetch --quarter {quarter} --refresh` takes them in")
     return "\n".join(lines), {"quarter": str(quarter), **found}
+
+
+def tell_given_up(summary: GiveUpSummary) -> Told:
+    """What was dropped, and that nothing else was."""
+    if summary.kind is None:
+        text = f"{summary.quarter}: nothing is unfinished, so there is nothing to give up"
+    else:
+        text = (
+            f"{summary.quarter}: gave up an unfinished {summary.kind} (generation "
+            f"{summary.generation}, {summary.n_attempted} firms done, {summary.n_files} files); "
+            "what was published stays as it was"
+        )
+    return text, summary.to_dict()
 
 
 def _shared_permnos(shared: Mapping[int, tuple[str, ...]]) -> list[str]:

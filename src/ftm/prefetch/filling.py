@@ -18,9 +18,8 @@ from ftm.prefetch.publishing import build_manifest, firms_lost
 from ftm.prefetch.quarter_writer import QuarterWriter
 from ftm.prefetch.reading import ReadAhead, iter_outcomes
 from ftm.prefetch.rows import FirmOutcome
+from ftm.prefetch.sessions import GIVE_UP
 from ftm.storage.manifest import PrefetchManifest
-
-_GIVE_UP = ", and `ftm preprocess --quarter {}` with the --nlp of before gives it up"
 
 
 def fill_quarter(
@@ -79,10 +78,10 @@ def _refuse_losses(
         return
     writer.save(session.changed(failed={f: e for f, e in session.failed.items() if f not in lost}))
     some = "; ".join(f"firm {firm}: {error}" for firm, error in sorted(lost.items())[:3])
-    give_up = "" if session.kind == "refresh" else _GIVE_UP.format(writer.quarter)
     raise PreprocessingError(
         f"{len(lost)} of the {n_stored} firms stored of {writer.quarter} failed this time "
-        f"({some}), so what was published stays; the same command tries them again{give_up}"
+        f"({some}), so what was published stays; the same command tries them again, and "
+        f"`{GIVE_UP.format(writer.quarter)}` drops what it made"
     )
 
 

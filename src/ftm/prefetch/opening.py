@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from ftm.core.errors import FtmError, ObjectNotFoundError
 from ftm.core.layout import PrefetchLayout
 from ftm.core.quarter import Quarter
+from ftm.prefetch.leftovers import finish_giving_up
 from ftm.prefetch.quarter_writer import QuarterWriter
 from ftm.prefetch.sessions import Opening, Request, open_session
 from ftm.storage.checkpoint import decode_session
@@ -130,6 +131,8 @@ def open_quarter(
     is_empty = not document
     writer: QuarterWriter | None = None
     try:
+        if finish_giving_up(store, layout, lease, document, say):
+            document, is_empty = {}, True
         published = read_published(store, layout)
         opening = choose_opening(
             store, layout, request, document=document, published=published, now=now, say=say

@@ -42,7 +42,8 @@ def preprocess_quarter(
         store: where.
         quarter: prefetched.
         preprocessor: the text step.
-        chunk_size: firms per chunk; None: those of the largest chunk there is.
+        chunk_size: firms tried per chunk; None: as many as the prefetch tried, or, if its manifest
+            does not say, no fewer than its largest chunk holds and than WRDSPrefetcher.CHUNK_SIZE.
         checkpoint_interval: firms per part.
         clock: the time, aware, UTC.
         progress: told of every firm.
@@ -58,7 +59,7 @@ def preprocess_quarter(
     old = load_manifest(store, quarter)
     layout = PrefetchLayout(Quarter.parse(quarter))
     told = progress or NoProgress()
-    size = chunk_size or max(old.chunk_sizes.values(), default=WRDSPrefetcher.CHUNK_SIZE)
+    size = chunk_size or _chunk_size_of(old)
     request = _request(
         store, layout, old, preprocessor, chunk_size=size, part_size=checkpoint_interval
     )
@@ -78,7 +79,7 @@ def preprocess_quarter(
         store, request, identity=new_identity(), clock=clock, say=told.message
     ) as opened:
         writer = opened.writer
-        if opened.opening.is_over or _is_given_up(opened, request):
+        if opened.opening.is_over or _is_needless(opened, request):
             writer.clean_up()
             manifest, plan = old, _plan_of(store, layout, old)
         else:
@@ -105,6 +106,11 @@ def preprocess_quarter(
     )
 
 
+def _chunk_size_of(manifest: PrefetchManifest) -> int:
+    """Of the largest chunk only where nothing better is known: it holds fewer than were tried."""
+    return manifest.chunk_size or max(WRDSPrefetcher.CHUNK_SIZE, *manifest.chunk_sizes.values())
+
+
 def _is_done(
     store: ObjectStore, layout: PrefetchLayout, old: PrefetchManifest, request: Request
 ) -> bool:
@@ -112,11 +118,11 @@ def _is_done(
     return same and not store.exists(layout.checkpoint)
 
 
-def _is_given_up(opened: Opened, request: Request) -> bool:
-    """Whether an unfinished attempt with another pipeline is left for the published one."""
+def _is_needless(opened: Opened, request: Request) -> bool:
+    """Whether the published pipeline is asked for, and at most another attempt is in the way."""
     manifest = opened.published.manifest
     return (
-        opened.opening.gives_up
+        opened.opening.is_new
         and manifest is not None
         and dict(manifest.preprocessing) == dict(request.preprocessing)
     )

@@ -40,6 +40,8 @@ def build_manifest(
         if closed.components is not None:
             components[closed.components.file] = closed.components.entry
     firm_to_chunk = {firm: file for file, entry in chunks.items() for firm in firms_of(entry)}
+    chunk_sizes = {file: len(firms_of(entry)) for file, entry in chunks.items()}
+    recorded = (base.chunk_size if base else None) or 0
     skipped, failed = _settled(session, base, firm_to_chunk)
     kept = {call.firm_id for call in calls}
     return PrefetchManifest(
@@ -47,7 +49,7 @@ def build_manifest(
         created_at=session.created_at,
         n_firms=len(firm_to_chunk),
         n_chunks=len(chunks),
-        chunk_sizes={file: len(firms_of(entry)) for file, entry in chunks.items()},
+        chunk_sizes=chunk_sizes,
         firm_to_chunk=firm_to_chunk,
         generation=session.generation,
         complete=kept <= firm_to_chunk.keys() | skipped.keys() | failed.keys(),
@@ -60,6 +62,7 @@ def build_manifest(
         preprocessing=session.preprocessing,
         source=source,
         ftm_version=VERSION,
+        chunk_size=max(session.chunk_size, recorded, *chunk_sizes.values()),
     )
 
 

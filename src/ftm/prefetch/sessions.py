@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Literal
 
+from ftm.connectors.discovery import PlanOptions
 from ftm.core.errors import ConfigError, FingerprintMismatchError, FtmError
 from ftm.core.quarter import Quarter
+from ftm.prefetch.plan_file import plan_choice
 from ftm.prefetch.publishing import is_published
-from ftm.storage.checkpoint import PlanChoice, Selection, Session
+from ftm.storage.checkpoint import Kind, PlanChoice, Selection, Session
 from ftm.storage.manifest import PrefetchManifest
 
-Kind = Literal["prefetch", "refresh", "preprocess"]
+GIVE_UP = "ftm prefetch --quarter {} --give-up"
+"""What to type to drop an unfinished session, with the quarter to be filled in."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +87,7 @@ def open_session(
             return Opening(found, is_over=True)
         found = None
     if found is not None:
-        problem = _misfit(found, request)
+        problem = _misfit(found, request, manifest)
         if problem is None:
             _check_takes_none_away(request, manifest, found.generation)
             say(f"{quarter}: taking up an unfinished {found.kind} ({found.n_attempted} firms done)")
@@ -131,21 +133,20 @@ def _is_same_request(found: Session, request: Request) -> bool:
     return found.kind == "preprocess" or found.selection.is_same_request(request.selection)
 
 
-def _misfit(found: Session, request: Request) -> FtmError | None:
+def _misfit(found: Session, request: Request, manifest: PrefetchManifest | None) -> FtmError | None:
     """Why the unfinished session cannot be taken up by this request; None: it can."""
     quarter = request.quarter
     if "preprocess" in (found.kind, request.kind) and found.kind != request.kind:
-        command = "preprocess" if found.kind == "preprocess" else "prefetch"
         return ConfigError(
             f"{quarter} has an unfinished {found.kind}; finish it first: "
-            f"`ftm {command} --quarter {quarter}`"
+            f"`{finishing_command(found, quarter)}`{_or_give_up(quarter, manifest)}"
         )
     if request.kind == "refresh" and found.kind == "prefetch":
         return ConfigError(f"{quarter} has an unfinished prefetch")
     return (
         fingerprint_error(found.preprocessing, request.preprocessing, quarter)
         or options_error(found.options, request.options, quarter)
-        or _size_error(found, request)
+        or _size_error(found, request, manifest)
     )
 
 
@@ -189,12 +190,30 @@ def _flags(options: PlanChoice) -> str:
     return f"--calls {options.calls}{as_of} --linktypes {','.join(options.linktypes)}"
 
 
-def _size_error(found: Session, request: Request) -> ConfigError | None:
+def finishing_command(found: Session, quarter: Quarter) -> str:
+    """What to type to finish an unfinished session, with the options it must be given again."""
+    size = f"--chunk-size {found.chunk_size}"
+    if found.kind == "preprocess":
+        return f"ftm preprocess --quarter {quarter} {size}"
+    is_default = found.options == plan_choice(PlanOptions())
+    flags = size if is_default else f"{_flags(found.options)} {size}"
+    return f"ftm prefetch --quarter {quarter} {flags}"
+
+
+def _or_give_up(quarter: Quarter, manifest: PrefetchManifest | None) -> str:
+    """The other way out; there is none where nothing is published to fall back on."""
+    return f", or give it up: `{GIVE_UP.format(quarter)}`" if manifest is not None else ""
+
+
+def _size_error(
+    found: Session, request: Request, manifest: PrefetchManifest | None
+) -> ConfigError | None:
     if (found.chunk_size, found.part_size) == (request.chunk_size, request.part_size):
         return None
     return ConfigError(
         f"{request.quarter} has an unfinished {found.kind} with --chunk-size {found.chunk_size} "
         f"and FTM_PREFETCH_CHECKPOINT={found.part_size}; finish it with these, or add --refresh"
+        f"{_or_give_up(request.quarter, manifest)}"
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -11,6 +11,9 @@ from ftm.storage.lease import Document
 from ftm.storage.manifest import FileEntry, Source
 
 CHECKPOINT_VERSION = 1
+
+Kind = Literal["prefetch", "refresh", "preprocess"]
+"""Of a session: refresh starts a generation from WRDS, preprocess one from stored components."""
 
 
 class _Model(BaseModel):
@@ -88,7 +91,7 @@ class Session(_Model):
     """One prefetch from its start to its manifest, however often it is killed in between.
 
     Args:
-        kind: refresh starts a generation from WRDS, preprocess one from stored components.
+        kind: what it does.
         generation: that is being filled.
         created_at: ISO 8601 UTC, when the session first began; the manifest's `created_at`.
         options: of the plan.
@@ -106,7 +109,7 @@ class Session(_Model):
         failed: firm → error, this session; not tried again before it ends.
     """
 
-    kind: Literal["prefetch", "refresh", "preprocess"]
+    kind: Kind
     generation: int
     created_at: str
     options: PlanChoice
@@ -151,12 +154,43 @@ class Session(_Model):
         return self.model_copy(update=fields)
 
 
+class GivenUp(_Model):
+    """A session that was given up, until its files are gone.
+
+    It stands in the session's place before the first file goes, so that nobody takes up a session
+    whose files are going.
+
+    Args:
+        kind: of the session.
+        generation: that it was filling.
+        n_attempted: firms it had tried.
+        files: to be deleted, besides the parts; relative to the quarter's root.
+    """
+
+    kind: Kind
+    generation: int
+    n_attempted: int
+    files: list[str]
+
+
+_Held = TypeVar("_Held", Session, GivenUp)
+
+
 def encode_session(quarter: str, session: Session) -> Document:
     """What the checkpoint object holds besides the lease."""
+    return _encode(quarter, "session", session)
+
+
+def encode_given_up(quarter: str, given_up: GivenUp) -> Document:
+    """What it holds instead while a session's files are going."""
+    return _encode(quarter, "given_up", given_up)
+
+
+def _encode(quarter: str, name: str, held: BaseModel) -> Document:
     return {
         "checkpoint_version": CHECKPOINT_VERSION,
         "quarter": quarter,
-        "session": session.model_dump(mode="json"),
+        name: held.model_dump(mode="json"),
     }
 
 
@@ -167,7 +201,20 @@ def decode_session(document: Document, *, key: str) -> Session | None:
         CorruptObjectError: not a session.
         ManifestVersionError: a newer ftm wrote it.
     """
-    found = document.get("session")
+    return _decode(document, "session", Session, key)
+
+
+def decode_given_up(document: Document, *, key: str) -> GivenUp | None:
+    """The session of a checkpoint that was given up and whose files are still going, or None.
+
+    Raises:
+        CorruptObjectError, ManifestVersionError: as decode_session.
+    """
+    return _decode(document, "given_up", GivenUp, key)
+
+
+def _decode(document: Document, name: str, model: type[_Held], key: str) -> _Held | None:
+    found = document.get(name)
     if found is None:
         return None
     version = document.get("checkpoint_version")
@@ -177,7 +224,7 @@ def decode_session(document: Document, *, key: str) -> Session | None:
             "run `pip install --upgrade ftm`"
         )
     try:
-        return Session.model_validate(found)
+        return model.model_validate(found)
     except ValidationError as error:
         what = error.errors()[0]
         raise CorruptObjectError(

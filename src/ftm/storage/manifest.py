@@ -78,7 +78,11 @@ class Source(_Model):
 
 
 class PrefetchManifest(_Model):
-    """`manifest.json`; the fields are those of the design, section 3."""
+    """`manifest.json`; the fields are those of the design, section 3.
+
+    `chunk_size` is how many firms were tried per chunk, at most; skipped and failed ones are not
+    in `chunk_sizes`. None: an ftm wrote it that did not record it.
+    """
 
     quarter: str
     created_at: str
@@ -98,11 +102,15 @@ class PrefetchManifest(_Model):
     preprocessing: dict[str, str]
     source: Source
     ftm_version: str
+    chunk_size: int | None = None
 
 
 def encode_manifest(manifest: PrefetchManifest) -> bytes:
     """Gzipped JSON with sorted keys and mtime 0: the same manifest gives the same bytes."""
-    text = json.dumps(manifest.model_dump(mode="json"), sort_keys=True, indent=1) + "\n"
+    # Run ids hash these bytes: a manifest that lacks a field must go on lacking it.
+    unrecorded = {"chunk_size"} if manifest.chunk_size is None else None
+    fields = manifest.model_dump(mode="json", exclude=unrecorded)
+    text = json.dumps(fields, sort_keys=True, indent=1) + "\n"
     sink = io.BytesIO()
     # GzipFile, not gzip.compress: the header of the latter differs between Python versions.
     with gzip.GzipFile(filename="", mode="wb", compresslevel=9, fileobj=sink, mtime=0) as stream:
@@ -241,6 +249,9 @@ def _wrong_counts(manifest: PrefetchManifest) -> Iterator[str]:
         yield "chunk_sizes differs from firm_to_chunk"
     if manifest.n_sentences < 0:
         yield f"n_sentences is {manifest.n_sentences}"
+    largest = max(manifest.chunk_sizes.values(), default=1)
+    if manifest.chunk_size is not None and manifest.chunk_size < largest:
+        yield f"chunk_size is {manifest.chunk_size}, expected {largest} or more"
 
 
 def _wrong_firms(manifest: PrefetchManifest) -> Iterator[str]:
