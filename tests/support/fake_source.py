@@ -155,3 +155,17 @@ class FakePreprocessor:
 
     def close(self) -> None:
         self.n_closed += 1
+
+
+class Picky(FakePreprocessor):
+    """Another pipeline, which fails on some firms."""
+
+    def __init__(self, *bad: str) -> None:
+        super().__init__("picky")
+        self.bad = set(bad)
+
+    def process(self, firm: FirmTurns) -> FirmText:
+        """See FakePreprocessor."""
+        if firm.call.firm_id in self.bad:
+            raise PreprocessingError("too long")
+        return super().process(firm)

@@ -14,6 +14,7 @@ from ftm.core.quarter import Quarter
 from ftm.core.schemas import CHUNK
 from ftm.prefetch.base import PrefetchSummary
 from ftm.prefetch.prefetcher import WRDSPrefetcher
+from ftm.prefetch.preprocess import preprocess_quarter
 from ftm.storage.lease import Writer
 from ftm.storage.manifest import PrefetchManifest, load_manifest
 from ftm.storage.object_store import ObjectStore
@@ -98,6 +99,18 @@ def prefetch(
     asked = {name: given.pop(name) for name in ("limit", "refresh", "options") if name in given}
     with prefetcher(store, source, **given) as each:
         return each.prefetch_quarter(QUARTER, firm_ids, **asked)
+
+
+def preprocess(store: ObjectStore, text: FakePreprocessor, **given: int) -> PrefetchSummary:
+    """One `ftm preprocess`."""
+    return preprocess_quarter(
+        store, QUARTER, text, clock=Clock(), new_identity=dead_writer, **given
+    )
+
+
+def stored_keys(store: ObjectStore) -> set[str]:
+    """Keys of everything."""
+    return set(everything(store))
 
 
 def everything(store: ObjectStore) -> dict[str, bytes]:

@@ -28,6 +28,12 @@ def s3(s3_server: S3Server) -> Iterator[Bucket]:
     s3_server.reset()
 
 
+@pytest.fixture
+def memory() -> ObjectStore:
+    """An empty store."""
+    return open_store("memory://")
+
+
 @pytest.fixture(params=["memory", "file", "s3"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> ObjectStore:
     """An empty store of each kind."""

@@ -41,12 +41,6 @@ PUBLISHING = ("before put", LAYOUT.manifest)
 Command = Callable[[ObjectStore], object]
 
 
-@pytest.fixture
-def memory() -> ObjectStore:
-    """An empty store."""
-    return open_store("memory://")
-
-
 def publish(store: ObjectStore) -> None:
     """All firms but two."""
     prefetch(store, FakeSource(FIRMS), FIRMS[:4], chunk=2)
