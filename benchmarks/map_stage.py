@@ -26,7 +26,7 @@ from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
 
-from tests.support.prefetched import QUARTER, make_firms, write_prefetched
+from tests.support.business_firms import QUARTER, make_firms
 from tests.support.quarters import write_quarter
 from tests.support.runs import (
     NOOP_MODEL,
@@ -35,6 +35,7 @@ from tests.support.runs import (
     worker_environment,
     write_run,
 )
+from tests.support.stored_quarter import store_quarter
 
 from benchmarks._report import Line, report, seconds
 from ftm.core.layout import RunLayout
@@ -113,7 +114,7 @@ def prepare_run(url: str, n_firms: int, n_sentences: int, settings: Settings) ->
     """A prefetched quarter and a run of it with a single batch."""
     store = open_store(url)
     firms = make_firms(n_firms, n_sentences=n_sentences)
-    manifest = write_prefetched(store, firms)
+    manifest = store_quarter(store, firms)
     lines = make_lines([f.firm_id for f in firms], batch_size=n_firms, quarter=QUARTER)
     return write_run(store, manifest, lines, settings=settings)
 

@@ -8,8 +8,8 @@ import pytest
 from nbclient import NotebookClient
 
 from ftm.storage.object_store import open_store
+from tests.support.business_firms import make_firm
 from tests.support.cli import run_ftm
-from tests.support.prefetched import make_firm
 from tests.support.quarters import write_quarter
 
 NOTEBOOK = Path(__file__).parents[2] / "examples" / "quarter.ipynb"

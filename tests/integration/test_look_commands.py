@@ -35,11 +35,12 @@ from ftm.storage.manifest import encode_manifest, load_manifest
 from ftm.storage.object_store import ObjectStore, open_store
 from ftm.storage.run_records import BatchProgress
 from ftm.wiring import get_model_fingerprint
+from tests.support.business_firms import QUARTER, make_firm, make_firms
 from tests.support.cli import run_ftm
 from tests.support.inline_backend import InlineBackend
-from tests.support.prefetched import QUARTER, make_firm, make_firms, write_prefetched
 from tests.support.quarters import replace_plan, write_quarter
 from tests.support.runs import make_lines, noop_settings, write_run
+from tests.support.stored_quarter import store_quarter
 
 Look = Callable[..., Result]
 N_FIRMS = 9 + len(PLAN_REASONS) - 1
@@ -221,7 +222,7 @@ def test_status_counts_what_exists(look: Look, store: ObjectStore) -> None:
     out = look("status", "--quarter", "2023Q1").output
     run = find_run(store, QUARTER).spec.run_id
     for text in (
-        "complete; generation 1, begun 2023-04-02 00:00 UTC",
+        "complete; generation 1, begun 2026-01-02 03:04 UTC",
         "4 firms, 143 sentences in 1 chunk",
         "1 no_components, 1 no_sentences, 1 no_text, 1 operator_only",
         "fail-0: PreprocessingError: made up",
@@ -240,7 +241,7 @@ def test_status_of_a_run_that_was_stopped_says_what_is_saved_and_what_to_do(
     """Batches not begun are counted, one cut short says so, and resuming is the same command."""
     opened = open_store(f"file://{tmp_path / 'stopped'}")
     opened.check_writable()
-    manifest = write_prefetched(opened, make_firms(6, n_sentences=9))
+    manifest = store_quarter(opened, make_firms(6, n_sentences=9))
     lines = make_lines(sorted(manifest.firm_to_chunk), batch_size=2, quarter=QUARTER)
     layout = write_run(opened, manifest, lines, run_id="abc")
     kept, failed = lines[0].firm_ids[:1], {lines[0].firm_ids[1]: "ValueError: x"}
@@ -348,7 +349,7 @@ def test_some_firms_only_and_none(store: ObjectStore) -> None:
 def test_many_firms_come_from_whole_chunks_with_the_same_rows() -> None:
     """Above twenty firms chunks are read whole; the rows are those of reading firm by firm."""
     other = open_store("memory://")
-    write_quarter(other, 24, chunk_firms=10, n_sentences=5)
+    write_quarter(other, 24, firms_per_chunk=10, n_sentences=5)
     QuarterOrchestrator(
         other, InlineBackend(other), settings=noop_settings(), fingerprint=get_model_fingerprint
     ).run_quarter("2023Q1")

@@ -39,8 +39,8 @@ from ftm.storage.parquet import from_bytes
 from ftm.storage.run_records import BatchLine, BatchProgress, decode_progress
 from ftm.topics.base import Embedder, FloatArray, InlinePool, TopicPool
 from ftm.topics.noop import NoOpEmbedder, NoOpTopicModel
+from tests.support.business_firms import QUARTER, make_firms
 from tests.support.models import LazyPool, ScriptedEmbedder
-from tests.support.prefetched import QUARTER, make_firms
 from tests.support.runs import listed_tables, make_lines, read_progress, written
 
 LAYOUT = RunLayout(QUARTER, "run-a")

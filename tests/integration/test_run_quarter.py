@@ -19,9 +19,9 @@ from ftm.core.settings import Settings
 from ftm.orchestrate.quarter_orchestrator import QuarterOrchestrator
 from ftm.storage.object_store import ObjectStore, open_store
 from ftm.wiring import get_model_fingerprint, resolve_run_settings
+from tests.support.business_firms import QUARTER
 from tests.support.cli import ftm_environment, run_ftm, start_ftm
 from tests.support.inline_backend import InlineBackend
-from tests.support.prefetched import QUARTER
 from tests.support.quarters import write_quarter
 from tests.support.s3_server import Bucket
 
@@ -33,7 +33,7 @@ BATCH = "2023Q1_batch_000"
 def store(tmp_path: Path) -> ObjectStore:
     """Seven firms in three chunks, in a folder."""
     opened = open_store(f"file://{tmp_path / 'store'}")
-    write_quarter(opened, 7, chunk_firms=3, n_sentences=45)
+    write_quarter(opened, 7, firms_per_chunk=3, n_sentences=45)
     return opened
 
 
@@ -279,7 +279,7 @@ def test_workers_see_the_settings_of_the_run_not_of_a_file(
 def test_the_same_on_s3(s3: Bucket) -> None:
     """A bucket instead of a folder: one code path, logs in a private folder."""
     store = open_store(s3.url, endpoint_url=s3.server.url)
-    write_quarter(store, 4, chunk_firms=4, n_sentences=45)
+    write_quarter(store, 4, firms_per_chunk=4, n_sentences=45)
     found = run_ftm(*RUN, "--json", **s3.environment)
     assert found.returncode == 0, found.stderr
     assert json.loads(found.stdout)["n_topics"] == 8

@@ -22,7 +22,7 @@ from ftm.storage.object_store import ObjectStore, open_store
 from ftm.storage.run_records import BatchLine, RunSpec, decode_spec
 from ftm.topics.device import machine_name
 from ftm.worker import breaker_settings, main
-from tests.support.prefetched import QUARTER, make_firm, make_firms, write_prefetched
+from tests.support.business_firms import QUARTER, make_firm, make_firms
 from tests.support.runs import (
     listed_tables,
     make_lines,
@@ -32,6 +32,7 @@ from tests.support.runs import (
     written,
 )
 from tests.support.s3_server import Bucket
+from tests.support.stored_quarter import store_quarter
 
 Refused = Callable[..., str]
 BATCH = "2023Q1_batch_0000"
@@ -76,7 +77,7 @@ class Workplace:
         self.url = f"file://{folder / 'store'}"
         self.store: ObjectStore = open_store(self.url)
         self.folder = folder
-        self.manifest: PrefetchManifest = write_prefetched(self.store, FIRMS, chunk_firms=20)
+        self.manifest: PrefetchManifest = store_quarter(self.store, FIRMS, firms_per_chunk=20)
 
     def plan(
         self, run_id: str = "run-a", *, lines: list[BatchLine] | None = None, **options: object
@@ -228,7 +229,7 @@ def test_sigterm_breaks_off_a_firm_that_would_take_minutes(tmp_path: Path) -> No
     """With real models and one huge call the worker ends at once, with exit 143 and no error."""
     store = open_store(f"file://{tmp_path / 'store'}")
     firms = [make_firm(0, n_sentences=40), make_firm(1, n_sentences=60_000)]
-    manifest = write_prefetched(store, firms)
+    manifest = store_quarter(store, firms)
     lines = make_lines([f.firm_id for f in firms], batch_size=2, quarter=QUARTER)
     settings = Settings.load(device="cpu")
     layout = write_run(store, manifest, lines, settings=settings)
@@ -441,7 +442,7 @@ def test_wrong_settings_of_a_process_are_exit_2_and_one_line(
 def test_a_worker_reads_and_writes_a_bucket(s3: Bucket, tmp_path: Path) -> None:
     """The map stage on S3, stopped and run again: the same tables as from a folder."""
     store = open_store(s3.url, endpoint_url=s3.server.url)
-    manifest = write_prefetched(store, FIRMS[:9], chunk_firms=5)
+    manifest = store_quarter(store, FIRMS[:9], firms_per_chunk=5)
     lines = make_lines(IDS[:9], batch_size=9, quarter=QUARTER)
     layout = write_run(store, manifest, lines, part_firms=PART)
     environment = {**worker_environment(s3.url, layout, BATCH), **s3.environment}

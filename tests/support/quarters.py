@@ -16,7 +16,8 @@ from ftm.storage.checkpoint import PlanChoice
 from ftm.storage.manifest import PlanEntry, PrefetchManifest, encode_manifest
 from ftm.storage.object_store import ObjectStore
 from ftm.storage.parquet import from_rows
-from tests.support.prefetched import CALL_DATE, QUARTER, make_firms, write_prefetched
+from tests.support.business_firms import CALL_DATE, QUARTER, make_firms
+from tests.support.stored_quarter import store_quarter
 
 
 def call_row(
@@ -61,7 +62,7 @@ def write_quarter(
     firms: Sequence[FirmTranscriptData] | int = 6,
     *,
     quarter: Quarter = QUARTER,
-    chunk_firms: int = 200,
+    firms_per_chunk: int = 200,
     complete: bool = True,
     n_sentences: int = 30,
 ) -> PrefetchManifest:
@@ -73,8 +74,13 @@ def write_quarter(
     some = make_firms(firms, n_sentences=n_sentences) if isinstance(firms, int) else list(firms)
     skipped = {f"skip-{reason}": reason for reason in SKIP_REASONS}
     failed = {"fail-0": "PreprocessingError: made up"}
-    manifest = write_prefetched(
-        store, some, quarter=quarter, chunk_firms=chunk_firms, skipped=skipped, failed=failed
+    manifest = store_quarter(
+        store,
+        some,
+        quarter=quarter,
+        firms_per_chunk=firms_per_chunk,
+        skipped=skipped,
+        failed=failed,
     )
     number_of = {firm.firm_id: number for number, firm in enumerate(some)}
     rows = [call_row(firm, number=number) for firm, number in number_of.items()]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date
 from hashlib import sha256
 
@@ -79,34 +79,54 @@ def chunk_table(firms: Sequence[FirmTranscriptData]) -> pa.Table:
 def chunk_file(firms: Sequence[FirmTranscriptData]) -> tuple[bytes, FileEntry]:
     """The firms as a chunk, and its entry in the manifest."""
     facts = {
-        f.firm_id: FirmFacts(f.metadata["link_date"], f.metadata["n_components"]) for f in firms
+        f.firm_id: FirmFacts(f.metadata.get("link_date"), f.metadata.get("n_components", 1))
+        for f in firms
     }
     return write_firm_file(chunk_table(firms), CHUNK, metadata=encode_firm_facts(facts))
+
+
+def turn_row(firm: FirmTranscriptData) -> dict[str, object]:
+    """All the firm says, as one speaker turn."""
+    return {
+        "firm_id": firm.firm_id,
+        "transcript_id": firm.metadata["transcript_id"],
+        "component_order": 1,
+        "component_type": "Presenter Speech",
+        "section": "presentation",
+        "person_id": "1",
+        "speaker_name": "Ann Speaker",
+        "speaker_type": "Executives",
+        "raw_text": " ".join(s.raw_text for s in firm.sentences),
+        "first_position": 0,
+        "last_position": len(firm.sentences) - 1,
+    }
 
 
 def store_quarter(
     store: ObjectStore,
     firms: Sequence[FirmTranscriptData],
     *,
+    quarter: Quarter = QUARTER,
     firms_per_chunk: int = 200,
-    skipped: dict[str, str] | None = None,
-    failed: dict[str, str] | None = None,
+    skipped: Mapping[str, str] | None = None,
+    failed: Mapping[str, str] | None = None,
 ) -> PrefetchManifest:
-    """Put chunks, (empty) components, plan and manifest of 2023Q1 into a store."""
-    layout = PrefetchLayout(QUARTER)
+    """Put chunks, components (one turn a firm), plan and manifest of a quarter into a store."""
+    layout = PrefetchLayout(quarter)
     chunks, components, firm_to_chunk = {}, {}, {}
     for number, start in enumerate(range(0, len(firms), firms_per_chunk)):
         part = firms[start : start + firms_per_chunk]
         file, other = layout.chunk_file(1, number), layout.components_file(1, number)
         data, chunks[file] = chunk_file(part)
         store.put(layout.key(file), data)
-        data, components[other] = write_firm_file(from_rows([], COMPONENTS), COMPONENTS)
+        turns = from_rows([turn_row(f) for f in part], COMPONENTS)
+        data, components[other] = write_firm_file(turns, COMPONENTS)
         store.put(layout.key(other), data)
         firm_to_chunk |= {f.firm_id: file for f in part}
     plan = to_bytes(from_rows([], CALLS), CALLS)
     store.put(layout.key(layout.plan_file(1)), plan)
     manifest = PrefetchManifest(
-        quarter=str(QUARTER),
+        quarter=str(quarter),
         created_at="2026-01-02T03:04:05+00:00",
         n_firms=len(firms),
         n_chunks=len(chunks),
@@ -118,8 +138,8 @@ def store_quarter(
         chunks=chunks,
         components=components,
         plan=PlanEntry(file=layout.plan_file(1), sha256=sha256(plan).hexdigest()),
-        skipped=skipped or {},
-        failed=failed or {},
+        skipped=dict(skipped or {}),
+        failed=dict(failed or {}),
         preprocessing={"pipeline": "none", "text_version": "0"},
         source=Source(
             host="localhost",

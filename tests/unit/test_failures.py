@@ -2,7 +2,7 @@
 
 from ftm.core.errors import TopicModelError
 from ftm.mapping.failures import describe_failure
-from tests.support.prefetched import make_firm
+from tests.support.business_firms import make_firm
 
 
 def raised(error: Exception) -> Exception:

@@ -12,8 +12,8 @@ from ftm.mapping.firm_processor import FirmProcessor
 from ftm.mapping.firm_rows import build_rows
 from ftm.topics.base import InlinePool, TopicModelResult
 from ftm.topics.noop import NoOpTopicModel
+from tests.support.business_firms import make_firm
 from tests.support.models import ScriptedEmbedder
-from tests.support.prefetched import make_firm
 
 START = datetime(2023, 4, 3, 12, tzinfo=UTC)
 

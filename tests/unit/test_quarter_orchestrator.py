@@ -32,8 +32,8 @@ from ftm.storage.parquet import from_bytes
 from ftm.storage.run_records import decode_spec
 from ftm.topics.device import machine_name
 from ftm.wiring import get_model_fingerprint
+from tests.support.business_firms import QUARTER
 from tests.support.inline_backend import InlineBackend
-from tests.support.prefetched import QUARTER
 from tests.support.quarters import write_quarter
 from tests.support.runs import noop_settings
 
@@ -44,7 +44,7 @@ NOW = datetime(2023, 4, 3, 12, tzinfo=UTC)
 def store() -> ObjectStore:
     """Seven firms in chunks of three."""
     opened = open_store("memory://")
-    write_quarter(opened, 7, chunk_firms=3)
+    write_quarter(opened, 7, firms_per_chunk=3)
     return opened
 
 
@@ -191,7 +191,7 @@ def test_the_same_backend_tries_a_failed_batch_again(store: ObjectStore) -> None
 def test_one_command_at_a_time_carries_a_run(kind: str, tmp_path: Path) -> None:
     """While another holds the run's lease nothing is submitted and the holder is named."""
     store = open_store("memory://" if kind == "memory" else f"file://{tmp_path}")
-    write_quarter(store, 7, chunk_firms=3)
+    write_quarter(store, 7, firms_per_chunk=3)
     other = Writer("alice", platform.node(), 1, "other", is_alive=lambda _pid: True)
     first = InlineBackend(store, idle=["2023Q1_batch_0000"])
     with pytest.raises(BatchFailedError):
@@ -268,7 +268,7 @@ def test_a_prefetch_that_was_killed_is_told_from_one_never_begun(store: ObjectSt
 
 def test_an_incomplete_prefetch_is_asked_about(store: ObjectStore) -> None:
     """It counts what is there; with allow_partial_prefetch the run goes ahead."""
-    write_quarter(store, 7, chunk_firms=3, complete=False)
+    write_quarter(store, 7, firms_per_chunk=3, complete=False)
     before = keys(store)
     with pytest.raises(PrefetchRequiredError, match=r"12 of 12 firms.*--allow-partial-prefetch"):
         make(store).run_quarter("2023Q1")
@@ -278,7 +278,7 @@ def test_an_incomplete_prefetch_is_asked_about(store: ObjectStore) -> None:
 
 def test_a_quarter_without_any_firm_points_at_attrition(store: ObjectStore) -> None:
     """There is nothing to run, and the reasons are in the waterfall."""
-    write_quarter(store, [], chunk_firms=3)
+    write_quarter(store, [], firms_per_chunk=3)
     with pytest.raises(OrchestratorError, match="ftm attrition"):
         make(store).run_quarter("2023Q1")
 
@@ -357,12 +357,12 @@ def run_until(
 def test_killed_at_every_write_boundary_it_resumes_the_same_run() -> None:
     """Whatever write it died before or after, the next start ends with the same records."""
     whole = open_store("memory://")
-    write_quarter(whole, 7, chunk_firms=3)
+    write_quarter(whole, 7, firms_per_chunk=3)
     layout = RunLayout(QUARTER, make(whole).run_quarter("2023Q1", batch_size=3).run_id)
     same = (layout.manifest, layout.batch_manifest(1), layout.processed("firms"))
     for boundary in count():
         store = open_store("memory://")
-        write_quarter(store, 7, chunk_firms=3)
+        write_quarter(store, 7, firms_per_chunk=3)
         if not run_until(store, boundary):
             break
         spec = store.get(layout.spec) if store.exists(layout.spec) else None
@@ -377,7 +377,7 @@ def test_killed_at_every_write_boundary_it_resumes_the_same_run() -> None:
 def published_store() -> tuple[ObjectStore, str]:
     """A store with one published run, and its id."""
     store = open_store("memory://")
-    write_quarter(store, 7, chunk_firms=3)
+    write_quarter(store, 7, firms_per_chunk=3)
     return store, run_seed(store, 1).run_id
 
 
