@@ -4,6 +4,8 @@ import multiprocessing
 import os
 import random
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 
@@ -68,6 +70,27 @@ def test_umap_in_a_pool_gives_the_bits_of_an_inline_fit() -> None:
         futures = [pool.submit(*firm) for firm in reversed(given)][::-1]
         results = [future.result(200) for future in futures]
     assert all(same(a, model.fit_transform(*firm)) for a, firm in zip(results, given, strict=True))
+
+
+SECOND_POOL = """
+import numpy as np
+from ftm.topics.bertopic_model import BERTopicModel
+from ftm.topics.pool import ClusterPool
+
+for clustering in ("ward", "umap-hdbscan"):
+    with ClusterPool(BERTopicModel(clustering), workers=1) as pool:
+        vectors = np.random.default_rng(0).normal(size=(40, 8)).astype(np.float32)
+        pool.submit(["a b"] * 40, vectors).result(200)
+"""
+
+
+@pytest.mark.slow
+def test_a_process_with_a_umap_pool_ends_without_a_word() -> None:
+    """Also when its forkserver was started for another model, so that each worker compiles."""
+    ended = subprocess.run(
+        [sys.executable, "-c", SECOND_POOL], capture_output=True, text=True, timeout=280, check=True
+    )
+    assert (ended.stdout, ended.stderr) == ("", "")
 
 
 def test_a_dead_worker_costs_one_firm(scripted: ClusterPool) -> None:

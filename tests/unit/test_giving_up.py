@@ -8,6 +8,7 @@ import shlex
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import click
@@ -25,6 +26,7 @@ from tests.support.fake_source import FakePreprocessor, FakeSource
 from tests.support.prefetch_quarter import (
     LAYOUT,
     QUARTER,
+    START,
     Clock,
     Killed,
     dead_writer,
@@ -204,6 +206,18 @@ def test_preprocess_by_the_published_pipeline_only_cleans_up(memory: ObjectStore
     stop(memory, give_up, 6)
     names = {"clock": Clock(), "new_identity": dead_writer}
     preprocess_quarter(memory, QUARTER, FakePreprocessor(), **names)
+    assert everything(memory) == before
+
+
+def test_a_prefetch_with_nothing_to_add_publishes_nothing(memory: ObjectStore) -> None:
+    """A checkpoint was in the way, so it took the lease; run ids hash the manifest as it stands."""
+    publish(memory)
+    add_firms(memory)
+    before = everything(memory)
+    stop_before(memory, refresh)
+    stop(memory, give_up, 6)
+    summary = prefetch(memory, FakeSource(FIRMS), clock=Clock(START + timedelta(hours=1)))
+    assert (summary.n_firms, summary.n_new_firms) == (6, 0)
     assert everything(memory) == before
 
 

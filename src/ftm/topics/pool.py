@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import multiprocessing
 import queue
 import signal
 import threading
@@ -215,6 +216,10 @@ def _serve(pipe: Connection, model: TopicModel) -> None:
     """A worker's life: one firm after the other, until its parent is gone."""
     # Ctrl-C reaches the whole process group; the parent decides what it means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Numba and tqdm, on first use, make a lock of the default context. One of a forkserver's, which
+    # a worker begins with, is a named semaphore: it would outlive the worker, which is terminated,
+    # and the resource tracker would complain. One of fork's has no name. Nothing is forked here.
+    multiprocessing.set_start_method("fork", force=True)
     while True:
         try:
             documents, embeddings = pipe.recv()
