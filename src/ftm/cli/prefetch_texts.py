@@ -27,7 +27,8 @@ def tell_summary(summary: PrefetchSummary) -> Told:
     if summary.complete and summary.failed:
         state = f"complete but for {len(summary.failed)} failed"
     stored = f"{summary.n_firms} of {summary.n_planned} firms stored ({summary.n_new_firms} now)"
-    text = f"{summary.n_sentences:,} sentences in {summary.n_chunks} chunks"
+    chunks = "1 chunk" if summary.n_chunks == 1 else f"{summary.n_chunks} chunks"
+    text = f"{summary.n_sentences:,} sentences in {chunks}"
     lines = [f"{summary.quarter}: {state}; {stored}, {text}, generation {summary.generation}"]
     lines += [
         f"  skipped {n}: {reason} ({SKIP_REASONS.get(reason, reason)})"
