@@ -17,12 +17,19 @@ import pytest
 FTM = [sys.executable, "-m", "ftm.cli.main", "demo"]
 
 
+def outside_the_environment() -> dict[str, str]:
+    """Variables of a shell in which nobody activated the environment or configured ftm."""
+    own = {name: text for name, text in os.environ.items() if not name.startswith("FTM_")}
+    here = str(Path(sys.executable).parent)
+    own["PATH"] = os.pathsep.join(p for p in own["PATH"].split(os.pathsep) if p != here)
+    return own
+
+
 def run_demo(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """The command, in a folder without an ftm.toml."""
-    own = {name: text for name, text in os.environ.items() if not name.startswith("FTM_")}
     return subprocess.run(
         [*FTM, "--folder", str(folder / "demo"), *arguments],
-        capture_output=True, text=True, cwd=folder, env=own, check=False,
+        capture_output=True, text=True, cwd=folder, env=outside_the_environment(), check=False,
     )  # fmt: skip
 
 
@@ -94,6 +101,13 @@ def test_the_demo_runs_the_main_job_and_resumes(tmp_path: Path) -> None:
     recovered = re.search(r"adjusted Rand index of (\d\.\d+)", done.stdout)
     assert recovered is not None
     assert float(recovered[1]) > 0.3
+    lines = done.stdout.partition("to go on:\n")[2]
+    went_on = subprocess.run(
+        ["bash", "-ec", lines],
+        capture_output=True, text=True, cwd=tmp_path, env=outside_the_environment(), check=False,
+    )  # fmt: skip
+    assert went_on.returncode == 0, went_on.stderr
+    assert "complete" in went_on.stdout
     again = run_demo(tmp_path, *arguments)
     assert again.returncode == 0, again.stderr
     assert recovered[0] in again.stdout

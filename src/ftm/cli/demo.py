@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -182,10 +183,19 @@ def _report(spans: Sequence[Quarter], place: DemoFolder) -> None:
         "  truth.parquet     what was planted in which sentence\n"
         "  expected.parquet  what a plan should make of each call, and why\n"
         "  store/            what ftm made of it\n"
-        f"\nto go on:\n{_exports(environment)}\n"
+        f"\nto go on:\n{_activation()}{_exports(environment)}\n"
         f"ftm status --quarter {last}\n"
         f"""python -c "import ftm; print(ftm.load_topics('{last}'))\""""
     )
+
+
+def _activation() -> str:
+    """The line that puts this environment's `ftm` on the path, where it is not yet."""
+    here = Path(sys.prefix) / "bin"
+    found = shutil.which("ftm")
+    if sys.prefix == sys.base_prefix or (found and Path(found).parent == here):
+        return ""
+    return f"source {shlex.quote(str(here / 'activate'))}\n"
 
 
 def _recover(quarter: Quarter, place: DemoFolder) -> list[FirmRecovery]:

@@ -291,12 +291,12 @@ def _topics_word(view: FirmView) -> str:
 
 
 def _print_topic(console: Console, topic: ShownTopic) -> None:
-    head = Text(f"{topic.local_topic_id:>3}  {topic.representation}", style="bold")
+    console.print(Text(f"{topic.local_topic_id:>3}  {topic.representation}", style="bold"))
     size = (
-        f"   {topic.n_sentences} sentences, {topic.share:.1%} of all, "
+        f"{topic.n_sentences} sentences, {topic.share:.1%} of all, "
         f"{topic.share_of_clustered:.1%} of those clustered"
     )
-    console.print(head + Text(size, style="dim"))
+    console.print(_indent(Text(size, style="dim")))
     if more := [k for k in topic.keywords if k not in topic.representation.split(", ")]:
         console.print(_indent(Text(", ".join(more), style="cyan")))
     for sentence in topic.typical:
