@@ -206,7 +206,7 @@ def test_chunks_of_another_text_pipeline_stay_closed(bench: Bench) -> None:
     store = filled(bench)
     before, connections = {i.key: i.etag for i in store.list()}, bench.wrds.connections()
     line = bench.refused()
-    assert "'generated' there, 'rules' here" in line
+    assert "'none' there, 'rules' here" in line
     for way in ("--nlp", f"`ftm preprocess --quarter {QUARTER}`", "--refresh"):
         assert way in line
     assert {i.key: i.etag for i in store.list("prefetch")} == {
