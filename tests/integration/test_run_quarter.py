@@ -124,6 +124,22 @@ def test_a_damaged_chunk_fails_its_batch_only_and_the_rerun_does_only_that(
     assert list_runs(store, QUARTER)[0].is_complete
 
 
+@pytest.mark.parametrize("dataset", ["firm-topics", "firm-sentences"])
+def test_a_damaged_part_of_a_complete_run_is_computed_again(
+    store: ObjectStore, dataset: str
+) -> None:
+    """The same command says so and does that batch again, to the same bytes."""
+    assert run_ftm(*RUN, FTM_STORE=store.url).returncode == 0
+    before = map_output(store)
+    part = next(key for key in before if dataset in key and f"{BATCH}1" in key)
+    store.put(part, before[part][:50] + b"?" + before[part][51:])
+    mended = run_ftm(*RUN, FTM_STORE=store.url)
+    assert mended.returncode == 0, mended.stderr
+    assert f"{BATCH}1: a part is gone or damaged" in mended.stderr
+    assert "1 of 3 batches to do" in mended.stderr
+    assert map_output(store) == before
+
+
 def wait_for_line(process: subprocess.Popen[str], start: str) -> None:
     """Read the command's stderr up to a line that starts so."""
     assert process.stderr is not None

@@ -16,6 +16,7 @@ from ftm.analysis.run_reader import find_run, list_runs, published_run
 from ftm.core.errors import (
     BatchFailedError,
     ConfigError,
+    CorruptObjectError,
     LeaseHeldError,
     OrchestratorError,
     PrefetchRequiredError,
@@ -139,6 +140,32 @@ def test_the_same_run_again_says_so_and_submits_nothing(store: ObjectStore) -> N
     assert (again.run_id, again.state) == (first.run_id, "already complete")
     assert backend.submitted == []
     assert {key: store.get(key) for key in keys(store)} == before
+
+
+@pytest.mark.parametrize("left", [None, b"", b"{}\n"])
+def test_a_lost_batch_manifest_does_not_empty_a_run(store: ObjectStore, left: bytes | None) -> None:
+    """Readers refuse such a run; the same command writes the manifest again, and nothing else."""
+    first = make(store).run_quarter("2023Q1", batch_size=3)
+    before = {key: store.get(key) for key in keys(store)}
+    lost = RunLayout(QUARTER, first.run_id).batch_manifest(1)
+    store.delete(lost)
+    if left is not None:
+        store.put(lost, left)
+    with pytest.raises(CorruptObjectError, match=r"map_1\.jsonl .*`ftm run-quarter`"):
+        find_run(store, QUARTER)
+    again = make(store).run_quarter("2023Q1", batch_size=3)
+    assert (again.state, again.n_firms, again.n_batches) == ("already complete", 7, 3)
+    assert {key: store.get(key) for key in keys(store)} == before
+
+
+def test_a_plan_that_is_gone_is_told_before_any_work(store: ObjectStore) -> None:
+    """The summary needs calls.parquet: without it hours of work would end in an error."""
+    layout = PrefetchLayout(QUARTER)
+    store.delete(layout.key(layout.plan_file(1)))
+    before, backend = keys(store), InlineBackend(store)
+    with pytest.raises(CorruptObjectError, match=r"calls\.parquet is missing; .*--refresh"):
+        make(store, backend).run_quarter("2023Q1", batch_size=3)
+    assert (keys(store), backend.submitted) == (before, [])
 
 
 @pytest.mark.parametrize(

@@ -37,6 +37,7 @@ PLAN_OPTIONS_KEY = b"ftm.plan_options"
 """In the key-value metadata of calls.parquet: the plan's choices as JSON."""
 
 _CONNECTIONS = 16
+_MEND_BATCHES = "the `ftm run-quarter` command that began the run writes it again"
 
 MapDataset = Literal["firm-topics", "firm-sentences"]
 _S = TypeVar("_S")
@@ -108,6 +109,7 @@ def read_run(store: ObjectStore, quarter: Quarter, run_id: str) -> RunRecords:
 
     Raises:
         OrchestratorError: no such run; names those there are.
+        CorruptObjectError: its batch manifest is gone, or is not the one of its spec.
     """
     layout = RunLayout(quarter, run_id)
     try:
@@ -117,10 +119,11 @@ def read_run(store: ObjectStore, quarter: Quarter, run_id: str) -> RunRecords:
         raise OrchestratorError(
             f"{quarter} has no run {run_id!r} in {store.url}; its runs: {known}"
         ) from error
+    progress = read_progress(store, layout)
     return RunRecords(
         spec=spec,
-        batches=tuple(_read_batches(store, layout)),
-        progress=read_progress(store, layout),
+        batches=tuple(_read_batches(store, spec, begun=bool(progress))),
+        progress=progress,
         outcomes=_read_outcomes(store, layout),
     )
 
@@ -201,20 +204,30 @@ def read_calls(store: ObjectStore, manifest: PrefetchManifest) -> pa.Table:
     Raises:
         CorruptObjectError: the file is not the one the manifest recorded.
     """
-    key = PrefetchLayout(Quarter.parse(manifest.quarter)).key(manifest.plan.file)
-    data = checked(store, key, manifest.plan.sha256)
+    key, data = _plan_bytes(store, manifest)
     return from_bytes(data, CALLS, key=store.name(key))
 
 
 def read_plan_choice(store: ObjectStore, manifest: PrefetchManifest) -> PlanChoice | None:
     """How the plan chose calls, as calls.parquet says in its metadata; None if it does not."""
-    key = PrefetchLayout(Quarter.parse(manifest.quarter)).key(manifest.plan.file)
-    data = checked(store, key, manifest.plan.sha256)
+    key, data = _plan_bytes(store, manifest)
     metadata = parse_footer(data, key=store.name(key)).metadata or {}
     try:
         return PlanChoice.model_validate_json(metadata[PLAN_OPTIONS_KEY])
     except (KeyError, ValueError):
         return None
+
+
+def _plan_bytes(store: ObjectStore, manifest: PrefetchManifest) -> tuple[str, bytes]:
+    key = PrefetchLayout(Quarter.parse(manifest.quarter)).key(manifest.plan.file)
+    try:
+        return key, checked(store, key, manifest.plan.sha256)
+    except CorruptObjectError as error:
+        raise CorruptObjectError(
+            f"{error}; make the quarter anew: `ftm prefetch --quarter {manifest.quarter} "
+            "--refresh`",
+            key=key,
+        ) from error
 
 
 def iter_parts(
@@ -246,6 +259,25 @@ def iter_parts(
     )
     for (batch_id, _, _), table in zip(listed, tables, strict=True):
         yield batch_id, table
+
+
+def damaged_batches(store: ObjectStore, run: RunRecords) -> list[BatchLine]:
+    """Batches that list a part which is gone or has other bytes; reads every part."""
+
+    def is_damaged(batch: BatchLine) -> bool:
+        parts = run.progress_of(batch.batch_id).parts
+        return not all(_is_intact(store, key, sha256) for key, sha256 in parts.items())
+
+    flags = _each(is_damaged, run.batches)
+    return [batch for batch, damaged in zip(run.batches, flags, strict=True) if damaged]
+
+
+def _is_intact(store: ObjectStore, key: str, sha256: str) -> bool:
+    try:
+        checked(store, key, sha256)
+    except CorruptObjectError:
+        return False
+    return True
 
 
 def read_table(
@@ -293,12 +325,20 @@ def published_run(store: ObjectStore, quarter: Quarter) -> str | None:
         raise CorruptObjectError(f"{store.name(key)} names no run", key=key) from error
 
 
-def _read_batches(store: ObjectStore, layout: RunLayout) -> list[BatchLine]:
-    key = layout.batch_manifest(1)
+def _read_batches(store: ObjectStore, spec: RunSpec, *, begun: bool) -> list[BatchLine]:
+    """The batches of the spec; none for a run that was never submitted."""
+    key = RunLayout(Quarter.parse(spec.quarter), spec.run_id).batch_manifest(1)
     try:
-        return decode_batches(store.get(key), key=store.name(key))
-    except ObjectNotFoundError:
-        return []
+        data = store.get(key)
+    except ObjectNotFoundError as error:
+        if not begun:
+            return []
+        raise CorruptObjectError(f"{store.name(key)} is gone; {_MEND_BATCHES}", key=key) from error
+    if hashlib.sha256(data).hexdigest() != spec.batches_sha256:
+        raise CorruptObjectError(
+            f"{store.name(key)} is not the batch manifest of its run; {_MEND_BATCHES}", key=key
+        )
+    return decode_batches(data, key=store.name(key))
 
 
 def _read_outcomes(store: ObjectStore, layout: RunLayout) -> dict[str, BatchOutcome]:

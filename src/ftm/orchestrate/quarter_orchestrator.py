@@ -9,9 +9,10 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from ftm.analysis.run_reader import published_run, read_calls, read_run
+from ftm.analysis.run_reader import damaged_batches, published_run, read_calls, read_run
 from ftm.core.errors import (
     ConfigError,
+    CorruptObjectError,
     FtmError,
     LeaseHeldError,
     ManifestNotFoundError,
@@ -23,7 +24,7 @@ from ftm.core.quarter import Quarter
 from ftm.core.settings import Settings
 from ftm.jobs.base import JobBackend
 from ftm.orchestrate.publish import is_trial, publish_run
-from ftm.orchestrate.run_plan import RunPlan, plan_run, record_plan
+from ftm.orchestrate.run_plan import RunPlan, mend_batches, plan_run, record_plan
 from ftm.orchestrate.run_watch import ProgressReader, RunWatcher, SilentWatcher
 from ftm.orchestrate.stage_runner import StageRunner
 from ftm.orchestrate.summary import RunState, RunSummary, collect
@@ -159,18 +160,22 @@ class QuarterOrchestrator:
             PrefetchRequiredError: no manifest, or an incomplete one; nothing was written.
             LeaseHeldError: another command is carrying this run through; it is named.
             BatchFailedError: at least one batch failed; what is done is kept.
+            CorruptObjectError: the plan of the prefetch is gone or damaged; nothing was written.
         """
         started_s = time.monotonic()
         manifest = self._manifest(Quarter.parse(quarter))
         self._check_complete(manifest, allow_partial_prefetch)
         settings = self._resolve(self._settings)
         plan = self._plan(manifest, settings, batch_size)
+        # The summary needs it: better told now than after hours of work.
+        read_calls(self._store, manifest)
         record_plan(self._store, plan)
         if not self._pending(plan):
-            return self._conclude(plan, "already complete", started_s, publish=publish)
+            with suppress(CorruptObjectError):
+                return self._conclude(plan, "already complete", started_s, publish=publish)
         with self._alone(plan):
             # Read again: whoever held the lease until now may have done something.
-            if pending := self._pending(plan):
+            if pending := self._pending(plan) or self._damaged(plan):
                 attempt = self._runner.submit(plan, pending, settings)
                 if not wait:
                     return self._submitted(plan)
@@ -247,6 +252,18 @@ class QuarterOrchestrator:
         finished = {name for name, r in records.items() if r and r.complete and not r.failed}
         return [batch for batch in plan.batches if batch.batch_id not in finished]
 
+    def _damaged(self, plan: RunPlan) -> list[BatchLine]:
+        """Batches whose parts changed since they were listed; their workers compute those again."""
+        mend_batches(self._store, plan)
+        damaged = damaged_batches(
+            self._store, read_run(self._store, plan.quarter, plan.spec.run_id)
+        )
+        for batch in damaged:
+            self._watcher.message(
+                f"{batch.batch_id}: a part is gone or damaged, its firms are computed again"
+            )
+        return damaged
+
     def _submitted(self, plan: RunPlan) -> RunSummary:
         return RunSummary(
             quarter=str(plan.quarter),
@@ -259,6 +276,7 @@ class QuarterOrchestrator:
     def _conclude(
         self, plan: RunPlan, state: RunState, started_s: float, *, publish: bool
     ) -> RunSummary:
+        mend_batches(self._store, plan)
         run = read_run(self._store, plan.quarter, plan.spec.run_id)
         summary, firms = collect(
             self._store, run, state=state, seconds=time.monotonic() - started_s

@@ -106,6 +106,20 @@ def record_plan(store: ObjectStore, plan: RunPlan) -> None:
         )
 
 
+def mend_batches(store: ObjectStore, plan: RunPlan) -> None:
+    """Put the first batch manifest again where it is gone or damaged.
+
+    It defines the run and follows from the plan: without it a complete run would have no batch.
+    """
+    key, data = plan.layout.batch_manifest(1), encode_batches(list(plan.batches))
+    try:
+        found = store.get(key)
+    except ObjectNotFoundError:
+        found = b""
+    if found != data:
+        store.put(key, data)
+
+
 def read_spec(store: ObjectStore, layout: RunLayout) -> RunSpec | None:
     """The recorded spec of a run, or None for a new one."""
     try:
