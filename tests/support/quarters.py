@@ -64,12 +64,14 @@ def write_quarter(
     quarter: Quarter = QUARTER,
     firms_per_chunk: int = 200,
     complete: bool = True,
+    n_pending: int = 0,
     n_sentences: int = 30,
 ) -> PrefetchManifest:
     """Firms with sentences, and one lost for each reason there is.
 
-    Every plan reason has one firm (`lost-no_gvkey` …), every skip reason one (`skip-no_text` …),
-    one failed (`fail-0`), and the first firm has a second, earlier call.
+    `n_pending` firms more are in the plan, but were not prefetched. Every plan reason has one
+    firm (`lost-no_gvkey` …), every skip reason one (`skip-no_text` …), one failed (`fail-0`),
+    and the first firm has a second, earlier call.
     """
     some = make_firms(firms, n_sentences=n_sentences) if isinstance(firms, int) else list(firms)
     skipped = {f"skip-{reason}": reason for reason in SKIP_REASONS}
@@ -92,7 +94,8 @@ def write_quarter(
         for number, reason in enumerate(lost)
     ]
     rows += [call_row(firm, number=800 + number) for number, firm in enumerate([*skipped, *failed])]
-    return replace_plan(store, manifest, rows, complete=complete)
+    rows += [call_row(f"pending-{number}", number=900 + number) for number in range(n_pending)]
+    return replace_plan(store, manifest, rows, complete=complete and not n_pending)
 
 
 def _second_call(first: dict[str, Any], firm_id: str) -> list[dict[str, Any]]:

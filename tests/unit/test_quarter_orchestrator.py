@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from ftm.analysis.run_reader import find_run, list_runs, published_run
+from ftm.cli.run import describe
 from ftm.core.errors import (
     BatchFailedError,
     ConfigError,
@@ -301,6 +302,27 @@ def test_an_incomplete_prefetch_is_asked_about(store: ObjectStore) -> None:
         make(store).run_quarter("2023Q1")
     assert keys(store) == before
     assert make(store).run_quarter("2023Q1", allow_partial_prefetch=True).n_done == 7
+
+
+def test_a_run_over_a_partial_prefetch_says_how_many_firms_are_not_in_it() -> None:
+    """In the summary and on the screen, whenever it is asked again."""
+    store = open_store("memory://")
+    write_quarter(store, 7, firms_per_chunk=3, n_pending=2)
+    for _ in range(2):
+        summary = make(store).run_quarter("2023Q1", batch_size=3, allow_partial_prefetch=True)
+        assert (summary.n_done, summary.n_not_prefetched) == (7, 2)
+        assert "2 firms more are in the plan" in "\n".join(describe(summary))
+    write_quarter(store, 7, firms_per_chunk=3)
+    summary = make(store).run_quarter("2023Q1", batch_size=3)
+    assert summary.n_not_prefetched == 0
+    assert "in the plan" not in "\n".join(describe(summary))
+
+
+def test_firms_without_a_topic_are_counted(store: ObjectStore) -> None:
+    """They are done, with nothing to show."""
+    summary = make(store).run_quarter("2023Q1", batch_size=3)
+    assert (summary.n_done, summary.n_without_topics) == (7, 7)
+    assert "7 of them without a topic" in "\n".join(describe(summary))
 
 
 def test_a_quarter_without_any_firm_points_at_attrition(store: ObjectStore) -> None:

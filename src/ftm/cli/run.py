@@ -118,6 +118,7 @@ def describe(summary: RunSummary) -> list[str]:
     }[summary.state]
     return [
         head,
+        *_partial(summary),
         f"  firms     {summary.n_done:>9,}{_and_not_done(summary)}",
         f"  topics    {summary.n_topics:>9,}",
         f"  sentences {summary.n_sentences:>9,}, of which {summary.n_clustered:,} clustered",
@@ -128,13 +129,25 @@ def describe(summary: RunSummary) -> list[str]:
     ]
 
 
+def _partial(summary: RunSummary) -> list[str]:
+    """What a reader of the topics must know: firms that are in the sample, and not in the run."""
+    if not summary.n_not_prefetched:
+        return []
+    n = f"{summary.n_not_prefetched:>9,}"
+    return [f"  partial   {n} firms more are in the plan; they were not prefetched by then"]
+
+
 def _which(summary: RunSummary) -> str:
     """The run's id, where `ftm show` would read another."""
     return "" if summary.published else f" --run {summary.run_id}"
 
 
 def _and_not_done(summary: RunSummary) -> str:
-    parts = [(len(summary.failed), "failed"), (len(summary.skipped), "skipped")]
+    parts = [
+        (summary.n_without_topics, "of them without a topic"),
+        (len(summary.failed), "failed"),
+        (len(summary.skipped), "skipped"),
+    ]
     return "".join(f", {n} {what}" for n, what in parts if n)
 
 

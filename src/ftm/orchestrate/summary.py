@@ -37,6 +37,8 @@ class RunSummary:
         n_done: firms with results, those with zero topics included.
         failed: firm → error.
         skipped: firm → reason.
+        n_without_topics: of these, firms with zero topics, most of them too small to cluster.
+        n_not_prefetched: firms the plan keeps that the prefetch of this run had not got to.
         n_topics: of all firms.
         n_sentences: of all firms done.
         n_clustered: sentences that went into clustering.
@@ -54,6 +56,8 @@ class RunSummary:
     n_done: int = 0
     failed: Mapping[str, str] = field(default_factory=dict)
     skipped: Mapping[str, str] = field(default_factory=dict)
+    n_without_topics: int = 0
+    n_not_prefetched: int = 0
     n_topics: int = 0
     n_sentences: int = 0
     n_clustered: int = 0
@@ -80,7 +84,11 @@ def collect(
         CorruptObjectError: a part differs from what its batch recorded.
     """
     counts = count_firms(store, run)
-    firms = firms_table(store, run, counts)
+    manifest = read_run_manifest(store, run.layout)
+    calls = read_calls(store, manifest)
+    kept = {row["firm_id"]: row for row in calls.filter(calls["kept"]).to_pylist()}
+    firms = firms_table(run, kept, counts)
+    known = {*manifest.firm_to_chunk, *manifest.skipped, *manifest.failed}
     folder = run.layout.firm_topics_part("", 0).rpartition("/")[0]
     total = sum(counts.values(), Counter[str]())
     summary = RunSummary(
@@ -92,6 +100,8 @@ def collect(
         n_done=len(run.done),
         failed=run.failed,
         skipped=run.skipped,
+        n_without_topics=sum(not counts[firm]["topics"] for firm in run.done),
+        n_not_prefetched=len(kept.keys() - known),
         n_topics=total["topics"],
         n_sentences=total["sentences"],
         n_clustered=total["clustered"],
@@ -125,11 +135,15 @@ def _count(counts: dict[str, Counter[str]], table: pa.Table, name: str) -> None:
 
 
 def firms_table(
-    store: ObjectStore, run: RunRecords, counts: Mapping[str, Counter[str]]
+    run: RunRecords, kept: Mapping[str, Mapping[str, Any]], counts: Mapping[str, Counter[str]]
 ) -> pa.Table:
-    """One row per firm of the run (schema FIRMS), sorted by firm_id."""
-    calls = read_calls(store, read_run_manifest(store, run.layout))
-    kept = {row["firm_id"]: row for row in calls.filter(calls["kept"]).to_pylist()}
+    """One row per firm of the run (schema FIRMS), sorted by firm_id.
+
+    Args:
+        run: complete.
+        kept: firm → its row of the plan.
+        counts: of `count_firms`.
+    """
     if unplanned := sorted(counts.keys() - kept.keys()):
         raise CorruptObjectError(
             f"run {run.spec.run_id} has firm {unplanned[0]}, which the plan of its prefetch "
