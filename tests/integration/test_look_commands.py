@@ -18,6 +18,7 @@ from ftm.analysis.loaders import read_sentences
 from ftm.analysis.run_reader import find_run, list_runs, read_calls, read_table
 from ftm.analysis.show import FirmKey, show_firm
 from ftm.analysis.status import list_quarters
+from ftm.cli.look_tables import print_firm
 from ftm.cli.main import cli
 from ftm.core.errors import (
     ConfigError,
@@ -144,7 +145,7 @@ def test_show_says_which_call_and_why_and_the_topics(look: Look) -> None:
     out = look("show", "--quarter", "2023Q1", "--firm", "100000").output
     for text in (
         "firm 100000, gvkey 000000, PERMNO 10000",
-        "2023-02-14, 13:30 UTC; 2023-02-14 in New York; first trading session 2023-02-14",
+        "2023-02-14, 13:30 UTC; 2023-02-14 08:30 in New York; first trading session 2023-02-14",
         "the latest of the firm's 2 calls in the quarter; its only version",
         "transcript 900000: Proofed Copy, Final, created 2023-02-15",
         "2022 Q4",
@@ -157,6 +158,18 @@ def test_show_says_which_call_and_why_and_the_topics(look: Look) -> None:
         assert text in out
     assert out.count("We saw") == 6
     assert max(map(len, out.splitlines())) <= 100
+
+
+def test_show_tells_no_time_that_is_missing(capsys: pytest.CaptureFixture[str]) -> None:
+    """Without a time of day there is a date in New York, and no hour."""
+    other = open_store("memory://")
+    manifest = write_quarter(other, 1)
+    calls = read_calls(other, manifest).to_pylist()
+    replace_plan(other, manifest, [row | {"time_missing": True} for row in calls])
+    (view,) = show_firm(other, QUARTER, FirmKey("100000"))
+    print_firm(view)
+    held = "2023-02-14, time of day missing; 2023-02-14 in New York; first trading session"
+    assert held in " ".join(capsys.readouterr().out.split())
 
 
 def test_show_as_json_has_the_whole_sentences(look: Look) -> None:
