@@ -210,6 +210,15 @@ def test_the_summary_says_what_the_quarter_holds() -> None:
     assert summary["n_sentences"] == sum(len(f.sentences) for f in FIRMS)
 
 
+def test_a_notebook_shows_what_a_connector_is_of() -> None:
+    """The quarter, where it is, and how much there is of it; thousands have commas."""
+    store = open_store("memory://")
+    store_quarter(store, [*FIRMS[:2], firm(90, n_sentences=1234)])
+    n = sum(len(f.sentences) for f in FIRMS[:2]) + 1234
+    shown = f"<S3TranscriptConnector 2023Q1 in {store.url}: 3 firms, {n:,} sentences>"
+    assert repr(S3TranscriptConnector(store, QUARTER)) == shown
+
+
 def test_a_damaged_manifest_is_refused_by_name() -> None:
     """At construction, before anything is read."""
     store = open_store("memory://")

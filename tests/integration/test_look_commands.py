@@ -18,6 +18,7 @@ from ftm.analysis.loaders import read_sentences
 from ftm.analysis.run_reader import find_run, list_runs, read_calls, read_table
 from ftm.analysis.show import FirmKey, show_firm
 from ftm.analysis.status import list_quarters
+from ftm.cli.look_tables import print_firm
 from ftm.cli.main import cli
 from ftm.core.errors import (
     ConfigError,
@@ -109,12 +110,42 @@ def test_show_finds_a_firm_by_any_of_its_ids(look: Look, by: tuple[str, str]) ->
     assert "Firm 1 Inc. in 2023Q1" in look("show", "--quarter", "2023Q1", *by).output
 
 
+def test_show_finds_a_firm_by_part_of_its_name(look: Look) -> None:
+    """In any case of letters, when it is in the name of one firm only."""
+    out = look("show", "--quarter", "2023Q1", "--firm", "fIRM 1 in").output
+    assert "Firm 1 Inc. in 2023Q1" in out
+
+
+def test_show_lists_the_firms_that_share_a_part_of_their_names(look: Look) -> None:
+    """With their ids, ten at most, on one line that says what to do."""
+    with pytest.raises(UnknownFirmError) as found:
+        look("show", "--quarter", "2023Q1", "--firm", "inc.")
+    text = str(found.value)
+    assert text.startswith(f"'inc.' is in the names of {N_FIRMS} firms of 2023Q1: ")
+    assert "100001 (Firm 1 Inc.), 100002 (Firm 2 Inc.)" in text
+    assert text.endswith(f" and {N_FIRMS - 10} more; give the id of one, or more of its name")
+    assert "\n" not in text
+
+
+def test_show_prefers_a_firms_id_to_a_name() -> None:
+    """A known id is never taken for a part of a name."""
+    other = open_store("memory://")
+    manifest = write_quarter(other, 2)
+    calls = read_calls(other, manifest).to_pylist()
+    for row in calls:
+        if row["firm_id"] == "100001":
+            row["firm_name"] = "No. 100000 plc"
+    replace_plan(other, manifest, calls)
+    (view,) = show_firm(other, QUARTER, FirmKey("100000"))
+    assert view.firm_name == "Firm 0 Inc."
+
+
 def test_show_says_which_call_and_why_and_the_topics(look: Look) -> None:
     """Date, version, fiscal period, link, other calls; topics with size, share and sentences."""
     out = look("show", "--quarter", "2023Q1", "--firm", "100000").output
     for text in (
         "firm 100000, gvkey 000000, PERMNO 10000",
-        "2023-02-14, 13:30 UTC; 2023-02-14 in New York; first trading session 2023-02-14",
+        "2023-02-14, 13:30 UTC; 2023-02-14 08:30 in New York; first trading session 2023-02-14",
         "the latest of the firm's 2 calls in the quarter; its only version",
         "transcript 900000: Proofed Copy, Final, created 2023-02-15",
         "2022 Q4",
@@ -127,6 +158,18 @@ def test_show_says_which_call_and_why_and_the_topics(look: Look) -> None:
         assert text in out
     assert out.count("We saw") == 6
     assert max(map(len, out.splitlines())) <= 100
+
+
+def test_show_tells_no_time_that_is_missing(capsys: pytest.CaptureFixture[str]) -> None:
+    """Without a time of day there is a date in New York, and no hour."""
+    other = open_store("memory://")
+    manifest = write_quarter(other, 1)
+    calls = read_calls(other, manifest).to_pylist()
+    replace_plan(other, manifest, [row | {"time_missing": True} for row in calls])
+    (view,) = show_firm(other, QUARTER, FirmKey("100000"))
+    print_firm(view)
+    held = "2023-02-14, time of day missing; 2023-02-14 in New York; first trading session"
+    assert held in " ".join(capsys.readouterr().out.split())
 
 
 def test_show_as_json_has_the_whole_sentences(look: Look) -> None:
@@ -154,9 +197,12 @@ def test_show_says_why_a_firm_has_no_topics(look: Look, firm: str, text: str) ->
 
 
 def test_show_of_an_unknown_firm_names_some_that_exist(look: Look) -> None:
-    """An unknown id, gvkey or PERMNO is one clear error."""
-    with pytest.raises(UnknownFirmError, match=r"unknown firm id 1: not in 2023Q1.*100000"):
-        look("show", "--quarter", "2023Q1", "--firm", "1")
+    """An unknown id, gvkey or PERMNO, or what is in no name, is one clear error."""
+    for text in ("999", "Firm X", "", " "):
+        with pytest.raises(
+            UnknownFirmError, match=rf"unknown firm id {text}: not in 2023Q1.*100000"
+        ):
+            look("show", "--quarter", "2023Q1", "--firm", text)
     with pytest.raises(UnknownFirmError, match="PERMNO 5"):
         look("show", "--quarter", "2023Q1", "--permno", "5")
 

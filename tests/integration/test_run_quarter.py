@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -85,7 +86,7 @@ def test_the_command_runs_every_batch_and_says_what_came_out(store: ObjectStore)
 
 
 def test_a_run_is_published_unless_told_not_to(store: ObjectStore) -> None:
-    """The next step names the run where `ftm show` would read another; again, it is published."""
+    """The next step can be run as it stands; it names the run where `ftm show` reads another."""
     settings = resolve_run_settings(Settings.load(device="cpu"))
     inline = QuarterOrchestrator(
         store, InlineBackend(store), settings=settings, fingerprint=get_model_fingerprint
@@ -95,9 +96,12 @@ def test_a_run_is_published_unless_told_not_to(store: ObjectStore) -> None:
     again = (*RUN, "--device", "cpu", "--store", store.url)
     done = run_ftm(*again, "--no-publish", **models)
     assert f"{run_id}: already complete" in done.stdout, done.stderr
-    assert f"ftm show --quarter 2023Q1 --firm ID --run {run_id}\n" in done.stdout
+    (command,) = re.findall(r"^  next +ftm (.*)$", done.stdout, flags=re.MULTILINE)
+    assert command == f"show --quarter 2023Q1 --firm 100000 --run {run_id}"
+    shown = run_ftm(*command.split(), FTM_STORE=store.url)
+    assert "Firm 0 Inc. in 2023Q1" in shown.stdout, shown.stderr
     assert published_run(store, QUARTER) is None
-    assert "--firm ID\n" in run_ftm(*again, **models).stdout
+    assert "--firm 100000\n" in run_ftm(*again, **models).stdout
     assert published_run(store, QUARTER) == run_id
 
 

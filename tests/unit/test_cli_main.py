@@ -1,5 +1,6 @@
 """The exit codes of `ftm`, as a shell sees them."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -16,7 +17,7 @@ def ftm(*args: str, cwd: Path) -> subprocess.CompletedProcess[str]:
         capture_output=True,
         text=True,
         cwd=cwd,
-        env={"PATH": "/usr/bin:/bin"},
+        env={"PATH": "/usr/bin:/bin", "PYTHONPATH": os.environ.get("PYTHONPATH", "")},
     )
 
 
@@ -25,6 +26,13 @@ def test_help_lists_every_command_and_exits_0(tmp_path: Path) -> None:
     done = ftm("--help", cwd=tmp_path)
     assert done.returncode == 0
     assert all(f"  {name} " in done.stdout for name in COMMANDS)
+
+
+def test_the_bare_command_shows_the_help(tmp_path: Path) -> None:
+    """`ftm` alone asks for what `ftm --help` shows, line by line on stdout."""
+    bare, asked = ftm(cwd=tmp_path), ftm("--help", cwd=tmp_path)
+    assert (bare.returncode, bare.stderr) == (0, "")
+    assert bare.stdout == asked.stdout
 
 
 @pytest.mark.parametrize(

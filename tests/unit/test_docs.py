@@ -9,6 +9,7 @@ import pytest
 
 from ftm.cli.main import COMMANDS, cli
 from ftm.core.settings import SECRETS, Settings
+from ftm.jobs.base import STAGE_WIDE_EXIT
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -72,6 +73,12 @@ def test_every_setting_is_documented_with_its_default(name: str) -> None:
     text = str(default).lower() if isinstance(default, bool) else str(default)
     assert cells[1] == ("-" if name in SECRETS else name)
     assert cells[2] == ("-" if default is None else text)
+
+
+def test_the_map_spec_knows_the_exit_code_of_a_whole_stage() -> None:
+    """The code that makes a backend cancel the other batches is told as such."""
+    page = (ROOT / "docs" / "specs" / "map-output.md").read_text("utf-8")
+    assert f" · {STAGE_WIDE_EXIT} stage-wide: " in page
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

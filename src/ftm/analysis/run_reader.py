@@ -173,7 +173,8 @@ def find_run(
     runs = list_runs(store, quarter)
     complete = [run for run in runs if run.is_complete]
     if complete:
-        return complete[-1]
+        # Of noop models only where there is nothing else.
+        return ([run for run in complete if not run.spec.is_trial] or complete)[-1]
     if runs:
         last = runs[-1]
         raise OrchestratorError(

@@ -17,6 +17,7 @@ from ftm.analysis.run_reader import (
     RunRecords,
     find_run,
     list_runs,
+    published_run,
     read_calls,
     read_plan_choice,
     read_run_manifest,
@@ -30,6 +31,7 @@ from ftm.storage.manifest import PrefetchManifest, load_manifest
 from ftm.storage.object_store import ObjectStore
 
 TYPICAL_SENTENCES = 3
+NAMES_LISTED = 10
 _GVKEY = re.compile("[0-9]{1,6}")
 
 
@@ -148,7 +150,13 @@ class FirmView:
 
 @dataclass(frozen=True, slots=True)
 class FirmKey:
-    """How a user names a firm; exactly one is given."""
+    """How a user names a firm; exactly one is given.
+
+    Args:
+        firm_id: Capital IQ company id; one that no firm has is taken for part of a firm's name.
+        gvkey: Compustat's, with or without its leading zeros.
+        permno: CRSP's.
+    """
 
     firm_id: str | None = None
     gvkey: str | None = None
@@ -189,7 +197,8 @@ def show_firm(
 
     Raises:
         ManifestNotFoundError: the quarter is not prefetched.
-        UnknownFirmError: no earnings call of the quarter has this key.
+        UnknownFirmError: no earnings call of the quarter has this key, or it is part of several
+            firms' names.
         ConfigError: the gvkey is none.
     """
     key.check()
@@ -206,11 +215,11 @@ def show_firm(
 
 
 def _run_or_none(store: ObjectStore, quarter: Quarter, run_id: str | None) -> RunRecords | None:
-    """As find_run; an incomplete run is better than none, for it may have the firm."""
+    """As find_run; where none is published, an incomplete run is better than none."""
     try:
         return find_run(store, quarter, run_id, allow_incomplete=True)
     except OrchestratorError:
-        if run_id is not None:
+        if run_id is not None or published_run(store, quarter) is not None:
             raise
         return next(reversed(list_runs(store, quarter)), None)
 
@@ -226,9 +235,28 @@ def _resolve(calls: pa.Table, key: FirmKey, quarter: Quarter) -> list[str]:
     if found:
         return found
     if key.firm_id is not None:
-        known = sorted(set(calls["firm_id"].to_pylist()))
-        raise unknown_firms([key.firm_id], source=str(quarter), known=known)
+        return [_resolve_name(calls, key.firm_id, quarter)]
     raise UnknownFirmError(f"no firm with an earnings call in {quarter} has {key}")
+
+
+def _resolve_name(calls: pa.Table, text: str, quarter: Quarter) -> str:
+    """The one firm that has the text in its name, in any case of letters; blanks are no name."""
+    pairs = zip(calls["firm_id"].to_pylist(), calls["firm_name"].to_pylist(), strict=True)
+    name_of: dict[str, str] = {firm: name or "" for firm, name in pairs}
+    part = text.strip().casefold()
+    found = sorted(firm for firm, name in name_of.items() if part and part in name.casefold())
+    if not found:
+        raise unknown_firms([text], source=str(quarter), known=list(name_of))
+    if len(found) > 1:
+        listed = ", ".join(f"{firm} ({name_of[firm]})" for firm in found[:NAMES_LISTED])
+        rest = len(found) - NAMES_LISTED
+        raise UnknownFirmError(
+            f"{text!r} is in the names of {len(found)} firms of {quarter}: {listed}"
+            + (f" and {rest} more" if rest > 0 else "")
+            + "; give the id of one, or more of its name",
+            firm_ids=(text,),
+        )
+    return found[0]
 
 
 def _rows_of(calls: pa.Table, firm_id: str) -> list[dict[str, Any]]:

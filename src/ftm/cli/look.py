@@ -98,7 +98,7 @@ def status(quarter: str, store: str | None, as_json: bool) -> None:
 @_quarter_option
 @_store_option
 @_run_option
-@click.option("--firm", metavar="ID", help="Capital IQ company id.")
+@click.option("--firm", metavar="ID", help="Capital IQ company id, or part of the firm's name.")
 @click.option("--gvkey", help="Compustat gvkey.")
 @click.option("--permno", type=int, help="CRSP PERMNO.")
 @click.option(
@@ -123,6 +123,7 @@ def show(
 
     \b
     ftm show --quarter 2023Q1 --firm 347568663
+    ftm show --quarter 2023Q1 --firm "acme corp"
     ftm show --quarter 2023Q1 --permno 87055 --sentences 1
     """
     from ftm.analysis.show import FirmKey, show_firm

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from zoneinfo import ZoneInfo
 
 from rich.console import Console
 from rich.padding import Padding
@@ -22,6 +23,7 @@ from ftm.analysis.status import (
 )
 
 WIDTH = 100
+NEW_YORK = ZoneInfo("America/New_York")
 FAILURES_SHOWN = 5
 SENTENCE_LENGTH = 250
 """Characters of a typical sentence on the terminal: about three lines."""
@@ -255,8 +257,11 @@ def _ids(view: FirmView) -> str:
 
 
 def _held(call: Call) -> str:
-    when = "time of day missing" if call.time_missing else f"{call.call_ts_utc:%H:%M} UTC"
-    text = f"{call.earnings_call_date}, {when}; {call.call_date_et} in New York"
+    when, local = "time of day missing", f"{call.call_date_et}"
+    if not call.time_missing:
+        when = f"{call.call_ts_utc:%H:%M} UTC"
+        local += f" {call.call_ts_utc.astimezone(NEW_YORK):%H:%M}"
+    text = f"{call.earnings_call_date}, {when}; {local} in New York"
     return f"{text}; first trading session {call.day0}"
 
 

@@ -40,9 +40,14 @@ class LazyGroup(click.Group):
         return command
 
 
-@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    invoke_without_command=True,
+)
 @click.version_option(VERSION, prog_name="ftm")
-def cli() -> None:
+@click.pass_context
+def cli(ctx: click.Context) -> None:
     """Turn a quarter of earnings calls into firm topics.
 
     \b
@@ -50,6 +55,9 @@ def cli() -> None:
     ftm run-quarter --quarter 2023Q1     cluster every firm's sentences
     ftm show --quarter 2023Q1 --firm ID  read what came out
     """
+    # click's own answer to a bare command is an error or not, by its version.
+    if ctx.invoked_subcommand is None:
+        click.echo(ctx.get_help())
 
 
 def main() -> None:

@@ -125,7 +125,7 @@ def describe(summary: RunSummary) -> list[str]:
         f"  outliers  {summary.outlier_share:>9.1%} of the clustered sentences are in no topic",
         *_failures(summary),
         f"  where     {summary.topics}",
-        f"  next      ftm show --quarter {summary.quarter} --firm ID{_which(summary)}",
+        f"  next      {_next_command(summary)}",
     ]
 
 
@@ -137,9 +137,10 @@ def _partial(summary: RunSummary) -> list[str]:
     return [f"  partial   {n} firms more are in the plan; they were not prefetched by then"]
 
 
-def _which(summary: RunSummary) -> str:
-    """The run's id, where `ftm show` would read another."""
-    return "" if summary.published else f" --run {summary.run_id}"
+def _next_command(summary: RunSummary) -> str:
+    """Shows a firm of the run; the run's id is in it where `ftm show` would read another."""
+    command = f"ftm show --quarter {summary.quarter} --firm {summary.example_firm}"
+    return command if summary.published else f"{command} --run {summary.run_id}"
 
 
 def _and_not_done(summary: RunSummary) -> str:

@@ -67,6 +67,13 @@ class S3TranscriptConnector(DataConnector):
         self._groups: OrderedDict[_Group, pa.Table] = OrderedDict()
         self._stored = _StoredGroups(_KEPT_BYTES)
 
+    def __repr__(self) -> str:
+        manifest = self.manifest
+        return (
+            f"<{type(self).__name__} {self.quarter} in {self._store.url}: "
+            f"{manifest.n_firms:,} firms, {manifest.n_sentences:,} sentences>"
+        )
+
     def fetch_transcripts(
         self,
         firm_ids: Sequence[str] | None = None,

@@ -8,12 +8,6 @@ from hashlib import sha256
 
 from ftm.core.layout import RunLayout, current_pointer
 from ftm.storage.object_store import ObjectStore
-from ftm.storage.run_records import RunSpec
-
-
-def is_trial(spec: RunSpec) -> bool:
-    """A run of the noop models, which tries the way and makes no topics to work with."""
-    return "noop" in (spec.model.get("embedding_model"), spec.model.get("clustering"))
 
 
 def publish_run(store: ObjectStore, layout: RunLayout, files: Mapping[str, bytes]) -> None:

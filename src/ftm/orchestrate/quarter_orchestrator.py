@@ -23,7 +23,7 @@ from ftm.core.layout import PrefetchLayout
 from ftm.core.quarter import Quarter
 from ftm.core.settings import Settings
 from ftm.jobs.base import JobBackend
-from ftm.orchestrate.publish import is_trial, publish_run
+from ftm.orchestrate.publish import publish_run
 from ftm.orchestrate.run_plan import RunPlan, mend_batches, plan_run, record_plan
 from ftm.orchestrate.run_watch import ProgressReader, RunWatcher, SilentWatcher
 from ftm.orchestrate.stage_runner import StageRunner
@@ -282,7 +282,7 @@ class QuarterOrchestrator:
             self._store, run, state=state, seconds=time.monotonic() - started_s
         )
         self._store.put(plan.layout.processed("firms"), firms)
-        if publish and not is_trial(plan.spec):
+        if publish and not plan.spec.is_trial:
             publish_run(self._store, plan.layout, {"firms.parquet": firms})
         published = published_run(self._store, plan.quarter) == plan.spec.run_id
         return replace(summary, published=published)

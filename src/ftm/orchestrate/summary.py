@@ -46,6 +46,7 @@ class RunSummary:
         seconds: this command took.
         topics: URL of the folder of firm-topics parts; empty until there is something.
         published: loaders read this run unless they are told another.
+        example_firm: a firm to look at, that with the most topics; empty until there is something.
     """
 
     quarter: str
@@ -65,6 +66,7 @@ class RunSummary:
     seconds: float = 0.0
     topics: str = ""
     published: bool = False
+    example_firm: str = ""
 
     @property
     def outlier_share(self) -> float:
@@ -108,6 +110,7 @@ def collect(
         n_outliers=total["outliers"],
         seconds=seconds,
         topics=store.name(folder),
+        example_firm=max(sorted(counts), key=lambda firm: counts[firm]["topics"], default=""),
     )
     return summary, to_bytes(firms, FIRMS)
 

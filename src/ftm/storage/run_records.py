@@ -47,6 +47,11 @@ class RunSpec(_Record):
     ftm_version: str
     machine: str = ""
 
+    @property
+    def is_trial(self) -> bool:
+        """A run of the noop models, which tries the way and makes no topics to work with."""
+        return "noop" in (self.model.get("embedding_model"), self.model.get("clustering"))
+
 
 class BatchLine(_Record):
     """One line of a batch manifest."""
