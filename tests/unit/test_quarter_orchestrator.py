@@ -525,9 +525,11 @@ class FindingBackend(InlineBackend):
     running = ""
 
     def find(self, name: str) -> str | None:
+        """See JobBackend."""
         return name if name in {jobs.name for jobs in self.submitted} else None
 
     def poll(self, handle: str) -> list[JobStatus]:
+        """See JobBackend."""
         statuses = super().poll(handle)
         if handle != self.running:
             return statuses
