@@ -19,6 +19,8 @@ from ftm.core.errors import (
     ConfigError,
     CorruptObjectError,
     LeaseLostError,
+    ModelNotFoundError,
+    StoreError,
     TopicModelError,
     UnknownFirmError,
 )
@@ -558,13 +560,14 @@ def test_a_batch_in_which_every_firm_failed_is_an_error() -> None:
     assert run(store, line).done == IDS[:3]
 
 
-def test_a_fatal_error_ends_the_batch_by_its_type() -> None:
+@pytest.mark.parametrize("error", [ConfigError, ModelNotFoundError, StoreError, MemoryError])
+def test_a_fatal_error_ends_the_batch_by_its_type(error: type[Exception]) -> None:
     """What every firm would meet is not recorded as a firm's failure."""
     store = guarded()
-    with pytest.raises(ConfigError):
+    with pytest.raises(error):
         run(
             store,
-            embedder=ScriptedEmbedder(bad_texts(7), ConfigError),
+            embedder=ScriptedEmbedder(bad_texts(7), error),
             pool=InlinePool(NoOpTopicModel()),
         )
     progress = read_progress(store, LAYOUT, "2023Q1_batch_0000")

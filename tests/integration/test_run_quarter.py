@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -18,12 +19,14 @@ from ftm.analysis.run_reader import list_runs, published_run
 from ftm.core.layout import PrefetchLayout
 from ftm.core.settings import Settings
 from ftm.orchestrate.quarter_orchestrator import QuarterOrchestrator
+from ftm.orchestrate.run_watch import BatchView, SilentWatcher
 from ftm.storage.object_store import ObjectStore, open_store
-from ftm.wiring import get_model_fingerprint, resolve_run_settings
+from ftm.wiring import get_model_fingerprint, get_orchestrator, resolve_run_settings
 from tests.support.business_firms import QUARTER
 from tests.support.cli import ftm_environment, run_ftm, start_ftm
 from tests.support.inline_backend import InlineBackend
 from tests.support.quarters import write_quarter
+from tests.support.runs import noop_settings
 from tests.support.s3_server import Bucket
 
 RUN = ("run-quarter", "--quarter", "2023Q1", "--batch-size", "3")
@@ -153,19 +156,30 @@ def wait_for_line(process: subprocess.Popen[str], start: str) -> None:
     raise AssertionError(f"{start!r} was never said")
 
 
+class SecondCommand(SilentWatcher):
+    """Runs the same command again once the jobs are submitted; the first waits for its end."""
+
+    def __init__(self, store: ObjectStore) -> None:
+        self._store = store
+        self.ended: list[subprocess.CompletedProcess[str]] = []
+
+    def start(self, text: str, batches: Sequence[BatchView]) -> None:  # noqa: ARG002
+        """See RunWatcher."""
+        self.ended.append(run_ftm(*RUN, FTM_STORE=self._store.url))
+
+
 def test_a_second_command_on_the_same_run_names_the_first_and_stops(store: ObjectStore) -> None:
     """It starts no worker and says who is at work; the first ends as if it had been alone."""
-    first = start_ftm(*RUN, "--workers", "1", "--json", FTM_STORE=store.url)
-    wait_for_line(first, f"{BATCH}0: running")
-    second = run_ftm(*RUN, FTM_STORE=store.url)
+    watcher = SecondCommand(store)
+    with get_orchestrator(noop_settings(store=store.url), workers=1, watcher=watcher) as first:
+        summary = first.run_quarter("2023Q1", batch_size=3)
+    (second,) = watcher.ended
     assert second.returncode == 1
     assert second.stderr.count("\n") == 1
-    assert f"(process {first.pid})" in second.stderr
+    assert f"(process {os.getpid()})" in second.stderr
     assert "`ftm status --quarter 2023Q1`" in second.stderr
-    out, err = first.communicate(timeout=120)
-    assert first.returncode == 0, err
-    assert json.loads(out)["n_topics"] == 14
-    assert not list(store.list(f"manifests/2023Q1/{json.loads(out)['run_id']}/map_2"))
+    assert (summary.state, summary.n_topics) == ("complete", 14)
+    assert not list(store.list(f"manifests/2023Q1/{summary.run_id}/map_2"))
     assert len(load_topics("2023Q1", store)) == 14
     assert len(load_sentences("2023Q1", store)) == 7 * 45
 

@@ -17,15 +17,17 @@ import pytest
 from ftm.core.layout import PrefetchLayout, RunLayout
 from ftm.core.settings import Settings
 from ftm.mapping.circuit_breaker import BreakerSettings
-from ftm.storage.manifest import PrefetchManifest
+from ftm.mapping.stop_signal import StopSignal
+from ftm.storage.manifest import PrefetchManifest, encode_manifest
 from ftm.storage.object_store import ObjectStore, open_store
 from ftm.storage.run_records import BatchLine, RunSpec, decode_spec
 from ftm.topics.device import machine_name
-from ftm.worker import breaker_settings, main
+from ftm.worker import breaker_settings, main, map_batch
 from tests.support.business_firms import QUARTER, make_firm, make_firms
 from tests.support.runs import (
     listed_tables,
     make_lines,
+    noop_settings,
     read_progress,
     worker_environment,
     write_run,
@@ -182,6 +184,24 @@ def test_batch_sizes_and_firm_order_give_identical_topics(place: Workplace) -> N
     assert one[0].num_rows > len(IDS)
     assert one[0].sort_by(order).equals(many[0].sort_by(order))
     assert one[1].sort_by("sentence_id").equals(many[1].sort_by("sentence_id"))
+
+
+def test_invariant_3_a_worker_reads_the_runs_own_manifest(place: Workplace) -> None:
+    """After a newer prefetch without some of its firms, the run still has every firm it planned."""
+    layout = place.plan()
+    newer = store_quarter(open_store("memory://"), FIRMS[:3])
+    place.store.put(PrefetchLayout(QUARTER).manifest, encode_manifest(newer), gzip_encoded=True)
+    settings = noop_settings(
+        store=place.url,
+        data_source="s3",
+        quarter=str(QUARTER),
+        run_id=layout.run_id,
+        manifest_key=layout.batch_manifest(1),
+        batch_id=BATCH,
+    )
+    progress = map_batch(settings, StopSignal())
+    assert progress.done == IDS
+    assert (progress.failed, progress.skipped) == ({}, {})
 
 
 def wait_for(place: Workplace, key: str, process: subprocess.Popen[str]) -> None:

@@ -10,10 +10,12 @@ from ftm.core.errors import SchemaError, TopicModelError
 from ftm.core.schemas import KINDS
 from ftm.mapping.firm_processor import FirmProcessor
 from ftm.mapping.firm_rows import build_rows
-from ftm.topics.base import InlinePool, TopicModelResult
+from ftm.topics.base import InlinePool, Topic, TopicModelResult
 from ftm.topics.noop import NoOpTopicModel
+from ftm.wiring import get_firm_processor
 from tests.support.business_firms import make_firm
 from tests.support.models import ScriptedEmbedder
+from tests.support.runs import noop_settings
 
 START = datetime(2023, 4, 3, 12, tzinfo=UTC)
 
@@ -90,6 +92,26 @@ def test_keep_kinds_chooses_what_is_clustered() -> None:
     assert sentences["kind"][0].as_py() == "greeting"
 
 
+@pytest.mark.parametrize("embed_text", ["raw", "cleaned"])
+def test_the_setting_embed_text_reaches_the_firms(embed_text: str) -> None:
+    """The processor a worker gets embeds the text that FTM_EMBED_TEXT names."""
+    firm = make_firm(1)
+    wired = get_firm_processor(noop_settings(embed_text=embed_text), timestamp=START)
+    centroids = wired.process(firm).topics["centroid"]
+    assert centroids == processor(embed_text=embed_text).process(firm).topics["centroid"]
+    other = "raw" if embed_text == "cleaned" else "cleaned"
+    assert centroids != processor(embed_text=other).process(firm).topics["centroid"]
+
+
+@pytest.mark.parametrize(
+    ("keep_kinds", "clustered"), [("content", 39), ("greeting", 1), ("content, greeting", 40)]
+)
+def test_the_setting_keep_kinds_reaches_the_firms(keep_kinds: str, clustered: int) -> None:
+    """The processor a worker gets clusters the kinds that FTM_KEEP_KINDS names."""
+    wired = get_firm_processor(noop_settings(keep_kinds=keep_kinds), timestamp=START)
+    assert len(wired.start(make_firm(1, n_sentences=40)).clustered) == clustered
+
+
 @pytest.mark.parametrize("n_sentences", [0, 1, 2, 19])
 def test_too_few_sentences_give_zero_topics(n_sentences: int) -> None:
     """A small firm is done with no topics, and its sentences count as not clustered."""
@@ -111,6 +133,21 @@ def test_missing_identifiers_are_that_firms_error() -> None:
     broken = replace(firm, metadata={**firm.metadata, "permno": None})
     with pytest.raises(SchemaError, match=r"firm 100001\b.*permno"):
         processor().process(broken)
+
+
+def test_a_topics_sentence_ids_stay_most_typical_first() -> None:
+    """The row keeps the model's order, not that of the call, and indexes the clustered ones."""
+    firm = make_firm(1, n_sentences=5)
+    topic = Topic(0, (), "", (2, 0, 3, 1), np.zeros(8, np.float32))
+    rows = build_rows(
+        firm,
+        kinds=["greeting", *["content"] * 4],
+        clustered=range(1, 5),
+        result=TopicModelResult(np.zeros(4, np.int32), np.ones(4, np.float32), (topic,)),
+        timestamp=START,
+    )
+    wanted = [firm.sentences[i].sentence_id for i in (3, 1, 4, 2)]
+    assert rows.topics["sentence_ids"].to_pylist() == [wanted]
 
 
 def test_a_result_that_does_not_fit_is_refused() -> None:

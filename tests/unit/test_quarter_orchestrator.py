@@ -25,6 +25,7 @@ from ftm.core.errors import (
 from ftm.core.layout import PrefetchLayout, RunLayout, current_pointer
 from ftm.core.schemas import FIRMS
 from ftm.core.settings import Settings
+from ftm.jobs.base import JobState, JobStatus
 from ftm.orchestrate.quarter_orchestrator import QuarterOrchestrator
 from ftm.orchestrate.summary import RunSummary
 from ftm.storage.lease import Writer
@@ -493,3 +494,71 @@ def test_a_run_that_is_not_complete_is_read_only_on_demand(store: ObjectStore) -
     store.put(current_pointer(QUARTER), json.dumps({"run_id": run_id}).encode())
     with pytest.raises(OrchestratorError, match=wanted):
         find_run(store, QUARTER)
+
+
+@pytest.mark.parametrize("seeds", [(1, 2, 3), (2, 1, 3), (3, 2, 1)])
+def test_while_nothing_is_published_the_newest_complete_run_is_read(
+    store: ObjectStore, seeds: tuple[int, ...]
+) -> None:
+    """By the time it began, whatever its id; a newer one that is not complete is passed over."""
+    ids = []
+    for day, seed in enumerate(seeds):
+        failing = {"2023Q1_batch_0001"} if day == 2 else ()
+        orchestrator = make(
+            store,
+            InlineBackend(store, failing=failing),
+            settings=noop_settings(seed=seed),
+            fingerprint=real_model,
+            clock=lambda at=NOW + timedelta(days=day): at,
+        )
+        try:
+            ids.append(orchestrator.run_quarter("2023Q1", batch_size=3, publish=False).run_id)
+        except BatchFailedError:
+            assert day == 2
+    assert [run.is_complete for run in list_runs(store, QUARTER)] == [True, True, False]
+    assert find_run(store, QUARTER).spec.run_id == ids[1]
+
+
+class FindingBackend(InlineBackend):
+    """Finds what it was given again, and says of `running` that it still runs."""
+
+    running = ""
+
+    def find(self, name: str) -> str | None:
+        """See JobBackend."""
+        return name if name in {jobs.name for jobs in self.submitted} else None
+
+    def poll(self, handle: str) -> list[JobStatus]:
+        """See JobBackend."""
+        statuses = super().poll(handle)
+        if handle != self.running:
+            return statuses
+        return [JobStatus(status.batch_id, JobState.RUNNING) for status in statuses]
+
+
+def fail_nine_times(store: ObjectStore) -> FindingBackend:
+    """Nine attempts at a batch, each failed."""
+    backend = FindingBackend(store, failing={"2023Q1_batch_0001"})
+    for _ in range(9):
+        with pytest.raises(BatchFailedError):
+            make(store, backend).run_quarter("2023Q1", batch_size=3)
+    return backend
+
+
+def test_the_tenth_attempt_is_the_last_one(store: ObjectStore) -> None:
+    """Attempts are numbers, not names: while the tenth runs no eleventh is begun."""
+    backend = fail_nine_times(store)
+    make(store, backend).run_quarter("2023Q1", batch_size=3, wait=False)
+    backend.running = backend.submitted[-1].name
+    assert backend.running.endswith("-map-10")
+    make(store, backend).run_quarter("2023Q1", batch_size=3, wait=False)
+    assert len(backend.submitted) == 10
+
+
+def test_the_tenth_attempts_outcome_is_the_one_told(store: ObjectStore) -> None:
+    """What the ninth said of a batch gives way to what the tenth says."""
+    backend = fail_nine_times(store)
+    backend.failing = ()
+    make(store, backend).run_quarter("2023Q1", batch_size=3)
+    outcome = list_runs(store, QUARTER)[0].outcomes["2023Q1_batch_0001"]
+    assert (outcome.state, outcome.exit_code) == ("succeeded", 0)

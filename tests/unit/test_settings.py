@@ -6,7 +6,7 @@ import pytest
 
 from ftm.core.errors import ConfigError
 from ftm.core.settings import Settings, variables
-from ftm.wiring import get_cluster_workers
+from ftm.wiring import get_cluster_workers, resolve_run_settings
 
 
 @pytest.fixture(autouse=True)
@@ -138,3 +138,21 @@ def test_clustering_processes_follow_from_the_cores_of_the_worker(
 ) -> None:
     """A quarter of its own cores beside a CPU, all but one beside a GPU, never none."""
     assert get_cluster_workers(Settings.load(device=device, worker_cores=cores)) == expected
+
+
+@pytest.mark.parametrize("given", ["models/mine", "./models/mine", "~/models/mine"])
+def test_a_run_gets_its_model_folder_as_a_full_path(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, given: str
+) -> None:
+    """Workers start in another folder: a relative one would be another model, or none."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    folder = tmp_path / "models" / "mine"
+    folder.mkdir(parents=True)
+    resolved = resolve_run_settings(Settings.load(embedding_model=given, device="cpu"))
+    assert resolved.embedding_model == str(folder.resolve())
+
+
+def test_a_run_keeps_a_model_name_that_is_no_folder() -> None:
+    """A name of the hub, with or without a slash, is passed on as it is."""
+    resolved = resolve_run_settings(Settings.load(embedding_model="org/model", device="cpu"))
+    assert resolved.embedding_model == "org/model"

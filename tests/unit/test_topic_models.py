@@ -239,3 +239,25 @@ def test_the_default_method_knows_no_chance() -> None:
     texts = texts_of(labels)
     one = BERTopicModel("ward", seed=1).fit_transform(texts, vectors)
     assert same(one, BERTopicModel("ward", seed=2).fit_transform(texts, vectors))
+
+
+def test_a_method_that_draws_follows_the_models_seed() -> None:
+    """Among sentences between two topics Leiden's answer changes with the seed, and only with it.
+
+    Each sentence lies between two neighbours on a ring of topics, so many cuts are as good.
+    """
+    rng = np.random.default_rng(0)
+    first, share = rng.integers(0, 24, 300), rng.uniform(size=(300, 1))
+    axes = np.eye(24)
+    mixed = axes[first] * share + axes[(first + 1) % 24] * (1 - share)
+    vectors = unit(mixed + 0.2 * rng.normal(size=mixed.shape) / 24**0.5)
+    texts = texts_of(first)
+
+    def fit(seed: int) -> bytes:
+        return (
+            BERTopicModel("leiden", seed=seed).fit_transform(texts, vectors).assignments.tobytes()
+        )
+
+    found = [fit(seed) for seed in range(6)]
+    assert len(set(found)) > 1
+    assert found == [fit(seed) for seed in range(6)]
