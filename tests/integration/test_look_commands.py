@@ -434,6 +434,8 @@ def test_the_pointer_decides_which_run_is_read(store: ObjectStore) -> None:
     other.put(current_pointer(QUARTER), b'{"run_id": "gone"}')
     with pytest.raises(OrchestratorError, match="no run 'gone'"):
         load_topics("2023Q1", other)
+    with pytest.raises(OrchestratorError, match="no run 'gone'"):
+        show_firm(other, QUARTER, FirmKey(permno=10000))
     run = list_runs(other, QUARTER)[0].spec.run_id
     other.put(current_pointer(QUARTER), json.dumps({"run_id": run}).encode())
     assert len(load_topics("2023Q1", other)) == 6
