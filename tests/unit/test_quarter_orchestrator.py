@@ -470,6 +470,18 @@ def test_a_robustness_run_and_one_of_the_noop_models_are_not_published(store: Ob
     assert published_run(store, QUARTER) == first.run_id
 
 
+def test_a_trial_with_noop_models_is_read_only_where_there_is_nothing_else(
+    store: ObjectStore,
+) -> None:
+    """Though it is newer than a run of real models that nobody published."""
+    trial = make(store).run_quarter("2023Q1", batch_size=3)
+    assert find_run(store, QUARTER).spec.run_id == trial.run_id
+    real = run_seed(store, 1, publish=False)
+    later = make(store, clock=lambda: NOW + timedelta(days=1)).run_quarter("2023Q1", batch_size=2)
+    assert later.run_id != trial.run_id
+    assert find_run(store, QUARTER).spec.run_id == real.run_id
+
+
 def test_a_run_that_fails_is_not_published(store: ObjectStore) -> None:
     """Readers keep the run they had until another is complete."""
     first = run_seed(store, 1)
