@@ -100,11 +100,11 @@ def test_a_run_is_published_unless_told_not_to(store: ObjectStore) -> None:
     done = run_ftm(*again, "--no-publish", **models)
     assert f"{run_id}: already complete" in done.stdout, done.stderr
     (command,) = re.findall(r"^  next +ftm (.*)$", done.stdout, flags=re.MULTILINE)
-    assert command == f"show --quarter 2023Q1 --firm 100000 --run {run_id}"
-    shown = run_ftm(*command.split(), FTM_STORE=store.url)
+    assert command == f"show --quarter 2023Q1 --firm 100000 --run {run_id} --store {store.url}"
+    shown = run_ftm(*command.split())
     assert "Firm 0 Inc. in 2023Q1" in shown.stdout, shown.stderr
     assert published_run(store, QUARTER) is None
-    assert "--firm 100000\n" in run_ftm(*again, **models).stdout
+    assert f"--firm 100000 --store {store.url}\n" in run_ftm(*again, **models).stdout
     assert published_run(store, QUARTER) == run_id
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shlex
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -98,7 +99,8 @@ def run_quarter(
             allow_partial_prefetch=allow_partial_prefetch,
             publish=not no_publish,
         )
-    click.echo(as_dict(summary) if as_json else "\n".join(describe(summary)))
+    lines = describe(summary, given["store"])
+    click.echo(as_dict(summary) if as_json else "\n".join(lines))
 
 
 def as_dict(summary: RunSummary) -> str:
@@ -107,8 +109,8 @@ def as_dict(summary: RunSummary) -> str:
     return json.dumps(found | {"seconds": round(summary.seconds, 1)}, indent=1)
 
 
-def describe(summary: RunSummary) -> list[str]:
-    """The summary in a few lines."""
+def describe(summary: RunSummary, store: str | None = None) -> list[str]:
+    """The summary in a few lines; `store` is what the command was given, if it was."""
     what = f"{summary.quarter}, run {summary.run_id}"
     if summary.state == "submitted":
         return [f"{what}: {summary.n_batches} batches with {summary.n_firms} firms submitted"]
@@ -125,7 +127,7 @@ def describe(summary: RunSummary) -> list[str]:
         f"  outliers  {summary.outlier_share:>9.1%} of the clustered sentences are in no topic",
         *_failures(summary),
         f"  where     {summary.topics}",
-        f"  next      {_next_command(summary)}",
+        f"  next      {_next_command(summary, store)}",
     ]
 
 
@@ -137,10 +139,12 @@ def _partial(summary: RunSummary) -> list[str]:
     return [f"  partial   {n} firms more are in the plan; they were not prefetched by then"]
 
 
-def _next_command(summary: RunSummary) -> str:
-    """Shows a firm of the run; the run's id is in it where `ftm show` would read another."""
-    command = f"ftm show --quarter {summary.quarter} --firm {summary.example_firm}"
-    return command if summary.published else f"{command} --run {summary.run_id}"
+def _next_command(summary: RunSummary, store: str | None) -> str:
+    """Shows a firm of the run; names the run and the store where `ftm show` would take others."""
+    words = ["ftm", "show", "--quarter", summary.quarter, "--firm", summary.example_firm]
+    words += [] if summary.published else ["--run", summary.run_id]
+    words += ["--store", store] if store else []
+    return shlex.join(words)
 
 
 def _and_not_done(summary: RunSummary) -> str:
