@@ -31,13 +31,6 @@ def test_a_firm_travels_between_processes_unchanged() -> None:
         assert (got.sentences.schema, got.components.schema) == (CHUNK, COMPONENTS)
 
 
-def test_a_firm_travels_as_little_more_than_its_bytes() -> None:
-    """Tables go as Arrow's stream, which holds no Python object per value."""
-    sent = outcome_of_a_call()
-    n_bytes = sent.sentences.nbytes + sent.components.nbytes
-    assert len(pickle.dumps(sent)) < n_bytes + 8_000
-
-
 @pytest.mark.parametrize("field", ["raw_text", "cleaned_text"])
 def test_a_firm_that_does_not_fit_is_a_failure_of_its_own(field: str) -> None:
     """What the schema refuses is recorded, not raised: one bad firm stops no quarter."""

@@ -88,6 +88,15 @@ def test_preprocess_of_a_manifest_without_a_chunk_size_takes_the_default(
     assert list(manifest(memory).chunk_sizes.values()) == [n_firms]
 
 
+def test_preprocess_of_a_quarter_without_any_chunk(memory: ObjectStore) -> None:
+    """Nobody said anything, and the manifest is too old to say a chunk size."""
+    prefetch(memory, FakeSource(firms(3), texts=dict.fromkeys(firms(3), ())))
+    older = manifest(memory).model_copy(update={"chunk_size": None})
+    memory.put(LAYOUT.manifest, encode_manifest(older))
+    assert preprocess(memory, FakePreprocessor("other")).generation == 2
+    assert manifest(memory).chunk_size == 200
+
+
 def test_preprocess_that_fails_on_a_stored_firm_leaves_the_old_generation(
     store: ObjectStore,
 ) -> None:

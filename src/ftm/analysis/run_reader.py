@@ -150,6 +150,8 @@ def find_run(
 ) -> RunRecords:
     """The run to read: the one asked for, else the published one, else the newest complete one.
 
+    Without either, runs of the noop models are taken only where no other is complete.
+
     Args:
         store: where the quarter is.
         quarter: which.
@@ -252,14 +254,19 @@ def iter_parts(
         for key, sha256 in sorted(run.progress_of(batch.batch_id).parts.items())
         if key.startswith(f"intermediate/{dataset}/")
     ]
-    tables = _each(
-        lambda part: from_bytes(
-            checked(store, part[1], part[2]), DATASETS[dataset], key=store.name(part[1])
-        ),
-        listed,
-    )
+    tables = _each(lambda part: _read_part(store, dataset, part[1], part[2]), listed)
     for (batch_id, _, _), table in zip(listed, tables, strict=True):
         yield batch_id, table
+
+
+def _read_part(store: ObjectStore, dataset: MapDataset, key: str, sha256: str) -> pa.Table:
+    try:
+        data = checked(store, key, sha256)
+    except CorruptObjectError as error:
+        raise CorruptObjectError(
+            f"{error}; the `ftm run-quarter` command that began the run computes it again", key=key
+        ) from error
+    return from_bytes(data, DATASETS[dataset], key=store.name(key))
 
 
 def damaged_batches(store: ObjectStore, run: RunRecords) -> list[BatchLine]:

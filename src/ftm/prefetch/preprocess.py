@@ -108,7 +108,7 @@ def preprocess_quarter(
 
 def _chunk_size_of(manifest: PrefetchManifest) -> int:
     """Of the largest chunk only where nothing better is known: it holds fewer than were tried."""
-    return manifest.chunk_size or max(WRDSPrefetcher.CHUNK_SIZE, *manifest.chunk_sizes.values())
+    return manifest.chunk_size or max([WRDSPrefetcher.CHUNK_SIZE, *manifest.chunk_sizes.values()])
 
 
 def _is_done(

@@ -44,11 +44,10 @@ class FirmOutcome:
         return self.error is None and self.skip_reason is None
 
     def __reduce__(self) -> tuple[Callable[..., FirmOutcome], tuple[Any, ...]]:
-        """Between processes tables go as Arrow's own stream: pickling them takes ten times that."""
+        """Between processes tables go as Arrow's own stream, far faster than pickling them."""
         tables = (_to_stream(self.sentences), _to_stream(self.components))
-        return _from_streams, (
-            self.firm_id, *tables, self.facts, self.skip_reason, self.error
-        )  # fmt: skip
+        others = (self.facts, self.skip_reason, self.error)
+        return _from_streams, (self.firm_id, *tables, *others)
 
 
 def _to_stream(table: pa.Table) -> bytes:
