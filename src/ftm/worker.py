@@ -1,8 +1,8 @@
 """What a container runs: `python -m ftm.worker map`, told everything by its environment.
 
-Exit codes: 0 done; 1 a known failure, one line on stderr; 2 wrong usage, or settings or a model
-with which no batch of the run can be done; 143 (130) told to stop by SIGTERM (SIGINT) before the
-end, what is done being recorded; a bug keeps its traceback.
+Exit codes: 0 done; 1 a known failure, one line on stderr; 2 wrong usage, or settings, a model or a
+store with which no batch of the run can be done; 143 (130) told to stop by SIGTERM (SIGINT) before
+the end, what is done being recorded; a bug keeps its traceback.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from typing import TypeVar
 
 from ftm import wiring
-from ftm.core.errors import ConfigError, FtmError, ModelNotFoundError
+from ftm.core.errors import ConfigError, FtmError, ModelNotFoundError, StoreUnavailableError
 from ftm.core.layout import RunLayout
 from ftm.core.quarter import Quarter
 from ftm.core.settings import Settings
@@ -40,6 +40,9 @@ from ftm.storage.run_records import BatchProgress, RunSpec
 log = logging.getLogger("ftm.worker")  # __name__ is "__main__" in a container
 
 STAGES = ("map",)
+STAGE_WIDE = (ConfigError, ModelNotFoundError, StoreUnavailableError)
+"""What every other batch would meet as well: no rights, no space, no model."""
+
 _T = TypeVar("_T")
 
 
@@ -135,7 +138,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         progress = map_batch(Settings.load(), stop)
     except FtmError as error:
         sys.stderr.write(f"ftm.worker: {' '.join(str(error).split())}\n")
-        return STAGE_WIDE_EXIT if isinstance(error, (ConfigError, ModelNotFoundError)) else 1
+        return STAGE_WIDE_EXIT if isinstance(error, STAGE_WIDE) else 1
     if stop.number is not None and (progress.failed or not progress.complete):
         # Failed firms were to be tried again, and the stop may have come before them.
         return 128 + stop.number

@@ -17,7 +17,6 @@ from ftm.analysis.attrition import read_attrition
 from ftm.analysis.loaders import read_sentences
 from ftm.analysis.run_reader import find_run, list_runs, read_calls, read_table
 from ftm.analysis.show import FirmKey, show_firm
-from ftm.analysis.status import list_quarters
 from ftm.cli.look_tables import print_firm
 from ftm.cli.main import cli
 from ftm.core.errors import (
@@ -34,14 +33,12 @@ from ftm.core.schemas import CALLS, FIRM_TOPICS, PLAN_REASONS, SKIP_REASONS
 from ftm.orchestrate.quarter_orchestrator import QuarterOrchestrator
 from ftm.storage.manifest import encode_manifest, load_manifest
 from ftm.storage.object_store import ObjectStore, open_store
-from ftm.storage.run_records import BatchProgress
 from ftm.wiring import get_model_fingerprint
-from tests.support.business_firms import QUARTER, make_firm, make_firms
+from tests.support.business_firms import QUARTER, make_firm
 from tests.support.cli import run_ftm
 from tests.support.inline_backend import InlineBackend
 from tests.support.quarters import replace_plan, write_quarter
-from tests.support.runs import make_lines, noop_settings, write_run
-from tests.support.stored_quarter import store_quarter
+from tests.support.runs import noop_settings
 
 Look = Callable[..., Result]
 N_FIRMS = 9 + len(PLAN_REASONS) - 1
@@ -261,85 +258,6 @@ def test_show_needs_exactly_one_id(look: Look) -> None:
     for arguments in ((), ("--firm", "1", "--permno", "1")):
         found = look("show", "--quarter", "2023Q1", *arguments)
         assert "give one of --firm" in str(found.exception)
-
-
-def test_status_counts_what_exists(look: Look, store: ObjectStore) -> None:
-    """Prefetch with its losses, the run with its model and firms."""
-    out = look("status", "--quarter", "2023Q1").output
-    run = find_run(store, QUARTER).spec.run_id
-    for text in (
-        "complete; generation 1, begun 2026-01-02 03:04 UTC",
-        "4 firms, 143 sentences in 1 chunk",
-        "1 no_components, 1 no_sentences, 1 no_text, 1 operator_only",
-        "fail-0: PreprocessingError: made up",
-        f"Run {run}: complete",
-        "noop on noop",
-        "4 of 4 done",
-    ):
-        assert text in out
-    found = json.loads(look("status", "--quarter", "2023Q1", "--json").output)
-    assert found["runs"][0]["n_complete"] == 1
-
-
-def test_status_of_a_run_that_was_stopped_says_what_is_saved_and_what_to_do(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Batches not begun are counted, one cut short says so, and resuming is the same command."""
-    opened = open_store(f"file://{tmp_path / 'stopped'}")
-    opened.check_writable()
-    manifest = store_quarter(opened, make_firms(6, n_sentences=9))
-    lines = make_lines(sorted(manifest.firm_to_chunk), batch_size=2, quarter=QUARTER)
-    layout = write_run(opened, manifest, lines, run_id="abc")
-    kept, failed = lines[0].firm_ids[:1], {lines[0].firm_ids[1]: "ValueError: x"}
-    begun = BatchProgress(
-        batch_id=lines[0].batch_id, partial={"part": "hash"}, kept=kept, failed=failed
-    )
-    opened.put(layout.progress(lines[0].batch_id), begun.encode())
-    monkeypatch.setenv("FTM_STORE", opened.url)
-    out = CliRunner().invoke(cli, ["status", "--quarter", "2023Q1"]).output
-    for text in (
-        "Run abc: 0 of 3 batches complete",
-        "2023Q1_batch_0000: begun, 2 of 2 firms, 1 of them in a part that was cut short",
-        "2 of 3 batches not begun",
-        "the same `ftm run-quarter` command again resumes it",
-    ):
-        assert text in out
-
-
-def test_status_of_a_quarter_nobody_touched_says_what_to_run(look: Look) -> None:
-    """It is no error: the answer is that there is nothing."""
-    assert (
-        "none; run `ftm prefetch --quarter 2020Q1`" in look("status", "--quarter", "2020Q1").output
-    )
-
-
-def test_quarters_lists_what_is_there(look: Look, store: ObjectStore, tmp_path: Path) -> None:
-    """One line a quarter; an empty store says how to begin."""
-    assert look("quarters").output.splitlines()[1].split()[:2] == ["2023Q1", "complete"]
-    (line,) = json.loads(look("quarters", "--json").output)
-    assert (line["n_firms"], line["n_complete_runs"]) == (4, 1)
-    assert "holds no quarter" in look("quarters", "--store", f"file://{tmp_path}").output
-
-
-def test_a_damaged_quarter_does_not_hide_the_others(store: ObjectStore) -> None:
-    """It is a line of its own that says what is wrong; a folder of no quarter is passed over."""
-    other = copy(store)
-    other.put("prefetch/transcripts/quarter=2023Q5/x", b"")
-    other.put(PrefetchLayout(QUARTER.next()).manifest, b"not a manifest")
-    good, bad = list_quarters(other)
-    assert (good.quarter, good.damaged, good.n_firms) == ("2023Q1", "", 4)
-    assert bad.quarter == "2023Q2"
-    assert "manifest.json" in bad.damaged
-
-
-def test_quarters_prints_what_is_damaged(store: ObjectStore, tmp_path: Path) -> None:
-    """In the table one word, below it the reason; the exit code is that of a list that was made."""
-    folder = open_store(f"file://{tmp_path / 'store'}")
-    folder.put(PrefetchLayout(QUARTER).manifest, b"not a manifest")
-    found = run_ftm("quarters", FTM_STORE=folder.url)
-    assert (found.returncode, found.stderr) == (0, "")
-    assert found.stdout.splitlines()[1].split()[:2] == ["2023Q1", "damaged"]
-    assert "2023Q1 is damaged: " in found.stdout
 
 
 def test_a_real_process_writes_results_to_stdout_and_errors_to_stderr(store: ObjectStore) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import platform
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from itertools import count
@@ -480,6 +481,40 @@ def test_a_trial_with_noop_models_is_read_only_where_there_is_nothing_else(
     later = make(store, clock=lambda: NOW + timedelta(days=1)).run_quarter("2023Q1", batch_size=2)
     assert later.run_id != trial.run_id
     assert find_run(store, QUARTER).spec.run_id == real.run_id
+
+
+def test_a_robustness_run_is_read_only_where_no_run_was_meant_to_be(store: ObjectStore) -> None:
+    """Begun with --no-publish and newer, it stays aside while nothing is published at all."""
+    main = run_seed(store, 1)
+    store.delete(current_pointer(QUARTER))
+    later = make(
+        store,
+        settings=noop_settings(seed=2),
+        fingerprint=real_model,
+        clock=lambda: NOW + timedelta(days=1),
+    ).run_quarter("2023Q1", batch_size=3, publish=False)
+    assert list_runs(store, QUARTER)[-1].spec.run_id == later.run_id
+    assert find_run(store, QUARTER).spec.run_id == main.run_id
+
+
+class Interrupted(InlineBackend):
+    """Ctrl-C comes while its jobs are looked at for the first time; a closed one has cancelled."""
+
+    def poll(self, handle: str) -> list[JobStatus]:
+        """See JobBackend."""
+        if not self.n_closed:
+            raise KeyboardInterrupt
+        return [
+            replace(s, state=JobState.CANCELLED, reason="stopped") for s in super().poll(handle)
+        ]
+
+
+def test_a_stopped_command_leaves_word_of_how_its_jobs_ended(store: ObjectStore) -> None:
+    """So that status tells a stop from a job that never said anything."""
+    with pytest.raises(KeyboardInterrupt):
+        make(store, Interrupted(store)).run_quarter("2023Q1", batch_size=3)
+    (run,) = list_runs(store, QUARTER)
+    assert {o.state for o in run.outcomes.values()} == {"cancelled"}
 
 
 def test_a_run_that_fails_is_not_published(store: ObjectStore) -> None:

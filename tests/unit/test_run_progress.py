@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 
+import pytest
+
 from ftm.cli.run_progress import LineWatcher, LiveWatcher, watch_run
 from ftm.jobs.base import JobState
 from ftm.orchestrate.run_watch import BatchView
@@ -63,6 +65,40 @@ def test_lines_tell_the_pace_of_this_start_only() -> None:
     watcher.update([done, view(1, JobState.RUNNING, 40)])
     last = out.getvalue().splitlines()[-1]
     assert last == "140 of 200 firms (70 %) in 80 s, 60 firms a minute, about 60 s left"
+
+
+def test_a_reason_is_told_once_and_then_whose_it_was() -> None:
+    """A hundred batches that fail alike are a hundred short lines."""
+    out = io.StringIO()
+    watcher = LineWatcher(out, clock_s=Clock())
+    watcher.start("go", [view(n, JobState.RUNNING) for n in range(3)])
+    ended = [view(n, JobState.FAILED, reason="exit 1: boom", log=f"/{n}") for n in range(2)]
+    watcher.update([*ended, view(2, JobState.FAILED, reason="exit 1: bang", log="/2")])
+    assert out.getvalue().splitlines()[1:] == [
+        "2023Q1_batch_0000: failed, 0 of 100 firms, exit 1: boom (log: /0)",
+        "2023Q1_batch_0001: failed, 0 of 100 firms, like 2023Q1_batch_0000 (log: /1)",
+        "2023Q1_batch_0002: failed, 0 of 100 firms, exit 1: bang (log: /2)",
+    ]
+
+
+def test_a_small_terminal_shows_what_runs_before_what_failed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Never more lines than it has; reasons that are alike, once."""
+    monkeypatch.setenv("LINES", "12")
+    monkeypatch.setenv("COLUMNS", "60")
+    out = Terminal()
+    watcher = LiveWatcher(out)
+    failed = [
+        BatchView(f"f{n:02}", JobState.FAILED, 9, reason="exit 1: " + "x" * 99) for n in range(20)
+    ]
+    watcher.start("run abc", [])
+    watcher.update([*failed, BatchView("r1", JobState.RUNNING, 9)])
+    watcher.finish()
+    frame = out.getvalue().rpartition("run abc")[2].splitlines()
+    assert len(frame) <= 12
+    assert frame[2].startswith("r1")
+    assert sum("exit 1" in line for line in frame) == 1
 
 
 def test_batches_that_never_start_are_one_line() -> None:

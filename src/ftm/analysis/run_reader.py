@@ -150,7 +150,8 @@ def find_run(
 ) -> RunRecords:
     """The run to read: the one asked for, else the published one, else the newest complete one.
 
-    Without either, runs of the noop models are taken only where no other is complete.
+    Of the complete ones, those begun with --no-publish are taken only where there is no other, and
+    those of the noop models only where there are no more but these.
 
     Args:
         store: where the quarter is.
@@ -173,10 +174,9 @@ def find_run(
             )
         return run
     runs = list_runs(store, quarter)
-    complete = [run for run in runs if run.is_complete]
+    complete = [run for run in reversed(runs) if run.is_complete]
     if complete:
-        # Of noop models only where there is nothing else.
-        return ([run for run in complete if not run.spec.is_trial] or complete)[-1]
+        return max(complete, key=lambda run: (not run.spec.is_trial, run.spec.publish))
     if runs:
         last = runs[-1]
         raise OrchestratorError(
@@ -330,7 +330,11 @@ def published_run(store: ObjectStore, quarter: Quarter) -> str | None:
     except ObjectNotFoundError:
         return None
     except (ValueError, KeyError, TypeError) as error:
-        raise CorruptObjectError(f"{store.name(key)} names no run", key=key) from error
+        raise CorruptObjectError(
+            f"{store.name(key)} is damaged, it names no run; the `ftm run-quarter` command of the "
+            "run that is to be read publishes it again",
+            key=key,
+        ) from error
 
 
 def _read_batches(store: ObjectStore, spec: RunSpec, *, begun: bool) -> list[BatchLine]:

@@ -2,29 +2,38 @@
 
 from __future__ import annotations
 
-import json
+import gzip
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import suppress
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from functools import partial
+from hashlib import sha256
+from typing import TypeVar
 
-from pydantic import ValidationError
-
-from ftm.analysis.run_reader import RunRecords, list_runs
+from ftm.analysis.resume_command import resume_command
+from ftm.analysis.run_reader import (
+    RunRecords,
+    published_run,
+    read_run,
+    read_run_manifest,
+    run_ids,
+)
 from ftm.core.errors import (
-    ConfigError,
-    CorruptObjectError,
     FtmError,
     ManifestNotFoundError,
-    ObjectNotFoundError,
     StoreError,
 )
-from ftm.core.layout import PREFETCH_ROOT, PrefetchLayout
+from ftm.core.layout import PrefetchLayout
 from ftm.core.quarter import Quarter
+from ftm.core.settings import Settings
 from ftm.storage.checkpoint import decode_session
-from ftm.storage.lease import LeaseRecord
-from ftm.storage.manifest import PrefetchManifest, load_manifest
+from ftm.storage.lease import Writer
+from ftm.storage.manifest import PrefetchManifest, encode_manifest, load_manifest
 from ftm.storage.object_store import ObjectStore
+from ftm.storage.open_lease import find_holder, peek_leased
+
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +73,7 @@ class OngoingPrefetch:
         kind: prefetch, refresh or preprocess; empty if it has not got that far.
         n_attempted: firms tried, whatever became of them.
         n_firms: of these, with durable sentences.
-        holder: who holds the lease, until when; empty where the store does not say (a folder).
+        holder: who is at it, on S3 until when; empty when nobody is.
     """
 
     kind: str
@@ -116,6 +125,11 @@ class RunStatus:
         n_skipped: firms.
         problems: batches that are not complete or have failed firms.
         model: the whole fingerprint.
+        holder: who carries it on now, on S3 until when; empty when nobody does.
+        is_published: loaders read it unless they are told another.
+        is_partial: its prefetch had not got to every firm the plan keeps.
+        is_outdated: the quarter was prefetched further, or anew, since: no command resumes it.
+        resume: the command that goes on with it; empty for one that is complete or outdated.
     """
 
     run_id: str
@@ -130,6 +144,11 @@ class RunStatus:
     n_skipped: int
     problems: tuple[BatchStatus, ...]
     model: Mapping[str, str]
+    holder: str = ""
+    is_published: bool = False
+    is_partial: bool = False
+    is_outdated: bool = False
+    resume: str = ""
 
     @property
     def is_complete(self) -> bool:
@@ -139,96 +158,138 @@ class RunStatus:
 
 @dataclass(frozen=True, slots=True)
 class QuarterStatus:
-    """Everything about a quarter; what is None or empty does not exist."""
+    """Everything about a quarter; what is None or empty does not exist, or cannot be read.
+
+    Args:
+        quarter: like 2023Q1.
+        store: its URL.
+        prefetch: what is prefetched.
+        ongoing: a prefetch that has not ended.
+        runs: oldest first.
+        published: the run that loaders read; None while there is none.
+        unreadable: what cannot be read (`prefetch`, `run 3f2a91c07be4`, …) → why, and what to do.
+    """
 
     quarter: str
     store: str
     prefetch: PrefetchStatus | None
     ongoing: OngoingPrefetch | None
     runs: tuple[RunStatus, ...]
+    published: str | None
+    unreadable: Mapping[str, str]
+
+
+def read_status(
+    store: ObjectStore,
+    quarter: Quarter,
+    *,
+    settings: Settings | None = None,
+    store_flag: str | None = None,
+) -> QuarterStatus:
+    """What exists of a quarter; a quarter nobody ever touched is all None and empty.
+
+    One record that cannot be read hides nothing else.
+
+    Args:
+        store: where.
+        quarter: which.
+        settings: what commands take from the environment, for the one that resumes a run; None:
+            read it.
+        store_flag: the store as commands are to be given it; None: they need not be.
+
+    Raises:
+        StoreError: the store cannot be read.
+    """
+    guard = _Guard()
+    manifest = guard.read("prefetch", lambda: load_manifest(store, quarter))
+    status = QuarterStatus(
+        quarter=str(quarter),
+        store=store.url,
+        prefetch=_prefetch(manifest) if manifest else None,
+        ongoing=guard.read("unfinished prefetch", lambda: _ongoing(store, quarter)),
+        runs=(),
+        published=guard.read("published run", lambda: published_run(store, quarter)),
+        unreadable=guard.unreadable,
+    )
+    context = _Context(store, quarter, status.published, manifest, settings, store_flag)
+    found = [
+        guard.read(f"run {run}", partial(context.read_run, run)) for run in run_ids(store, quarter)
+    ]
+    runs = sorted((run for run in found if run), key=lambda run: (run.created_at, run.run_id))
+    return replace(status, runs=tuple(runs))
+
+
+class _Guard:
+    """Reads one thing after the other and keeps why some could not be read."""
+
+    def __init__(self) -> None:
+        self.unreadable: dict[str, str] = {}
+
+    def read(self, what: str, read: Callable[[], _T]) -> _T | None:
+        """What `read` returns; None for what does not exist, or cannot be read.
+
+        Raises:
+            StoreError: the store failed.
+        """
+        try:
+            return read()
+        except ManifestNotFoundError:
+            return None
+        except StoreError:
+            raise
+        except FtmError as error:
+            self.unreadable[what] = str(error)
+            return None
 
 
 @dataclass(frozen=True, slots=True)
-class QuarterLine:
-    """One line of `ftm quarters`; of a damaged quarter, why it cannot be read and no figures."""
+class _Context:
+    """What a run is told apart by: the quarter's pointer and its manifest, the user's settings."""
 
-    quarter: str
-    complete: bool = False
-    ongoing: bool = False
-    generation: int | None = None
-    n_firms: int = 0
-    n_sentences: int = 0
-    n_runs: int = 0
-    n_complete_runs: int = 0
-    damaged: str = ""
+    store: ObjectStore
+    quarter: Quarter
+    published: str | None
+    manifest: PrefetchManifest | None
+    settings: Settings | None
+    store_flag: str | None
+
+    def read_run(self, run_id: str) -> RunStatus:
+        """One run, with who is at it and how to go on."""
+        run = read_run(self.store, self.quarter, run_id)
+        layout = run.layout
+        holder = _holder(self.store, layout.lease, layout.lock_name)
+        status = _run(run, holder=holder)
+        is_partial = not read_run_manifest(self.store, layout).complete
+        is_outdated = (
+            self.manifest is not None and _sha256(self.manifest) != run.spec.manifest_sha256
+        )
+        command = resume_command(
+            run.spec,
+            settings=self.settings or Settings.load(),
+            store=self.store_flag,
+            partial=is_partial,
+        )
+        return replace(
+            status,
+            is_published=run_id == self.published,
+            is_partial=is_partial,
+            is_outdated=is_outdated,
+            resume="" if status.is_complete or is_outdated else command,
+        )
 
 
-def read_status(store: ObjectStore, quarter: Quarter) -> QuarterStatus:
-    """What exists of a quarter; a quarter nobody ever touched is all None and empty.
+def _sha256(manifest: PrefetchManifest) -> str:
+    """As a run's spec records it."""
+    return sha256(gzip.decompress(encode_manifest(manifest))).hexdigest()
 
-    Raises:
-        CorruptObjectError, ManifestVersionError: a record cannot be read.
-    """
-    return QuarterStatus(
-        quarter=str(quarter),
-        store=store.url,
-        prefetch=_prefetch(store, quarter),
-        ongoing=_ongoing(store, quarter),
-        runs=tuple(_run(run) for run in list_runs(store, quarter)),
+
+def _holder(store: ObjectStore, key: str, lock_name: str) -> str:
+    return find_holder(
+        store, key, lock_name=lock_name, writer=Writer.current(), clock=lambda: datetime.now(UTC)
     )
 
 
-def list_quarters(store: ObjectStore) -> list[QuarterLine]:
-    """Every quarter with something of a prefetch, in time's order.
-
-    Folders that are no quarter's are left out; a quarter that cannot be read is said to be damaged.
-
-    Raises:
-        StoreError: the store cannot be read at all.
-    """
-    prefix = f"{PREFETCH_ROOT}/quarter="
-    found = {
-        info.key.removeprefix(prefix).partition("/")[0]
-        for info in store.list(PREFETCH_ROOT)
-        if info.key.startswith(prefix)
-    }
-    return [_read_line(store, quarter) for quarter in sorted(_quarters(found))]
-
-
-def _quarters(texts: Iterable[str]) -> Iterator[Quarter]:
-    for text in texts:
-        with suppress(ConfigError):
-            yield Quarter.parse(text)
-
-
-def _read_line(store: ObjectStore, quarter: Quarter) -> QuarterLine:
-    try:
-        return _line(read_status(store, quarter))
-    except StoreError:
-        raise
-    except FtmError as error:
-        return QuarterLine(str(quarter), damaged=str(error))
-
-
-def _line(status: QuarterStatus) -> QuarterLine:
-    prefetch = status.prefetch
-    return QuarterLine(
-        quarter=status.quarter,
-        complete=prefetch is not None and prefetch.complete,
-        ongoing=status.ongoing is not None,
-        generation=prefetch.generation if prefetch else None,
-        n_firms=prefetch.n_firms if prefetch else 0,
-        n_sentences=prefetch.n_sentences if prefetch else 0,
-        n_runs=len(status.runs),
-        n_complete_runs=sum(run.is_complete for run in status.runs),
-    )
-
-
-def _prefetch(store: ObjectStore, quarter: Quarter) -> PrefetchStatus | None:
-    try:
-        manifest: PrefetchManifest = load_manifest(store, quarter)
-    except ManifestNotFoundError:
-        return None
+def _prefetch(manifest: PrefetchManifest) -> PrefetchStatus:
     return PrefetchStatus(
         generation=manifest.generation,
         complete=manifest.complete,
@@ -244,31 +305,21 @@ def _prefetch(store: ObjectStore, quarter: Quarter) -> PrefetchStatus | None:
 
 
 def _ongoing(store: ObjectStore, quarter: Quarter) -> OngoingPrefetch | None:
-    key = PrefetchLayout(quarter).checkpoint
-    try:
-        document = json.loads(store.get(key))
-    except ObjectNotFoundError:
+    layout = PrefetchLayout(quarter)
+    if not store.exists(layout.checkpoint):
         return None
-    except ValueError as error:
-        raise CorruptObjectError(f"{store.name(key)} is no JSON", key=key) from error
-    session = decode_session(document, key=store.name(key))
+    session = decode_session(
+        peek_leased(store, layout.checkpoint), key=store.name(layout.checkpoint)
+    )
     return OngoingPrefetch(
         kind=session.kind if session else "",
         n_attempted=session.n_attempted if session else 0,
         n_firms=len(session.durable()) if session else 0,
-        holder=_holder(document.get("lease")),
+        holder=_holder(store, layout.checkpoint, layout.lock_name),
     )
 
 
-def _holder(lease: object) -> str:
-    try:
-        record = LeaseRecord.model_validate(lease)
-    except ValidationError:
-        return ""
-    return f"{record.holder}, until {record.expires}"
-
-
-def _run(run: RunRecords) -> RunStatus:
+def _run(run: RunRecords, *, holder: str) -> RunStatus:
     return RunStatus(
         run_id=run.spec.run_id,
         created_at=run.spec.created_at,
@@ -280,18 +331,20 @@ def _run(run: RunRecords) -> RunStatus:
         n_done=len(run.done),
         n_failed=len(run.failed),
         n_skipped=len(run.skipped),
-        problems=tuple(_problems(run)),
+        problems=tuple(_problems(run, is_held=bool(holder))),
         model=run.spec.model,
+        holder=holder,
     )
 
 
-def _problems(run: RunRecords) -> list[BatchStatus]:
+def _problems(run: RunRecords, *, is_held: bool) -> list[BatchStatus]:
     found = []
     for batch in run.batches:
         progress = run.progress_of(batch.batch_id)
         if progress.complete and not progress.failed:
             continue
-        outcome = run.outcomes.get(batch.batch_id)
+        # How an earlier attempt ended is no news while another is at it.
+        outcome = None if is_held else run.outcomes.get(batch.batch_id)
         begun = bool(progress.parts or progress.partial or progress.failed)
         found.append(
             BatchStatus(

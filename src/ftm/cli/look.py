@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from ftm.core.errors import CorruptObjectError
 from ftm.core.quarter import Quarter
 from ftm.core.settings import Settings
 
@@ -81,17 +82,30 @@ def attrition(quarter: str, store: str | None, run_id: str | None, style: str) -
 def status(quarter: str, store: str | None, as_json: bool) -> None:
     """Say what exists of a quarter, what is not finished, what failed and why.
 
+    Names the command that resumes a run. What cannot be read is said, and the exit code is then 1.
+
     \b
     ftm status --quarter 2023Q1
+    ftm status --quarter 2023Q1 --json
     """
     from ftm.analysis.status import read_status
-    from ftm.cli import look_tables
+    from ftm.cli import status_table
 
-    found = read_status(_open(store), Quarter.parse(quarter))
+    found = read_status(
+        _open(store), Quarter.parse(quarter), settings=Settings.load(), store_flag=store
+    )
     if as_json:
         _print_json(dataclasses.asdict(found))
     else:
-        look_tables.print_status(found)
+        status_table.print_status(found)
+    if found.unreadable:
+        what, why = next(iter(found.unreadable.items()))
+        more = len(found.unreadable) - 1
+        raise CorruptObjectError(
+            f"{what} of {quarter} cannot be read"
+            + (f" (and {more} more)" if more else "")
+            + f": {why}"
+        )
 
 
 @click.command()
@@ -154,7 +168,7 @@ def quarters(store: str | None, as_json: bool) -> None:
     \b
     ftm quarters --store file:///data/ftm
     """
-    from ftm.analysis.status import list_quarters
+    from ftm.analysis.quarter_list import list_quarters
     from ftm.cli import look_tables
 
     opened = _open(store)

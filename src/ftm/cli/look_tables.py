@@ -1,9 +1,8 @@
-"""How quarters, runs and firms look on a terminal of 100 columns."""
+"""How quarters, firms and their topics look on a terminal."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from collections.abc import Sequence
 from zoneinfo import ZoneInfo
 
 from rich.console import Console
@@ -12,33 +11,25 @@ from rich.table import Table
 from rich.text import Text
 
 from ftm.analysis.attrition import Attrition
+from ftm.analysis.quarter_list import QuarterLine
 from ftm.analysis.show import Call, FirmView, ShownTopic
-from ftm.analysis.status import (
-    BatchStatus,
-    OngoingPrefetch,
-    PrefetchStatus,
-    QuarterLine,
-    QuarterStatus,
-    RunStatus,
-)
+from ftm.cli.tables import make_console, make_table, print_facts
 
-WIDTH = 100
 NEW_YORK = ZoneInfo("America/New_York")
-FAILURES_SHOWN = 5
 SENTENCE_LENGTH = 250
 """Characters of a typical sentence on the terminal: about three lines."""
 
 
 def print_attrition(found: Attrition) -> None:
     """The waterfall: totals flush left, drops indented and negative."""
-    table = _table("", "n")
+    table = make_table("", "n")
     table.columns[1].justify = "right"
     for line in found.lines:
         if line.kind == "total":
             table.add_row(Text(line.text, style="bold"), Text(f"{line.n:,}", style="bold"))
         else:
             table.add_row(f"  less: {line.text}", f"-{line.n:,}")
-    console = _console()
+    console = make_console()
     console.print(Text(f"{found.quarter}: from earnings calls to firms", style="bold"))
     console.print(table)
     if n := found.n_sharing_permno:
@@ -47,11 +38,11 @@ def print_attrition(found: Attrition) -> None:
 
 def print_quarters(found: Sequence[QuarterLine], url: str) -> None:
     """One line per quarter."""
-    console = _console()
+    console = make_console()
     if not found:
         console.print(f"{url} holds no quarter; run `ftm prefetch --quarter 2023Q1`", markup=False)
         return
-    table = _table("quarter", "prefetch", "generation", "firms", "sentences", "runs")
+    table = make_table("quarter", "prefetch", "generation", "firms", "sentences", "runs")
     for column in table.columns[2:]:
         column.justify = "right"
     for line in found:
@@ -59,170 +50,45 @@ def print_quarters(found: Sequence[QuarterLine], url: str) -> None:
             line.quarter,
             _prefetch_word(line),
             str(line.generation or "-"),
-            f"{line.n_firms:,}",
-            f"{line.n_sentences:,}",
+            _number(line.n_firms),
+            _number(line.n_sentences),
             _runs_word(line),
         )
     console.print(table)
     for line in found:
-        if line.damaged:
-            console.print(Text(f"{line.quarter} is damaged: {line.damaged}"), style="red")
-
-
-def print_status(found: QuarterStatus) -> None:
-    """Prefetch, then runs, oldest first, each with what failed."""
-    console = _console()
-    console.print(Text(f"{found.quarter} in {found.store}", style="bold"))
-    _print_facts(console, _prefetch_facts(found))
-    if not found.runs and found.prefetch is not None:
-        console.print(f"No run yet; run `ftm run-quarter --quarter {found.quarter}`", markup=False)
-    for run in found.runs:
-        console.print()
-        console.print(Text(f"Run {run.run_id}: {_run_word(run)}", style="bold"))
-        _print_facts(console, _run_facts(run))
-        for batch in run.problems:
-            if batch.state != "pending":
-                _print_problem(console, batch)
-        if waiting := sum(batch.state == "pending" for batch in run.problems):
-            console.print(f"  {waiting} of {run.n_batches} batches not begun")
-        if run.n_batches and not run.is_complete:
-            console.print("  the same `ftm run-quarter` command again resumes it", markup=False)
+        if line.unreadable:
+            text = Text(f"{line.quarter} cannot be read: {line.unreadable}", style="red")
+            console.print(text, soft_wrap=True)
 
 
 def print_firm(view: FirmView) -> None:
     """A firm's call, then its topics with keywords, size, share and typical sentences."""
-    console = _console()
+    console = make_console()
     name = view.firm_name or "(no name)"
     console.print()
     console.print(Text(f"{name} in {view.quarter}", style="bold"))
-    _print_facts(console, _call_facts(view))
+    print_facts(console, _call_facts(view))
     for topic in view.topics:
         console.print()
         _print_topic(console, topic)
 
 
-def _console() -> Console:
-    console = Console(highlight=False)
-    if not console.is_terminal or console.width > WIDTH:
-        console.width = WIDTH
-    return console
-
-
-def _table(*columns: str) -> Table:
-    return Table(*columns, box=None, header_style="dim", padding=(0, 2, 0, 0))
-
-
-def _print_facts(console: Console, facts: Mapping[str, str]) -> None:
-    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
-    table.add_column(style="dim", no_wrap=True)
-    table.add_column(overflow="fold")
-    for name, value in facts.items():
-        if value:
-            table.add_row(name, Text(value))
-    console.print(table)
-
-
 def _prefetch_word(line: QuarterLine) -> str:
-    if line.damaged:
-        return "damaged"
+    if line.unreadable:
+        return "unreadable"
     if line.generation is None:
         return "not finished"
     word = "complete" if line.complete else "in part"
     return f"{word}, another under way" if line.ongoing else word
 
 
+def _number(n: int | None) -> str:
+    return "-" if n is None else f"{n:,}"
+
+
 def _runs_word(line: QuarterLine) -> str:
     unfinished = line.n_runs - line.n_complete_runs
     return f"{line.n_complete_runs} complete" + (f", {unfinished} not" if unfinished else "")
-
-
-def _prefetch_facts(found: QuarterStatus) -> dict[str, str]:
-    prefetch, ongoing = found.prefetch, found.ongoing
-    facts = {
-        "prefetch": _describe_prefetch(prefetch, found.quarter),
-        "under way": _describe_ongoing(found, ongoing) if ongoing else "",
-    }
-    if prefetch is None:
-        return facts
-    skipped = ", ".join(f"{n} {reason}" for reason, n in prefetch.skipped.items())
-    return facts | {
-        "holds": f"{prefetch.n_firms:,} firms, {prefetch.n_sentences:,} sentences in "
-        f"{prefetch.n_chunks} {'chunk' if prefetch.n_chunks == 1 else 'chunks'}",
-        "skipped": skipped,
-        "failed": _describe_failures(prefetch.failed),
-        "text": ", ".join(f"{k} {v[:12]}" for k, v in prefetch.preprocessing.items()),
-        "links": f"as of {prefetch.link_vintage}" if prefetch.link_vintage else "",
-    }
-
-
-def _describe_prefetch(prefetch: PrefetchStatus | None, quarter: str) -> str:
-    if prefetch is None:
-        return f"none; run `ftm prefetch --quarter {quarter}`"
-    word = "complete" if prefetch.complete else "in part, run `ftm prefetch` again"
-    return f"{word}; generation {prefetch.generation}, begun {_when(prefetch.created_at)}"
-
-
-def _when(moment: str) -> str:
-    """`2023-04-02T12:30:05+00:00` as people write it."""
-    return f"{datetime.fromisoformat(moment).astimezone(UTC):%Y-%m-%d %H:%M} UTC"
-
-
-def _describe_ongoing(found: QuarterStatus, ongoing: OngoingPrefetch) -> str:
-    text = f"a {ongoing.kind or 'prefetch'} with {ongoing.n_attempted} firms tried, "
-    text += f"{ongoing.n_firms} of them with durable sentences"
-    if ongoing.holder:
-        return f"{text}; held by {ongoing.holder}"
-    command = "preprocess" if ongoing.kind == "preprocess" else "prefetch"
-    text += f"; if none runs, `ftm {command} --quarter {found.quarter}` resumes it"
-    if found.prefetch is None:
-        return text
-    return f"{text}, `ftm prefetch --quarter {found.quarter} --give-up` drops it"
-
-
-def _describe_failures(failed: Mapping[str, str]) -> str:
-    lines = [f"{firm}: {why}" for firm, why in list(failed.items())[:FAILURES_SHOWN]]
-    rest = len(failed) - len(lines)
-    return "\n".join([*lines, f"and {rest} more; --json has them all"] if rest else lines)
-
-
-def _run_word(run: RunStatus) -> str:
-    if run.is_complete:
-        return "complete"
-    if not run.n_batches:
-        return "planned, nothing submitted"
-    return f"{run.n_complete} of {run.n_batches} batches complete"
-
-
-def _run_facts(run: RunStatus) -> dict[str, str]:
-    counts = [f"{run.n_done:,} of {run.n_firms:,} done"]
-    counts += [
-        f"{n:,} {what}" for n, what in ((run.n_failed, "failed"), (run.n_skipped, "skipped")) if n
-    ]
-    settings = ("embed_text", "keep_kinds", "seed", "device", "dtype")
-    return {
-        "begun": _when(run.created_at),
-        "model": f"{run.clustering} on {run.embedding_model}",
-        "settings": ", ".join(f"{k} {run.model[k]}" for k in settings if k in run.model),
-        "firms": ", ".join(counts),
-    }
-
-
-def _print_problem(console: Console, batch: BatchStatus) -> None:
-    state = f"{batch.batch_id}: {batch.state}, {batch.n_done} of {batch.n_firms} firms"
-    if batch.n_cut_short:
-        state += f", {batch.n_cut_short} of them in a part that was cut short"
-    console.print(Text(f"  {state}", style="red" if batch.state == "failed" else ""))
-    facts = {
-        "why": batch.reason,
-        "log": batch.log if batch.reason else "",
-        "failed": _describe_failures(batch.failed),
-    }
-    if any(facts.values()):
-        table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
-        for name, value in facts.items():
-            if value:
-                table.add_row(Text(name, style="dim"), Text(value, overflow="fold"))
-        console.print(Padding(table, (0, 0, 0, 4)))
 
 
 def _call_facts(view: FirmView) -> dict[str, str]:

@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TextIO
 
 from rich.console import Console, Group
@@ -20,7 +21,11 @@ from ftm.jobs.base import JobState
 from ftm.orchestrate.run_watch import BatchView, RunWatcher
 
 MAX_ROWS = 12
-"""Batches shown at once: what runs and what failed; the others are counted."""
+"""Batches shown at once: what runs, then what failed; the others are counted."""
+
+MAX_REASONS = 3
+OTHER_LINES = 5
+"""Of the live table, besides batches and reasons: title, bar, counts and a margin."""
 
 PACE_AFTER_S = 5.0
 PACE_AFTER_FIRMS = 3
@@ -104,6 +109,7 @@ class LineWatcher:
         self._clock_s = clock_s
         self._pace = Pace(clock_s)
         self._states: dict[str, JobState] = {}
+        self._first_with: dict[str, str] = {}
         self._said_s = 0.0
         self._said_at = -1
 
@@ -120,7 +126,7 @@ class LineWatcher:
         changed = [b for b in batches if self._states.get(b.batch_id) is not b.state]
         for batch in changed:
             if not self._never_started(batch):
-                self._say(describe_batch(batch))
+                self._say(self._describe(batch))
         if idle := [batch for batch in changed if self._never_started(batch)]:
             self._say(f"{_n_batches(idle)} {idle[0].reason or 'not started'}")
         self._states.update({batch.batch_id: batch.state for batch in changed})
@@ -134,6 +140,12 @@ class LineWatcher:
 
     def finish(self) -> None:
         """See RunWatcher."""
+
+    def _describe(self, batch: BatchView) -> str:
+        """A reason that an earlier batch had is not told again, only whose it was."""
+        first = self._first_with.setdefault(batch.reason, batch.batch_id)
+        alike = batch.reason and first != batch.batch_id
+        return describe_batch(replace(batch, reason=f"like {first}") if alike else batch)
 
     def _never_started(self, batch: BatchView) -> bool:
         was = self._states.get(batch.batch_id)
@@ -189,13 +201,10 @@ class LiveWatcher:
             _bar(n_done(batches), sum(batch.n_firms for batch in batches)),
             self._pace.describe(batches),
         )
-        reasons = [
-            Text(f"{batch.batch_id}: {batch.reason}", style=_STYLES[batch.state])
-            for batch in _shown(batches)
-            if batch.reason
-        ]
+        reasons = _reasons(batches)
+        n_rows = min(MAX_ROWS, max(1, self._console.height - OTHER_LINES - len(reasons)))
         counts = Text(_counts(batches), style="dim")
-        return Group(Text(self._text), whole, _table(_shown(batches)), *reasons, counts)
+        return Group(Text(self._text), whole, _table(_shown(batches)[:n_rows]), *reasons, counts)
 
 
 def n_done(batches: Sequence[BatchView]) -> int:
@@ -214,7 +223,25 @@ def describe_batch(batch: BatchView) -> str:
 
 
 def _shown(batches: Sequence[BatchView]) -> list[BatchView]:
-    return [b for b in batches if b.state in (JobState.RUNNING, JobState.FAILED)][:MAX_ROWS]
+    running = [batch for batch in batches if batch.state is JobState.RUNNING]
+    return running + [batch for batch in batches if batch.state is JobState.FAILED]
+
+
+def _reasons(batches: Sequence[BatchView]) -> list[Text]:
+    """One line per reason, with the first batch that has it; whole they come at the end."""
+    first: dict[str, BatchView] = {}
+    for batch in batches:
+        if batch.reason:
+            first.setdefault(batch.reason, batch)
+    return [
+        Text(
+            f"{batch.batch_id}: {reason}",
+            style=_STYLES[batch.state],
+            no_wrap=True,
+            overflow="ellipsis",
+        )
+        for reason, batch in list(first.items())[:MAX_REASONS]
+    ]
 
 
 def _table(batches: Sequence[BatchView]) -> Table:

@@ -6,6 +6,12 @@ from dataclasses import dataclass
 
 from ftm.core.quarter import Quarter
 
+PREFETCH_ROOT = "prefetch/transcripts"
+"""Folder of all prefetched quarters."""
+
+RUN_MANIFEST = "prefetch.json.gz"
+"""In a run's folder: its own copy of the prefetch manifest."""
+
 
 @dataclass(frozen=True, slots=True)
 class PrefetchLayout:
@@ -28,7 +34,13 @@ class PrefetchLayout:
 
     @property
     def checkpoint(self) -> str:
+        """Resume state and lease of whoever writes the quarter."""
         return f"{self.root}/_checkpoint.json"
+
+    @property
+    def lock_name(self) -> str:
+        """What messages and lock files call the right to write the quarter."""
+        return f"prefetch of {self.quarter}"
 
     @property
     def parts(self) -> str:
@@ -76,12 +88,17 @@ class RunLayout:
     @property
     def manifest(self) -> str:
         """The copy of the prefetch manifest this run reads."""
-        return f"{self.root}/prefetch.json.gz"
+        return f"{self.root}/{RUN_MANIFEST}"
 
     @property
     def lease(self) -> str:
         """Who is carrying the run through; gone when nobody is (on `file://` a lock instead)."""
         return f"{self.root}/lease.json"
+
+    @property
+    def lock_name(self) -> str:
+        """What messages and lock files call the right to carry the run through."""
+        return f"run {self.run_id} of {self.quarter}"
 
     def jobs(self, stage: str, attempt: int) -> str:
         return f"{self.root}/jobs/{stage}_{attempt}.json"
@@ -127,6 +144,3 @@ def runs_root(quarter: Quarter) -> str:
 def current_pointer(quarter: Quarter) -> str:
     """The object that says which run is published."""
     return f"processed/quarter={quarter}/_current.json"
-
-
-PREFETCH_ROOT = "prefetch/transcripts"

@@ -26,6 +26,10 @@ CORES_PER_WORKER = 4
 KILLED = 137
 """Exit code of a process that SIGKILL ended."""
 
+UNFLUSHED = 120
+"""Exit code of a Python process that could not flush its output:
+https://docs.python.org/3/library/sys.html#sys.exit"""
+
 _SUPERVISOR = Path(__file__).with_name("supervisor.py")
 
 _INHERITED = (
@@ -141,7 +145,7 @@ class LocalBackend(JobBackend):
     def close(self) -> None:
         """Cancel what still runs."""
         for name in list(self._stages):
-            self.cancel(name, "the backend was closed")
+            self.cancel(name, "the command that ran it was stopped")
 
     @property
     def _n_running(self) -> int:
@@ -253,6 +257,8 @@ def explain(exit_code: int) -> str:
     """An exit code in words."""
     if exit_code == KILLED:
         return "killed (exit 137), most likely out of memory: use fewer --workers"
+    if exit_code == UNFLUSHED:
+        return "its log could not be written (exit 120), most likely because the disk is full"
     if exit_code == 143:
         return "stopped by SIGTERM (exit 143)"
     if exit_code > 128:

@@ -166,7 +166,7 @@ class QuarterOrchestrator:
         manifest = self._manifest(Quarter.parse(quarter))
         self._check_complete(manifest, allow_partial_prefetch)
         settings = self._resolve(self._settings)
-        plan = self._plan(manifest, settings, batch_size)
+        plan = self._plan(manifest, settings, batch_size, publish=publish)
         # The summary needs it: better told now than after hours of work.
         read_calls(self._store, manifest)
         record_plan(self._store, plan)
@@ -185,11 +185,10 @@ class QuarterOrchestrator:
     @contextmanager
     def _alone(self, plan: RunPlan) -> Iterator[None]:
         """Hold the run's lease: two commands on one run would do its work twice."""
-        run_id = plan.spec.run_id
         lease = open_leased(
             self._store,
             plan.layout.lease,
-            lock_name=f"run {run_id} of {plan.quarter}",
+            lock_name=plan.layout.lock_name,
             writer=Writer.current(),
             clock=self._clock,
             say=self._watcher.message,
@@ -236,13 +235,16 @@ class QuarterOrchestrator:
             "--allow-partial-prefetch"
         )
 
-    def _plan(self, manifest: PrefetchManifest, settings: Settings, batch_size: int) -> RunPlan:
+    def _plan(
+        self, manifest: PrefetchManifest, settings: Settings, batch_size: int, *, publish: bool
+    ) -> RunPlan:
         return plan_run(
             manifest,
             batch_size=batch_size,
             model=self._fingerprint(settings),
             checkpoint_firms=settings.map_checkpoint,
             now=self._clock(),
+            publish=publish,
         )
 
     def _pending(self, plan: RunPlan) -> list[BatchLine]:

@@ -54,6 +54,7 @@ def plan_run(
     model: Mapping[str, str],
     checkpoint_firms: int,
     now: datetime,
+    publish: bool = True,
 ) -> RunPlan:
     """Work out a run; pure.
 
@@ -66,6 +67,7 @@ def plan_run(
         model: fingerprint of everything that determines topics, the device included.
         checkpoint_firms: firms per map part.
         now: UTC; the run's start, if it is new.
+        publish: whether readers are to be pointed at it; for the record, if it is new.
 
     Raises:
         ConfigError: the batch size cannot be used.
@@ -87,18 +89,20 @@ def plan_run(
             "run_id": run_id[:_RUN_ID_CHARACTERS],
             "created_at": now.isoformat(timespec="seconds"),
             "ftm_version": VERSION,
+            "batch_size": batch_size,
+            "publish": publish,
         }
     )
     return RunPlan(spec=spec, batches=tuple(batches), manifest=data)
 
 
 def record_plan(store: ObjectStore, plan: RunPlan) -> None:
-    """Write what is not yet there of a run: its manifest first, then its spec.
+    """Write what is not yet there, or damaged, of a run: its manifest first, then its spec.
 
-    The run id stands for the content, so what exists is right; a spec that exists keeps its
-    `created_at`, which is in every row the run writes.
+    The run id stands for the content; a spec that exists keeps its `created_at`, which is in every
+    row the run writes.
     """
-    put_once(store, plan.layout.manifest, plan.manifest)
+    _put_as_planned(store, plan.layout.manifest, plan.manifest)
     if not store.exists(plan.layout.spec):
         machine = machine_name(plan.spec.model.get("device", "cpu"))
         put_once(
@@ -111,7 +115,10 @@ def mend_batches(store: ObjectStore, plan: RunPlan) -> None:
 
     It defines the run and follows from the plan: without it a complete run would have no batch.
     """
-    key, data = plan.layout.batch_manifest(1), encode_batches(list(plan.batches))
+    _put_as_planned(store, plan.layout.batch_manifest(1), encode_batches(list(plan.batches)))
+
+
+def _put_as_planned(store: ObjectStore, key: str, data: bytes) -> None:
     try:
         found = store.get(key)
     except ObjectNotFoundError:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from ftm.analysis.run_reader import STAGE
-from ftm.core.errors import BatchFailedError
+from ftm.core.errors import BatchFailedError, FtmError
 from ftm.core.layout import RunLayout
 from ftm.core.settings import Settings, variables
 from ftm.jobs.base import STAGE_WIDE_EXIT, JobBackend, JobState, JobStatus, StageJobs
@@ -151,13 +152,22 @@ class StageRunner:
                     return statuses
                 time.sleep(self._poll_s)
         except BaseException:
-            # Jobs of this process must not write on behind a user who stopped the command.
-            if text := self._backend.farewell():
-                self._watcher.message(text)
-            self._backend.close()
+            self._leave(plan, attempt)
             raise
         finally:
             self._watcher.finish()
+
+    def _leave(self, plan: RunPlan, attempt: Attempt) -> None:
+        """End the jobs that cannot outlive this process, and record that they were stopped."""
+        # They must not write on behind a user who stopped the command.
+        if text := self._backend.farewell():
+            self._watcher.message(text)
+        self._backend.close()
+        # Whatever stopped the command is what the user is to read.
+        with suppress(FtmError):
+            statuses = self._backend.poll(attempt.handle)
+            if all(status.state.is_final for status in statuses):
+                self._record_outcome(plan.layout, attempt.record, statuses)
 
     def _record_outcome(
         self, layout: RunLayout, record: JobRecord, statuses: Sequence[JobStatus]

@@ -11,7 +11,7 @@ from ftm.core.layout import PrefetchLayout
 from ftm.core.progress import NoProgress, Progress
 from ftm.core.quarter import Quarter
 from ftm.prefetch.leftovers import files_of_session, remove_files
-from ftm.prefetch.opening import lock_name, read_published
+from ftm.prefetch.opening import read_published
 from ftm.prefetch.prefetcher import utc_now
 from ftm.prefetch.publishing import is_published
 from ftm.prefetch.sessions import finishing_command
@@ -81,7 +81,7 @@ def give_up_quarter(
     lease = open_leased(
         store,
         layout.checkpoint,
-        lock_name=lock_name(layout.quarter),
+        lock_name=layout.lock_name,
         writer=new_identity(),
         clock=clock,
         say=(progress or NoProgress()).message,

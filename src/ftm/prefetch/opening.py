@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 from ftm.core.errors import FtmError, ObjectNotFoundError
 from ftm.core.layout import PrefetchLayout
-from ftm.core.quarter import Quarter
 from ftm.prefetch.leftovers import finish_giving_up
 from ftm.prefetch.quarter_writer import QuarterWriter
 from ftm.prefetch.sessions import Opening, Request, open_session
@@ -93,11 +92,6 @@ def choose_opening(
     )
 
 
-def lock_name(quarter: Quarter) -> str:
-    """What messages and lock files call the right to write a quarter."""
-    return f"prefetch of {quarter}"
-
-
 @contextmanager
 def open_quarter(
     store: ObjectStore,
@@ -122,7 +116,7 @@ def open_quarter(
     lease = open_leased(
         store,
         layout.checkpoint,
-        lock_name=lock_name(request.quarter),
+        lock_name=layout.lock_name,
         writer=identity,
         clock=clock,
         say=say,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 
 from ftm.core.errors import (
@@ -23,6 +24,30 @@ from ftm.storage.lease import (
 from ftm.storage.object_store import ObjectStore
 
 LOCK_FOLDER = ".locks"
+
+_TRIES = 3
+_BETWEEN_TRIES_S = 0.02
+"""Somebody who only looks holds the lock for a moment; a writer holds it for minutes."""
+
+
+def lock_path(folder: Path, lock_name: str) -> Path:
+    """The lock file of a thing that one process at a time may write."""
+    return folder / LOCK_FOLDER / f"{lock_name.replace(' ', '-')}.lock"
+
+
+def who_locks(folder: Path, lock_name: str) -> str:
+    """Who holds the lock now; empty when nobody does, or when the file may not be read."""
+    import fcntl  # not on Windows, where a store is s3://
+
+    try:
+        with lock_path(folder, lock_name).open("rb") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return file.read(1000).decode(errors="replace") or "another process"
+    except OSError:
+        pass
+    return ""
 
 
 class FileLease(LeasedObject):
@@ -55,11 +80,7 @@ class FileLease(LeasedObject):
             raise
 
     def _lock(self) -> int:
-        import fcntl  # not on Windows, where a store is s3://
-
-        path = (
-            Path(self._store.folder or ".") / LOCK_FOLDER / f"{self._what.replace(' ', '-')}.lock"
-        )
+        path = lock_path(Path(self._store.folder or "."), self._what)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
@@ -68,7 +89,7 @@ class FileLease(LeasedObject):
                 f"cannot write {path}: {error.strerror}; --store must be a folder you may write"
             ) from error
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _lock_alone(descriptor)
             self._sign(descriptor)
         except BlockingIOError as error:
             holder = os.pread(descriptor, 1000, 0).decode(errors="replace")
@@ -115,3 +136,22 @@ class FileLease(LeasedObject):
         if self._descriptor is not None:
             os.close(self._descriptor)
         self._descriptor = None
+
+
+def _lock_alone(descriptor: int) -> None:
+    """Take the lock.
+
+    Raises:
+        BlockingIOError: another process keeps it.
+    """
+    import fcntl
+
+    for left in reversed(range(_TRIES)):
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if not left:
+                raise
+            time.sleep(_BETWEEN_TRIES_S)
+        else:
+            return

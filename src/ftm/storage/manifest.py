@@ -20,7 +20,7 @@ from ftm.core.errors import (
     ObjectNotFoundError,
     StoreError,
 )
-from ftm.core.layout import PREFETCH_ROOT, PrefetchLayout
+from ftm.core.layout import PREFETCH_ROOT, RUN_MANIFEST, PrefetchLayout
 from ftm.core.quarter import Quarter
 from ftm.core.schemas import MANIFEST_VERSION
 from ftm.storage.object_store import ObjectStore
@@ -214,10 +214,17 @@ def _check_version(version: object, key: str) -> None:
 
 
 def _corrupt(key: str, problem: str) -> CorruptObjectError:
-    return CorruptObjectError(
-        f"manifest {key} is damaged: {problem}; restore it from a backup or make the quarter "
-        "anew with `ftm prefetch --quarter … --refresh`",
-        key=key,
+    return CorruptObjectError(f"manifest {key} is damaged: {problem}; {_mend(key)}", key=key)
+
+
+def _mend(key: str) -> str:
+    """What to do about a damaged manifest; a run's copy follows from what it copied."""
+    if key.endswith(RUN_MANIFEST):
+        return "the `ftm run-quarter` command that began the run writes it again"
+    quarter = key.rpartition("quarter=")[2].partition("/")[0]
+    return (
+        "restore it from a backup or make the quarter anew with "
+        f"`ftm prefetch --quarter {quarter} --refresh`"
     )
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from ftm.core.errors import ObjectNotFoundError
 from ftm.storage.conditional_lease import ConditionalLease
-from ftm.storage.file_lease import FileLease
+from ftm.storage.file_lease import FileLease, who_locks
 from ftm.storage.lease import (
     LEASE_FIELD,
     Clock,
@@ -13,6 +15,7 @@ from ftm.storage.lease import (
     Say,
     Writer,
     decode_document,
+    lease_of,
 )
 from ftm.storage.object_store import ObjectStore
 
@@ -52,3 +55,31 @@ def peek_leased(store: ObjectStore, key: str) -> Document:
     except ObjectNotFoundError:
         return {}
     return {name: value for name, value in document.items() if name != LEASE_FIELD}
+
+
+def find_holder(
+    store: ObjectStore, key: str, *, lock_name: str, writer: Writer, clock: Clock
+) -> str:
+    """Who holds a lease now, for messages; empty when nobody alive does.
+
+    Args:
+        store: where the object is.
+        key: the object.
+        lock_name: of the lock file on `file://`.
+        writer: who asks; can tell a dead process of its own host.
+        clock: the time, for expiry.
+
+    Raises:
+        CorruptObjectError: the object cannot be read.
+    """
+    if store.folder is not None:
+        return who_locks(store.folder, lock_name)
+    name = store.name(key)
+    try:
+        lease = lease_of(decode_document(store.get(key), key=name), key=name)
+    except ObjectNotFoundError:
+        return ""
+    if lease is None or writer.knows_dead(lease):
+        return ""
+    alive = datetime.fromisoformat(lease.expires) > clock()
+    return f"{lease.holder} until {lease.expires}" if alive else ""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TypeVar
+from typing import ClassVar, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -12,6 +12,9 @@ from ftm.core.errors import CorruptObjectError
 
 class _Record(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
+
+    mend: ClassVar[str]
+    """What to do about one that cannot be read, for its error."""
 
     def encode(self) -> bytes:
         """JSON with sorted keys and a final newline: equal records are equal bytes."""
@@ -33,9 +36,17 @@ class RunSpec(_Record):
         model: `ftm.topics.fingerprint.model_fingerprint`, device and dtype included.
         checkpoint_firms: firms per map part.
         ftm_version: for the record only.
+        batch_size: what the run's first command asked for, for the record only: the batches are
+            what counts. None: an ftm wrote it that did not record it.
+        publish: False: that command was to leave readers with the run they had.
         machine: processor and GPU of the run's first command, for the record only: another model
             may give other last bits, but may go on with the run.
     """
+
+    mend = (
+        "restore it from a backup, or delete the run's folders under runs/ and progress/: the "
+        "`ftm run-quarter` command that began the run then makes it anew"
+    )
 
     quarter: str
     run_id: str
@@ -46,6 +57,8 @@ class RunSpec(_Record):
     checkpoint_firms: int
     ftm_version: str
     machine: str = ""
+    batch_size: int | None = None
+    publish: bool = True
 
     @property
     def is_trial(self) -> bool:
@@ -55,6 +68,8 @@ class RunSpec(_Record):
 
 class BatchLine(_Record):
     """One line of a batch manifest."""
+
+    mend = "delete it: the `ftm run-quarter` command that began the run writes it again"
 
     batch_id: str
     quarter: str
@@ -77,6 +92,8 @@ class BatchProgress(_Record):
         job_id: of the job that wrote it last; empty outside AWS.
     """
 
+    mend = "delete it: the `ftm run-quarter` command that began the run then does this batch again"
+
     batch_id: str
     parts: dict[str, str] = {}
     done: list[str] = []
@@ -98,6 +115,8 @@ class JobRecord(_Record):
         batch_ids: what this attempt works on; child i on batch_ids[i].
     """
 
+    mend = "delete it: it says what an attempt was about to submit, no result hangs on it"
+
     name: str
     stage: str
     attempt: int
@@ -116,6 +135,8 @@ class BatchOutcome(_Record):
 
 class StageOutcome(_Record):
     """`jobs/{stage}_{attempt}.outcome.json`: for people who ask later what failed and why."""
+
+    mend = "delete it: it says how an attempt ended, no result hangs on it"
 
     name: str
     batches: list[BatchOutcome]
@@ -177,5 +198,5 @@ def _decode(kind: type[_T], data: bytes, key: str) -> _T:
     except ValidationError as error:
         what = error.errors()[0]["msg"]
         raise CorruptObjectError(
-            f"{key} is not a valid {kind.__name__}: {what}", key=key
+            f"{key} is damaged, no {kind.__name__}: {what}; {kind.mend}", key=key
         ) from error
