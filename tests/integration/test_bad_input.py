@@ -6,7 +6,6 @@ import gzip
 import json
 import os
 import signal
-import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -23,6 +22,7 @@ from tests.support.postgres import PostgresServer
 from tests.support.prefetch_quarter import LAYOUT, QUARTER
 from tests.support.quarters import write_quarter
 from tests.support.s3_server import Bucket, error
+from tests.support.stores import resize_disk
 
 pytestmark = pytest.mark.slow
 
@@ -124,18 +124,6 @@ def test_a_bucket_that_cannot_be_written_sends_no_push(bench: Bench, s3: Bucket)
     assert bench.wrds.connections() == before
 
 
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 200 kB of its own, where we may mount one."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=200k", "tmpfs", str(folder)]
-    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True).returncode != 0:
-        pytest.skip("mounting a small disk needs root")
-    yield folder
-    subprocess.run(["umount", "-l", str(folder)], check=True)
-
-
 def test_a_disk_that_fills_up_and_is_freed(bench: Bench, small_disk: Path) -> None:
     """The last line says so; with more room the same command completes, once per firm."""
     settings = bench.variables(FTM_STORE=f"file://{small_disk}")
@@ -144,7 +132,7 @@ def test_a_disk_that_fills_up_and_is_freed(bench: Bench, small_disk: Path) -> No
     assert full.stdout == ""
     assert "the disk is full" in full.stderr.splitlines()[-1]
     assert "Traceback" not in full.stderr
-    subprocess.run(["mount", "-o", "remount,size=8m", str(small_disk)], check=True)
+    resize_disk(small_disk, "8m")
     done = run_ftm(*PREFETCH, "--json", **settings)
     assert done.returncode == 0, done.stderr
     summary = json.loads(done.stdout)

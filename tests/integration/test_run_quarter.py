@@ -28,6 +28,7 @@ from tests.support.inline_backend import InlineBackend
 from tests.support.quarters import write_quarter
 from tests.support.runs import noop_settings
 from tests.support.s3_server import Bucket
+from tests.support.stores import resize_disk
 
 RUN = ("run-quarter", "--quarter", "2023Q1", "--batch-size", "3")
 BATCH = "2023Q1_batch_000"
@@ -205,6 +206,31 @@ def test_what_every_batch_would_meet_stops_the_run_after_the_first(store: Object
     assert "2 batches not started" in failed.stderr
 
 
+def free_bytes(folder: Path) -> int:
+    """What is left on a disk."""
+    found = os.statvfs(folder)
+    return found.f_bavail * found.f_frsize
+
+
+@pytest.mark.parametrize("left", [36_000, 60_000])
+def test_a_disk_that_fills_up_under_a_run_and_is_freed(small_disk: Path, left: int) -> None:
+    """One clear line, in the first batch or a later one; with more room the rerun completes."""
+    resize_disk(small_disk, "2m")
+    store = open_store(f"file://{small_disk / 'store'}")
+    write_quarter(store, 7, firms_per_chunk=3, n_sentences=200)
+    filler = small_disk / "filler"
+    filler.write_bytes(b"x" * (free_bytes(small_disk) - left))
+    full = run_ftm(*RUN, "--workers", "1", FTM_STORE=store.url)
+    assert full.returncode == 1
+    assert "Traceback" not in full.stderr
+    assert "disk is full" in full.stderr.splitlines()[-1]
+    filler.unlink()
+    done = run_ftm(*RUN, "--json", FTM_STORE=store.url)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["n_done"] == 7
+    assert len(load_sentences("2023Q1", store)) == 7 * 200
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
 def test_stopped_in_the_middle_it_leaves_no_process_and_resumes_to_the_same_bytes(
@@ -266,7 +292,7 @@ def test_without_a_prefetch_it_fails_at_once_and_never_imports_wrds(tmp_path: Pa
         (("--quarter", "2023Q1", "--workers", "0"), 2, "--workers"),
         (("--quarter", "2023Q1", "--seed", "x"), 2, "--seed"),
         ((), 2, "--quarter"),
-        (("--quarter", "2023Q1", "--backend", "batch"), 2, "not available yet"),
+        (("--quarter", "2023Q1", "--backend", "batch"), 2, "'batch' is not 'local'"),
         (("--quarter", "2023Q1", "--clustering", "magic"), 2, "FTM_CLUSTERING 'magic'"),
         (("--quarter", "2023Q1", "--store", "ftp://x"), 2, "store 'ftp://x'"),
         (("--quarter", "2023Q1", "--embedding-model", "/no/such"), 1, "/no/such"),

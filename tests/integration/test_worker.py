@@ -397,7 +397,7 @@ def test_an_unknown_firm_in_the_batch_is_an_error(place: Workplace, refused: Ref
 @pytest.mark.parametrize(
     ("variable", "value", "told"),
     [
-        ("DATA_SOURCE", "duckdb", "unknown DATA_SOURCE 'duckdb'"),
+        ("DATA_SOURCE", "duckdb", "DATA_SOURCE 'duckdb' cannot be used"),
         ("QUARTER", None, "QUARTER is not set"),
         ("QUARTER", "2023q1", "not a quarter: '2023q1'"),
         ("FTM_RUN_ID", "run-z", "check FTM_RUN_ID"),

@@ -1,7 +1,9 @@
-"""Fixtures: an S3 server, a bucket, a store of each kind."""
+"""Fixtures: an S3 server, a bucket, a small disk, a store of each kind."""
 
 from __future__ import annotations
 
+import os
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -43,3 +45,20 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> ObjectStore:
         return open_store(f"file://{tmp_path / 'store'}")
     bucket: Bucket = request.getfixturevalue("s3")
     return open_store(bucket.url, endpoint_url=bucket.server.url)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 200 kB of its own, where we may mount one."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=200k", "tmpfs", str(folder)]
+    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True).returncode != 0:
+        pytest.skip("mounting a small disk needs root")
+    yield folder
+    subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def resize_disk(folder: Path, size: str) -> None:
+    """Give a small disk another size, like `8m`."""
+    subprocess.run(["mount", "-o", f"remount,size={size}", str(folder)], check=True)

@@ -25,17 +25,18 @@ FAILURES_SHOWN = 5
 @click.option("--store", metavar="URL", help="s3://bucket[/prefix] or file:///folder.")
 @click.option(
     "--backend",
-    type=click.Choice(["local", "batch"]),
+    type=click.Choice(["local"]),
     default="local",
     show_default=True,
-    help="Processes of this machine, or AWS Batch.",
+    help="Where batches run: processes of this machine.",
 )
 @click.option(
     "--batch-size",
     type=click.IntRange(min=1),
     default=BATCH_SIZE,
     show_default=True,
-    help="Firms per batch; whole chunks stay together. Another size is another run.",
+    help="Firms per batch: whole chunks, or parts of one where it holds more. Another size is "
+    "another run.",
 )
 @click.option(
     "--workers",

@@ -56,7 +56,7 @@ class Settings(BaseSettings):
     nlp: str = Field("rules", validation_alias=_env("FTM_NLP"))
     prefetch_checkpoint: int = Field(100, ge=1, validation_alias=_env("FTM_PREFETCH_CHECKPOINT"))
     # map
-    data_source: str = Field("wrds", validation_alias=_env("DATA_SOURCE"))
+    data_source: Literal["wrds", "s3"] = Field("wrds", validation_alias=_env("DATA_SOURCE"))
     embedding_model: str = Field(
         "all-MiniLM-L6-v2", validation_alias=_env("FTM_EMBEDDING_MODEL", "EMBEDDING_MODEL_NAME")
     )

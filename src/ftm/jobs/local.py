@@ -233,7 +233,7 @@ def _give_up_the_rest(jobs: Sequence[_Job]) -> None:
     if told and JobState.SUCCEEDED not in states:
         for job in jobs:
             if job.status.state is JobState.PENDING:
-                job.set(JobState.CANCELLED, f"not started, it would end like {told[0]}")
+                job.set(JobState.CANCELLED, f"not started, would end like {told[0]}")
 
 
 def _n_cores() -> int:

@@ -178,16 +178,18 @@ class BatchLedger:
             complete=all_listed and bool(done or not failed),
         )
 
-    def keep_partial(self, part: Part) -> None:
+    def keep_partial(self, part: Part) -> bool:
         """Write what a part has so far, so that a rerun need not compute it again.
 
-        A part that is listed has more, or as much, already: it stays as it is.
+        Returns:
+            Whether there was something to write. A part that is listed has more, or as much,
+            already: it stays as it is.
 
         Raises:
             LeaseLostError: another worker has the batch.
         """
         if self._is_listed(part.number) or not (part.rows or part.failed):
-            return
+            return False
         files = self._encode(part)
         self._put(files)
         hashes = {key: sha256(data).hexdigest() for key, data in files.items()}
@@ -196,6 +198,7 @@ class BatchLedger:
             kept=self._in_order({*self._progress.kept, *part.rows}),
             failed={**self._progress.failed, **part.failed},
         )
+        return True
 
     def finish(self) -> BatchProgress:
         """The final record; written here only when the batch has no part at all."""

@@ -48,8 +48,8 @@ class CircuitBreaker:
         self._in_a_row = 0 if ok else self._in_a_row + 1
         if not ok and (why := self._why()):
             raise CircuitBreakerError(
-                f"{why}; stopped to save work. The errors are in the batch's progress record; "
-                "mend their cause and run the same command again"
+                f"{why}; stopped to save work. `ftm status` shows the firms' errors; mend their "
+                "cause and run the same command again"
             )
 
     def _why(self) -> str | None:

@@ -174,7 +174,8 @@ class _Pipeline:
 
     def _keep_open_parts(self) -> None:
         for part in self._open.values():
-            self._ledger.keep_partial(part)
+            if not self._ledger.keep_partial(part):
+                continue
             log.warning(
                 "part %d ends early with %d of %d firms; run again to complete it",
                 *(part.number, len(part.rows), len(part.firm_ids)),

@@ -151,7 +151,7 @@ class QuarterOrchestrator:
 
         Args:
             quarter: which.
-            batch_size: firms per batch; whole chunks are kept together.
+            batch_size: firms per batch: whole chunks, or parts of one where it holds more.
             wait: False returns after submitting (local jobs advance only while watched).
             allow_partial_prefetch: run although the prefetch has not got to every firm.
             publish: False leaves loaders with the run they read now, as for another seed.

@@ -199,8 +199,8 @@ class StageRunner:
         log = f" (log: {first.log})" if first and first.log else ""
         raise BatchFailedError(
             f"{len(failed)} of {len(plan.batches)} batches of run {plan.spec.run_id} failed: "
-            f"{failed[0]}: {reason}{log}; what is done is kept, run the same command again to "
-            "resume",
+            f"{failed[0]}: {reason}{log}; what is done is kept: mend the cause and run the "
+            "same command again",
             batch_ids=tuple(failed),
         )
 

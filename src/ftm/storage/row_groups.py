@@ -147,7 +147,9 @@ class FirmFileReader:
     def _damaged(self, problem: str) -> CorruptObjectError:
         name = self._store.name(self._key)
         return CorruptObjectError(
-            f"{name} is damaged: {problem}; run `{self._mend}`", key=self._key
+            f"{name} is damaged: {problem}; restore it from a backup, or make the quarter anew: "
+            f"`{self._mend}` (runs then begin anew, too)",
+            key=self._key,
         )
 
 
