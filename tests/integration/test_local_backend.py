@@ -190,7 +190,7 @@ def test_what_every_batch_would_meet_starts_no_more_of_them(tmp_path: Path, out:
     backend = make_backend(tmp_path / "logs", max_workers=1)
     found = wait(backend, backend.submit(stub_stage(out, "b0", "b1", "b2", i0="exit 2")))
     assert [s.state for s in found] == [JobState.FAILED, *[JobState.CANCELLED] * 2]
-    assert found[2].reason == "not started, it would end like b0"
+    assert found[2].reason == "not started, would end like b0"
     assert not (out / "1.start.json").exists()
 
 

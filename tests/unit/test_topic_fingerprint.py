@@ -12,7 +12,7 @@ import pytest
 
 from ftm.core.errors import ConfigError, CorruptObjectError, ModelNotFoundError
 from ftm.text import kinds
-from ftm.topics import clusterings, keywords, ward_tree
+from ftm.topics import clusterings, keywords, neighbours, ward_tree
 from ftm.topics.device import resolve_device
 from ftm.topics.fingerprint import constants_sha256, model_fingerprint
 from ftm.topics.model_files import (
@@ -76,6 +76,7 @@ def changed(module: ModuleType, name: str, value: object) -> ModuleType:
         (keywords, "DIVERSITY", 0.5),
         (keywords, "TOKEN", re.compile("x")),
         (ward_tree, "SAME", 0.1),
+        (neighbours, "NO_DIRECTION", 0.1),
         (kinds, "KINDS_VERSION", "other"),
         (kinds, "_GREETING", re.compile("hello")),
         (kinds, "_PLEASANT_WORDS", frozenset({"fine"})),
@@ -93,7 +94,7 @@ def test_the_fingerprint_holds_the_constants() -> None:
     """Rules of the kinds always; those of the clustering unless it is switched off."""
     found = fingerprint()
     assert found["kind_rules"] == constants_sha256(kinds)
-    assert found["constants"] == constants_sha256(clusterings, ward_tree, keywords)
+    assert found["constants"] == constants_sha256(clusterings, neighbours, ward_tree, keywords)
     assert fingerprint(clustering="noop")["kind_rules"] == constants_sha256(kinds)
 
 

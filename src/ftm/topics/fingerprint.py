@@ -9,13 +9,13 @@ from importlib.metadata import PackageNotFoundError, version
 from types import ModuleType
 
 from ftm.text import kinds as kind_rules
-from ftm.topics import clusterings, keywords, ward_tree
+from ftm.topics import clusterings, keywords, neighbours, ward_tree
 from ftm.topics.model_files import weights_fingerprint
 from ftm.topics.noop import NOOP
 
 BATCH_SIZE = 16
-# Raised whenever the code in this package gives other topics for the same input. Constants are
-# hashed anyway; this is for the rest.
+# Raised whenever the code in this package gives other topics for the same input; a test with a
+# fixed input says when. Constants are hashed anyway; this is for the rest.
 TOPICS_VERSION = "2"
 
 EMBEDDING_PACKAGES = ("sentence-transformers", "tokenizers", "torch", "transformers")
@@ -86,7 +86,7 @@ def clustering_fingerprint(clustering: str, *, seed: int) -> dict[str, str]:
     return {
         "clustering": clustering,
         "seed": str(seed),
-        "constants": constants_sha256(clusterings, ward_tree, keywords),
+        "constants": constants_sha256(clusterings, neighbours, ward_tree, keywords),
         **_versions(CLUSTERING_PACKAGES[clustering]),
     }
 

@@ -9,13 +9,15 @@ from ftm.topics.base import FloatArray
 
 DoubleArray = npt.NDArray[np.float64]
 
+NO_DIRECTION = 1e-5
+"""Shorter rows are taken for zero: centred copies of one sentence leave rounding errors."""
+
 
 def unit_rows(vectors: FloatArray | DoubleArray) -> DoubleArray:
     """Rows scaled to length one, float64; rows of zeros stay zero."""
     wide = vectors.astype(np.float64)
     norms = np.linalg.norm(wide, axis=1, keepdims=True)
-    # Centred copies of one sentence leave rounding errors: nothing that has a direction.
-    return np.asarray(np.divide(wide, norms, out=np.zeros_like(wide), where=norms > 1e-5))
+    return np.asarray(np.divide(wide, norms, out=np.zeros_like(wide), where=norms > NO_DIRECTION))
 
 
 def cosine_similarities(units: DoubleArray) -> DoubleArray:
