@@ -278,7 +278,7 @@ def test_a_manifest_of_a_newer_ftm_is_not_called_damaged(folder: ObjectStore) ->
         "1",
         "complete",
     ]
-    assert "pip install --upgrade ftm" in found.stdout
+    assert "install the ftm that wrote it" in found.stdout
     assert "damaged" not in found.stdout
 
 

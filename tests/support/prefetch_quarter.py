@@ -76,7 +76,7 @@ def prefetcher(
     store: ObjectStore,
     source: FakeSource,
     *,
-    chunk: int = 4,
+    chunk: int | None = 4,
     part: int = 2,
     text: FakePreprocessor | None = None,
     **given: Any,

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from ftm.cli.prefetch import ask_on_terminal, prefetch, preprocess
+from ftm.cli.prefetch import ask_on_terminal, firm_ids, prefetch, preprocess
 from ftm.cli.prefetch_texts import tell_plan, tell_summary
 from ftm.core.errors import ConfigError
 from ftm.core.quarter import Quarter
@@ -55,6 +55,35 @@ def test_firm_ids_come_from_flag_and_file(tmp_path: Path) -> None:
     result = CliRunner().invoke(prefetch, ["--quarter", "2023Q1", "--firms-file", str(empty)])
     assert isinstance(result.exception, ConfigError)
     assert "firms.txt holds no firm id" in str(result.exception)
+
+
+def test_a_file_of_firms_may_be_as_excel_writes_it(tmp_path: Path) -> None:
+    """Byte order mark, name of the column, empty lines; a wrong id is told with its line."""
+    file = tmp_path / "firms.csv"
+    file.write_text("\ufefffirm_id\n24937\n\n29096, 18749\n", encoding="utf-8")
+    assert firm_ids(None, file) == ["24937", "29096", "18749"]
+    file.write_text("\ufeff24937\n", encoding="utf-8")
+    assert firm_ids("1", file) == ["1", "24937"]
+    file.write_text("24937\nAAPL\n", encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"firms\.csv, line 2: not a firm id: 'AAPL'"):
+        firm_ids(None, file)
+
+
+def test_no_store_that_ends_with_the_process_and_no_pipeline_without_a_name() -> None:
+    """A login would be spent on nothing."""
+    for arguments, text in ((["--store", "memory://x"], "memory://x"), (["--nlp", ""], "FTM_NLP")):
+        result = CliRunner().invoke(prefetch, ["--quarter", "2023Q1", *arguments])
+        assert isinstance(result.exception, ConfigError)
+        assert text in str(result.exception)
+
+
+def test_a_range_is_checked_before_anything_of_it_is_read(tmp_path: Path) -> None:
+    """A quarter to come at its end is told before the first is discovered."""
+    store = f"file://{tmp_path / 'store'}"
+    arguments = ["--quarters", "2022Q4..2199Q1", "--store", store]
+    result = CliRunner().invoke(prefetch, arguments, env={"FTM_WRDS_HOST": "127.0.0.1"})
+    assert isinstance(result.exception, ConfigError)
+    assert "there are no calls yet" in str(result.exception)
 
 
 @pytest.mark.parametrize("linktypes", ["", " , ", "LU,XX", "primary"])
@@ -139,9 +168,9 @@ def test_a_summary_reads_well() -> None:
         plan_text, plan_data = tell_plan(each.plan_quarter(QUARTER))
         text, data = tell_summary(each.prefetch_quarter(QUARTER, [*firms(12), "5000"]))
     assert "13 calls of 13 firms; 12 firms kept" in plan_text
-    assert "dropped 1 calls: no_link" in plan_text
+    assert "dropped 1 call: no_link" in plan_text
     assert len(plan_data["pending"]) == 12
-    assert text.startswith("2023Q1: complete but for 8 failed; 3 of 12 firms stored (3 now)")
+    assert text.startswith("2023Q1: complete but for 8 failed; 3 of 12 firms stored (3 new)")
     assert "skipped 1: no_text (every component is empty)" in text
     assert "and 3 more" in text
     assert "not kept: firm 5000: no_link" in text

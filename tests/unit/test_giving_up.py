@@ -20,6 +20,7 @@ from ftm.cli.prefetch import prefetch as prefetch_command
 from ftm.connectors.discovery import PlanOptions
 from ftm.core.errors import ConfigError, LeaseHeldError
 from ftm.prefetch.giving_up import GiveUpSummary, give_up_quarter
+from ftm.prefetch.plan_file import read_plan
 from ftm.prefetch.preprocess import preprocess_quarter
 from ftm.storage.object_store import ObjectStore, open_store
 from tests.support.fake_source import FakePreprocessor, FakeSource
@@ -257,9 +258,11 @@ def test_a_first_prefetch_is_not_given_up(
         give_up(store)
     assert session_and_files(store) == before
     said = arguments_of(caught.value, "prefetch")
-    first(store, chunk=said["chunk_size"], refresh=said["refresh"])
-    assert said["calls"] == options.calls
+    assert (said["chunk_size"], said["calls"], said["refresh"]) == (None, None, False)
+    prefetch(store, FakeSource(FIRMS), chunk=None)
     assert manifest(store).complete
+    assert manifest(store).chunk_size == 4
+    assert read_plan(store, LAYOUT.key(manifest(store).plan.file)).options.calls == options.calls
 
 
 def session_and_files(store: ObjectStore) -> dict[str, object]:
@@ -297,7 +300,7 @@ def test_where_nothing_is_published_no_error_offers_to_give_up(memory: ObjectSto
     """It would be refused."""
     with killed_at(memory, 20), suppress(Killed):
         prefetch(memory, FakeSource(FIRMS))
-    with pytest.raises(ConfigError, match="finish it with these") as caught:
+    with pytest.raises(ConfigError, match="--refresh, which drops the 4 firms") as caught:
         prefetch(memory, FakeSource(FIRMS), chunk=3)
     assert "--give-up" not in str(caught.value)
 
@@ -333,8 +336,8 @@ def test_the_command_says_what_it_did(tmp_path: Path) -> None:
     done = CliRunner().invoke(prefetch_command, command)
     assert (done.exit_code, everything(open_store(url))) == (0, before)
     assert done.stdout == (
-        "2023Q1: gave up an unfinished refresh (generation 2, 6 firms done, 7 files); what was "
-        "published stays as it was\n"
+        "2023Q1: gave up an unfinished refresh (generation 2, 6 firms done, 7 files and its "
+        "parts); what was published stays as it was\n"
     )
     again = CliRunner().invoke(prefetch_command, command)
     assert (again.exit_code, everything(open_store(url))) == (0, before)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import replace
 from typing import Any
@@ -13,6 +15,7 @@ import pytest
 
 from ftm.core.errors import CorruptObjectError, LeaseHeldError, LeaseLostError, StoreError
 from ftm.storage.conditional_lease import LEASE_LASTS, ConditionalLease
+from ftm.storage.file_lease import lock_path, who_locks
 from ftm.storage.lease import LIVE_NONCES, LeasedObject, Writer, process_is_alive
 from ftm.storage.object_store import ObjectStore, open_store
 from ftm.storage.open_lease import open_leased, peek_leased
@@ -99,6 +102,58 @@ def test_who_was_refused_does_not_count_as_alive() -> None:
     with pytest.raises(LeaseHeldError):
         lease(store, replace(writer(2), nonce="refused")).acquire()
     assert "refused" not in LIVE_NONCES
+
+
+def test_the_same_process_id_in_another_container_is_not_ours() -> None:
+    """Containers may share a host name, and in each the program is process 1."""
+    store, clock = open_store("memory://"), Clock()
+    conditional(store, replace(writer(1), place="boot:1"), clock).acquire()
+    LIVE_NONCES.clear()  # that process is not this one
+    with pytest.raises(LeaseHeldError):
+        conditional(store, replace(writer(1), nonce="other", place="boot:2"), clock).acquire()
+    conditional(store, replace(writer(1), nonce="other", place="boot:1"), clock).acquire()
+
+
+def test_who_was_taken_for_dead_leaves_the_object_to_its_successor() -> None:
+    """It finds another's nonce in place of its own, and writes no more."""
+    store, clock = open_store("memory://"), Clock()
+    first = conditional(store, writer(1), clock)
+    first.acquire()
+    second = conditional(store, writer(2, alive=False), clock)
+    second.acquire()
+    second.write({"by": "second"})
+    with pytest.raises(LeaseLostError):
+        first.write({"by": "first"})
+    assert peek_leased(store, KEY) == {"by": "second"}
+
+
+@pytest.mark.parametrize("expires", ["2030-01-01T00:00:00", "soon", ""])
+def test_a_lease_that_says_no_time_is_damaged(expires: str) -> None:
+    """Without a zone, or not a time at all: named with the way out."""
+    store = open_store("memory://")
+    record = {"owner": "a", "host": "h", "pid": 1, "nonce": "n", "expires": expires}
+    store.put(KEY, json.dumps({"lease": record}).encode())
+    with pytest.raises(CorruptObjectError, match="delete it"):
+        conditional(store, writer(1), Clock()).acquire()
+
+
+def test_a_look_at_the_holder_keeps_no_writer_out(tmp_path: Any) -> None:
+    """Whoever asks for the lock while somebody looks tries again for a moment."""
+    store = open_store(f"file://{tmp_path / 'store'}")
+    lease(store, writer(1)).acquire()
+    held = who_locks(tmp_path / "store", "the quarter")
+    assert held == "ann on host here (process 1)"
+    second = lease(store, writer(2))
+    with lock_path(tmp_path / "store", "other").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_SH)
+        timer = threading.Timer(0.03, lambda: fcntl.flock(file, fcntl.LOCK_UN))
+        timer.start()
+        open_leased(
+            store, KEY, lock_name="other", writer=writer(3), clock=Clock(), say=print
+        ).acquire()
+        timer.join()
+    with pytest.raises(LeaseHeldError):
+        second.acquire()
 
 
 def test_a_holder_elsewhere_is_followed_when_its_lease_ran_out() -> None:

@@ -14,6 +14,7 @@ from ftm.core.errors import (
     WRDSConnectionError,
 )
 from ftm.core.schemas import CHUNK
+from ftm.prefetch.plan_file import read_plan
 from ftm.storage.checkpoint import decode_session
 from ftm.storage.object_store import ObjectStore, open_store
 from ftm.storage.open_lease import peek_leased
@@ -21,6 +22,7 @@ from ftm.storage.parquet import from_bytes
 from tests.support.fake_source import FakePreprocessor, FakeSource, Picky
 from tests.support.prefetch_quarter import (
     LAYOUT,
+    QUARTER,
     Clock,
     Killed,
     Lines,
@@ -29,6 +31,7 @@ from tests.support.prefetch_quarter import (
     killed_at,
     manifest,
     prefetch,
+    prefetcher,
     preprocess,
     stored_rows,
 )
@@ -43,6 +46,53 @@ def test_another_plan_is_refused_without_a_refresh(memory: ObjectStore) -> None:
     assert prefetch(memory, FakeSource(firms(3)), options=options, refresh=True).generation == 2
     same = PlanOptions(calls="first", linktypes=("LC", "LU"))
     assert prefetch(memory, FakeSource(firms(3)), options=same).n_new_firms == 0
+
+
+def test_without_options_a_plan_keeps_those_it_was_made_with(memory: ObjectStore) -> None:
+    """To add firms, to resume, and in a refresh: nobody changes the policy by leaving it out."""
+    first = PlanOptions(calls="first", linktypes=("LC",))
+    prefetch(memory, FakeSource(firms(2)), ["1000"], options=first)
+    assert prefetch(memory, FakeSource(firms(2))).n_firms == 2
+    with killed_at(memory, 12), pytest.raises(Killed):
+        prefetch(memory, FakeSource(firms(6)), refresh=True)
+    assert prefetch(memory, FakeSource(firms(6))).generation == 2
+    plan = read_plan(memory, LAYOUT.key(manifest(memory).plan.file))
+    assert (plan.options.calls, plan.options.linktypes) == ("first", ["LC"])
+
+
+def test_without_a_chunk_size_an_unfinished_prefetch_keeps_its_own(memory: ObjectStore) -> None:
+    """And its parts may get another size: the chunks are the same bytes."""
+    whole = open_store("memory://")
+    prefetch(whole, FakeSource(firms(9)), chunk=3)
+    with killed_at(memory, 14), pytest.raises(Killed):
+        prefetch(memory, FakeSource(firms(9)), chunk=3)
+    prefetch(memory, FakeSource(firms(9)), chunk=None, part=1)
+    assert everything(memory) == everything(whole)
+
+
+def test_what_becomes_of_an_unfinished_prefetch_is_said_as_it_is(memory: ObjectStore) -> None:
+    """A dry run says what would become of it; nothing published, nothing is said to stay."""
+    with killed_at(memory, 14), pytest.raises(Killed):
+        prefetch(memory, FakeSource(firms(6)))
+    before, lines = everything(memory), Lines()
+    with prefetcher(memory, FakeSource(firms(6)), progress=lines) as each:
+        each.plan_quarter(QUARTER, refresh=True)
+        each.plan_quarter(QUARTER)
+    assert everything(memory) == before
+    told = "would begin by: 2023Q1: "
+    assert lines.messages == [
+        f"{told}dropping an unfinished prefetch (2 firms done), as asked; nothing is published yet",
+        f"{told}taking up an unfinished prefetch (2 firms done)",
+    ]
+
+
+def test_an_unfinished_refresh_is_named_where_it_is_in_the_way(memory: ObjectStore) -> None:
+    """With the options it was begun with, how to finish it, and how to be rid of it."""
+    prefetch(memory, FakeSource(firms(6)))
+    with killed_at(memory, 12), pytest.raises(Killed):
+        prefetch(memory, FakeSource(firms(6)), refresh=True, options=PlanOptions(calls="first"))
+    with pytest.raises(ConfigError, match=r"unfinished refresh with --calls first.*--give-up"):
+        prefetch(memory, FakeSource(firms(6)), options=PlanOptions())
 
 
 def test_another_chunk_size_waits_until_the_prefetch_is_finished(memory: ObjectStore) -> None:
@@ -67,7 +117,7 @@ def test_a_refresh_gives_up_an_unfinished_prefetch(memory: ObjectStore) -> None:
         progress=lines,
     )
     assert (summary.generation, summary.complete) == (2, True)
-    assert any("given up" in line for line in lines.messages)
+    assert any("(4 firms done), as asked; nothing is published yet" in m for m in lines.messages)
     assert list(memory.list(LAYOUT.parts)) == []
 
 

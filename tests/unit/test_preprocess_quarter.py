@@ -105,7 +105,7 @@ def test_preprocess_that_fails_on_a_stored_firm_leaves_the_old_generation(
     before = stored_rows(store)
     for _ in range(2):
         with pytest.raises(
-            PreprocessingError, match=r"1 of the 5 firms .*1002: too long.*--give-up"
+            PreprocessingError, match=r"1 of the 5 firms .*1002: failed: too long.*--give-up"
         ):
             preprocess(store, Picky("1002"), chunk_size=4)
         assert (manifest(store).generation, stored_rows(store)) == (1, before)

@@ -16,7 +16,7 @@ DATA = TranscriptData({"7": FIRM})
 
 def test_what_a_repl_prints_is_one_short_line() -> None:
     """A quarter of transcripts does not flood the terminal."""
-    assert repr(DATA) == "<1 firms, 30 sentences>"
+    assert repr(DATA) == "<1 firm, 30 sentences>"
     assert repr(FIRM) == "<Firm & Co (7): 30 sentences>"
 
 

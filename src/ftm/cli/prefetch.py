@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from datetime import datetime
 from functools import partial
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
+from ftm.cli.many_quarters import for_each_quarter
 from ftm.cli.prefetch_texts import tell_given_up, tell_plan, tell_revision, tell_summary
 from ftm.cli.progress import show_progress
 from ftm.connectors.discovery import PlanOptions
@@ -47,16 +48,14 @@ if TYPE_CHECKING:
 @click.option(
     "--calls",
     type=click.Choice(["latest", "first"]),
-    default="latest",
-    show_default=True,
-    help="Which of a firm's calls in the quarter stands for it.",
+    help="Which of a firm's calls in the quarter stands for it.  [default: latest]",
 )
 @click.option(
     "--as-of",
     type=click.DateTime(["%Y-%m-%d"]),
     help="Ignore transcript versions made after this day (UTC).",
 )
-@click.option("--linktypes", default="LU,LC", show_default=True, help="CCM link types that count.")
+@click.option("--linktypes", help="CCM link types that count.  [default: LU,LC]")
 @click.option("--workers", type=click.IntRange(min=1), help="Text processes.  [default: all cores]")
 @click.option(
     "--chunk-size", type=click.IntRange(min=1), help="Firms per chunk file.  [default: 200]"
@@ -76,7 +75,7 @@ def prefetch(
     check_revisions: bool,
     calls: Any,
     as_of: datetime | None,
-    linktypes: str,
+    linktypes: str | None,
     workers: int | None,
     chunk_size: int | None,
     store: str | None,
@@ -88,7 +87,9 @@ def prefetch(
 
     Needs a WRDS login (one Duo push, however many quarters). Only firms that are not stored yet
     are read: a killed prefetch, a subset and a later full run are all continued by the same
-    command, and without anything pending nobody logs in.
+    command, and without anything pending nobody logs in. Which call stands for a firm (--calls,
+    --as-of, --linktypes) is settled once: without these options that stays as it was, also in a
+    refresh.
 
     \b
     ftm prefetch --quarter 2023Q1 --dry-run
@@ -111,11 +112,11 @@ def prefetch(
         _give_up(wanted, get_store(Settings.load(store=store)), as_json=as_json)
         return
     mostly_failed = False
+    chosen = firm_ids(firms, firms_file)
     asked: dict[str, Any] = {
-        "firm_ids": _firm_ids(firms, firms_file),
         "limit": limit,
         "refresh": refresh,
-        "options": PlanOptions(calls, as_of.date() if as_of else None, _words(linktypes)),
+        "options": _plan_options(calls, as_of, linktypes),
     }
     settings = Settings.load(store=store, nlp=nlp)
     if dry_run:
@@ -134,17 +135,23 @@ def prefetch(
             ask=ask_on_terminal(),
         ) as prefetcher,
     ):
-        for each in wanted:
+
+        def work(each: Quarter, ids: Sequence[str] | None) -> None:
+            nonlocal mostly_failed
             if check_revisions:
                 text, data = tell_revision(each, prefetcher.check_revisions(each))
             elif dry_run:
-                text, data = tell_plan(prefetcher.plan_quarter(each, **asked))
+                text, data = tell_plan(prefetcher.plan_quarter(each, ids, **asked))
             else:
-                summary = prefetcher.prefetch_quarter(each, **asked)
+                summary = prefetcher.prefetch_quarter(each, ids, **asked)
                 text, data = tell_summary(summary)
                 mostly_failed |= summary.mostly_failed
             progress.finish()
             click.echo(json.dumps(data, sort_keys=True) if as_json else text)
+
+        for each in wanted:
+            prefetcher.check_begun(each)
+        for_each_quarter(wanted, chosen, work, say=progress.message)
     if mostly_failed:
         click.get_current_context().exit(1)
 
@@ -249,7 +256,7 @@ def _quarters(one: str | None, several: str | None) -> list[Quarter]:
     return [Quarter.parse(one)] if one is not None else Quarter.parse_range(several or "")
 
 
-def _firm_ids(listed: str | None, file: Path | None) -> list[str] | None:
+def firm_ids(listed: str | None, file: Path | None) -> list[str] | None:
     """Ids from the flag, from the file, from both; None when neither is given.
 
     Raises:
@@ -257,15 +264,42 @@ def _firm_ids(listed: str | None, file: Path | None) -> list[str] | None:
     """
     if listed is None and file is None:
         return None
-    found = list(_words(listed or ""))
+    found = list(_checked(_words(listed or "")))
     if file is not None:
-        found += _words(file.read_text(encoding="utf-8", errors="replace"))
+        found += _ids_in(file)
     if not found:
         where = f"{file} holds" if file is not None else "--firms has"
         raise ConfigError(f"{where} no firm id; Capital IQ company ids are numbers, like 24937")
-    if wrong := [firm for firm in found if not firm.isdecimal()]:
-        raise ConfigError(f"not a firm id: {wrong[0]!r}; a Capital IQ company id is a number")
     return found
+
+
+def _ids_in(file: Path) -> Iterator[str]:
+    """The ids of a file, as a person or Excel writes it: byte order mark, name of the column."""
+    lines = file.read_text(encoding="utf-8-sig", errors="replace").splitlines()
+    for number, line in enumerate(lines, 1):
+        words = _words(line)
+        if number > 1 or any(word.isdecimal() for word in words):
+            yield from _checked(words, f"{file}, line {number}: ")
+
+
+def _checked(ids: Sequence[str], where: str = "") -> Sequence[str]:
+    if wrong := [firm for firm in ids if not (firm.isascii() and firm.isdecimal())]:
+        raise ConfigError(
+            f"{where}not a firm id: {wrong[0]!r}; a Capital IQ company id is a number"
+        )
+    return ids
+
+
+def _plan_options(calls: Any, as_of: datetime | None, linktypes: str | None) -> PlanOptions | None:
+    """What was asked for, the rest being defaults; None when nothing was."""
+    if calls is None and as_of is None and linktypes is None:
+        return None
+    default = PlanOptions()
+    return PlanOptions(
+        calls or default.calls,
+        as_of.date() if as_of else None,
+        default.linktypes if linktypes is None else _words(linktypes),
+    )
 
 
 def _words(text: str) -> tuple[str, ...]:

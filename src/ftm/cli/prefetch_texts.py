@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from ftm.core.counted import counted
 from ftm.core.quarter import Quarter
 from ftm.core.schemas import PLAN_REASONS, SKIP_REASONS
 
@@ -26,9 +27,9 @@ def tell_summary(summary: PrefetchSummary) -> Told:
     state = "complete" if summary.complete else "not complete yet"
     if summary.complete and summary.failed:
         state = f"complete but for {len(summary.failed)} failed"
-    stored = f"{summary.n_firms} of {summary.n_planned} firms stored ({summary.n_new_firms} now)"
-    chunks = "1 chunk" if summary.n_chunks == 1 else f"{summary.n_chunks} chunks"
-    text = f"{summary.n_sentences:,} sentences in {chunks}"
+    planned = counted(summary.n_planned, "firm")
+    stored = f"{summary.n_firms:,} of {planned} stored ({summary.n_new_firms:,} new)"
+    text = f"{counted(summary.n_sentences, 'sentence')} in {counted(summary.n_chunks, 'chunk')}"
     lines = [f"{summary.quarter}: {state}; {stored}, {text}, generation {summary.generation}"]
     lines += [
         f"  skipped {n}: {reason} ({SKIP_REASONS.get(reason, reason)})"
@@ -37,6 +38,9 @@ def tell_summary(summary: PrefetchSummary) -> Told:
     if summary.failed:
         lines.append(f"  failed {len(summary.failed)}; the same command tries them again")
         lines += _some(f"    firm {firm}: {error}" for firm, error in summary.failed.items())
+    if summary.lost:
+        lines.append(f"  lost {counted(len(summary.lost), 'firm')} that the generation before had")
+        lines += _some(f"    firm {firm}: {why}" for firm, why in summary.lost.items())
     lines += _shared_permnos(summary.shared_permnos)
     lines += _not_kept(summary.not_kept)
     return "\n".join(lines), summary.to_dict()
@@ -45,17 +49,18 @@ def tell_summary(summary: PrefetchSummary) -> Told:
 def tell_plan(report: PlanReport) -> Told:
     """What a prefetch would do."""
     origin = "the stored plan" if report.is_stored else "a plan made from WRDS now, not stored"
+    n_calls, n_firms = counted(report.n_calls, "call"), counted(report.n_firms, "firm")
     lines = [
         f"{report.quarter}, generation {report.generation}, by {origin}:",
-        f"  {report.n_calls} calls of {report.n_firms} firms; {report.n_planned} firms kept",
+        f"  {n_calls} of {n_firms}; {counted(report.n_planned, 'firm')} kept",
     ]
     lines += [
-        f"  dropped {n} calls: {reason} ({PLAN_REASONS.get(reason, reason)})"
+        f"  dropped {counted(n, 'call')}: {reason} ({PLAN_REASONS.get(reason, reason)})"
         for reason, n in report.reasons.items()
     ]
     lines += [
         f"  stored {report.n_stored}, skipped {report.n_skipped}, failed {report.n_failed}",
-        f"  pending {len(report.pending)} firms would be read now",
+        f"  pending {counted(len(report.pending), 'firm')} would be read now",
         *_shared_permnos(report.shared_permnos),
         *_not_kept(report.not_kept),
     ]
@@ -65,7 +70,9 @@ def tell_plan(report: PlanReport) -> Told:
 def tell_revision(quarter: Quarter, revision: PlanRevision) -> Told:
     """What a refresh would change."""
     found = asdict(revision)
-    lines = [f"{quarter}: WRDS differs from the stored plan in {revision.n_changes} places"]
+    lines = [
+        f"{quarter}: WRDS differs from the stored plan in {counted(revision.n_changes, 'place')}"
+    ]
     for name, changes in found.items():
         if changes:
             lines.append(f"  {name.replace('_', ' ')}: {len(changes)}")
@@ -85,7 +92,8 @@ def tell_given_up(summary: GiveUpSummary) -> Told:
     else:
         text = (
             f"{summary.quarter}: gave up an unfinished {summary.kind} (generation "
-            f"{summary.generation}, {summary.n_attempted} firms done, {summary.n_files} files); "
+            f"{summary.generation}, {counted(summary.n_attempted, 'firm')} done, "
+            f"{counted(summary.n_files, 'file')} and its parts); "
             "what was published stays as it was"
         )
     return text, summary.to_dict()

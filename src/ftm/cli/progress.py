@@ -20,6 +20,7 @@ from rich.progress import (
 )
 from rich.progress import Progress as RichBar
 
+from ftm.core.counted import counted
 from ftm.core.progress import Progress
 
 LINE_EVERY_S = 30.0
@@ -89,7 +90,7 @@ class LineProgress:
         self._task = _Task(task, total, done, now)
         self._said_s, self._said_at = now, done
         already = f", {done} done already" if done else ""
-        self.message(f"{task}: {total} firms{already}")
+        self.message(f"{task}: {counted(total, 'firm')}{already}")
 
     def advance(self, *, firms: int = 0, sentences: int = 0) -> None:
         """See core.progress.Progress."""
@@ -120,7 +121,7 @@ class LineProgress:
         now = self._clock_s()
         self._said_s, self._said_at = now, task.reached
         share = 100 * task.reached // task.total if task.total else 100
-        parts = [f"{task.name}: {task.reached} of {task.total} firms ({share} %)"]
+        parts = [f"{task.name}: {task.reached:,} of {counted(task.total, 'firm')} ({share} %)"]
         if task.sentences:
             parts.append(f"{task.sentences:,} sentences, {task.rate(now):,.0f} a second")
         left = task.left_s(now)

@@ -17,6 +17,7 @@ from ftm.analysis.status import (
     RunStatus,
 )
 from ftm.cli.tables import make_console, make_facts, print_facts
+from ftm.core.counted import counted
 
 FAILURES_SHOWN = 5
 BATCHES_SHOWN = 12
@@ -74,8 +75,8 @@ def _prefetch_facts(found: QuarterStatus) -> dict[str, str]:
         return facts
     skipped = ", ".join(f"{n} {reason}" for reason, n in prefetch.skipped.items())
     return facts | {
-        "holds": f"{prefetch.n_firms:,} firms, {prefetch.n_sentences:,} sentences in "
-        f"{prefetch.n_chunks} {'chunk' if prefetch.n_chunks == 1 else 'chunks'}",
+        "holds": f"{counted(prefetch.n_firms, 'firm')}, "
+        f"{counted(prefetch.n_sentences, 'sentence')} in {counted(prefetch.n_chunks, 'chunk')}",
         "skipped": skipped,
         "failed": _describe_failures(prefetch.failed),
         "text": ", ".join(f"{k} {v[:12]}" for k, v in prefetch.preprocessing.items()),
@@ -97,7 +98,8 @@ def _when(moment: str) -> str:
 
 
 def _describe_ongoing(found: QuarterStatus, ongoing: OngoingPrefetch) -> str:
-    text = f"a {ongoing.kind or 'prefetch'} with {ongoing.n_attempted} firms tried, "
+    tried = counted(ongoing.n_attempted, "firm")
+    text = f"a {ongoing.kind or 'prefetch'} with {tried} tried, "
     text += f"{ongoing.n_firms} of them with durable sentences"
     if ongoing.holder:
         return f"{text}; held by {ongoing.holder}"

@@ -2,6 +2,7 @@
 
     FtmError
     ├── ConfigError (ValueError)                a setting or an argument is wrong
+    │   └── NoCallsError                        WRDS has no earnings call in the quarter
     ├── StoreError (OSError)                    the object store failed or refused
     │   ├── StoreUnavailableError               no such bucket, 403, not writable, disk full
     │   ├── ObjectNotFoundError (FileNotFoundError)
@@ -42,6 +43,10 @@ class FtmError(Exception):
 
 class ConfigError(FtmError, ValueError):
     """A setting, flag or argument has a value ftm cannot use."""
+
+
+class NoCallsError(ConfigError):
+    """WRDS has no earnings call in a quarter."""
 
 
 class StoreError(FtmError, OSError):

@@ -8,6 +8,8 @@ from datetime import date
 from html import escape
 from typing import TYPE_CHECKING, Any
 
+from ftm.core.counted import counted
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -75,7 +77,8 @@ class FirmTranscriptData:
     metadata: dict[str, Any] = field(default_factory=dict)
 
     def __repr__(self) -> str:
-        return f"<{self.firm_name} ({self.firm_id}): {len(self.sentences):,} sentences>"
+        size = counted(len(self.sentences), "sentence")
+        return f"<{self.firm_name} ({self.firm_id}): {size}>"
 
     def to_pandas(self) -> pd.DataFrame:
         """One row per sentence, with the firm's identifiers in front."""
@@ -83,7 +86,8 @@ class FirmTranscriptData:
 
     def _repr_html_(self) -> str:
         rows = [(s.position, s.speaker_type, s.raw_text) for s in self.sentences[:10]]
-        title = f"{self.firm_name} ({self.firm_id}): {len(self.sentences)} sentences"
+        size = counted(len(self.sentences), "sentence")
+        title = f"{self.firm_name} ({self.firm_id}): {size}"
         return _html_table(title, ("position", "speaker", "sentence"), rows)
 
 
@@ -103,7 +107,7 @@ class TranscriptData:
         return self.firms[firm_id]
 
     def __repr__(self) -> str:
-        return f"<{len(self):,} firms, {self.n_sentences:,} sentences>"
+        return f"<{counted(len(self), 'firm')}, {counted(self.n_sentences, 'sentence')}>"
 
     @property
     def n_sentences(self) -> int:
@@ -121,7 +125,7 @@ class TranscriptData:
             (f.firm_id, f.firm_name, f.metadata.get("earnings_call_date", ""), len(f.sentences))
             for f in list(self)[:20]
         ]
-        title = f"{len(self)} firms, {self.n_sentences} sentences"
+        title = f"{counted(len(self), 'firm')}, {counted(self.n_sentences, 'sentence')}"
         return _html_table(title, ("firm_id", "firm", "call", "sentences"), rows)
 
 

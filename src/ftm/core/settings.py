@@ -53,7 +53,7 @@ class Settings(BaseSettings):
     wrds_password: SecretStr | None = Field(None, validation_alias=_env("WRDS_PASSWORD"))
     pgpassfile: Path | None = Field(None, validation_alias=_env("PGPASSFILE"))
     # text
-    nlp: str = Field("rules", validation_alias=_env("FTM_NLP"))
+    nlp: str = Field("rules", min_length=1, validation_alias=_env("FTM_NLP"))
     prefetch_checkpoint: int = Field(100, ge=1, validation_alias=_env("FTM_PREFETCH_CHECKPOINT"))
     # map
     data_source: Literal["wrds", "s3"] = Field("wrds", validation_alias=_env("DATA_SOURCE"))
@@ -94,7 +94,7 @@ class Settings(BaseSettings):
     @field_validator("store")
     @classmethod
     def _known_scheme(cls, url: str | None) -> str | None:
-        if url is None or url.startswith(("s3://", "file://", "memory://")):
+        if url is None or url.startswith(("s3://", "file://")):
             return url
         raise ValueError("a store is s3://bucket[/prefix] or file:///folder")
 

@@ -55,6 +55,7 @@ class PrefetchSummary:
         n_tried: firms this prefetch tried, without those that had failed before and did so again.
         n_new_failed: of them, firms that failed.
         shared_permnos: PERMNOs of more than one kept firm → their firm ids.
+        lost: firm → why, of firms that the generation before had sentences of.
         not_kept: firm → reason, of firms asked for by name that the plan does not keep.
         resumed: an unfinished prefetch was taken up.
         manifest: key of the manifest.
@@ -73,6 +74,7 @@ class PrefetchSummary:
     n_tried: int
     n_new_failed: int
     shared_permnos: Mapping[int, tuple[str, ...]]
+    lost: Mapping[str, str]
     not_kept: Mapping[str, str]
     resumed: bool
     manifest: str
@@ -141,6 +143,7 @@ def summarize(
     not_kept: Mapping[str, str],
     resumed: bool,
     key: str,
+    lost: Mapping[str, str] | None = None,
 ) -> PrefetchSummary:
     """The summary of a published manifest.
 
@@ -152,6 +155,7 @@ def summarize(
         not_kept: see PrefetchSummary.
         resumed: likewise.
         key: of the manifest.
+        lost: see PrefetchSummary.
     """
     n_new_firms = len(session.durable()) if session else 0
     n_new_failed = sum(firm not in failed_before for firm in session.failed) if session else 0
@@ -170,6 +174,7 @@ def summarize(
         n_tried=n_new_firms + n_new_skipped + n_new_failed,
         n_new_failed=n_new_failed,
         shared_permnos=shared_permnos(plan),
+        lost=dict(lost or {}),
         not_kept=dict(not_kept),
         resumed=resumed,
         manifest=key,

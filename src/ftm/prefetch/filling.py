@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 
 from ftm.connectors.discovery import PrefetchSource
-from ftm.core.errors import PreprocessingError, WRDSConnectionError
+from ftm.core.errors import FtmError, PreprocessingError
 from ftm.core.layout import PrefetchLayout
 from ftm.core.progress import Progress
 from ftm.core.records import FirmCall
@@ -14,12 +14,17 @@ from ftm.prefetch.base import Preprocessor
 from ftm.prefetch.batching import next_part_size, pending_calls, split_into_chunks
 from ftm.prefetch.plan import kept_calls
 from ftm.prefetch.plan_file import StoredPlan
-from ftm.prefetch.publishing import build_manifest, firms_lost
+from ftm.prefetch.publishing import NOT_PLANNED, adds_nothing, build_manifest, firms_lost
 from ftm.prefetch.quarter_writer import QuarterWriter
 from ftm.prefetch.reading import ReadAhead, iter_outcomes
 from ftm.prefetch.rows import FirmOutcome
 from ftm.prefetch.sessions import GIVE_UP
+from ftm.storage.checkpoint import Kind
 from ftm.storage.manifest import PrefetchManifest
+
+PREPROCESS_MAY_LOSE = 0.1
+REFRESH_MAY_LOSE = 0.5
+"""Shares of the firms stored."""
 
 
 def fill_quarter(
@@ -31,6 +36,7 @@ def fill_quarter(
     get_preprocessor: Callable[[], Preprocessor],
     progress: Progress,
     published: PrefetchManifest | None,
+    same_options: bool = True,
 ) -> PrefetchManifest:
     """Store what is pending and publish the manifest; with nothing pending it stays as it is.
 
@@ -42,10 +48,12 @@ def fill_quarter(
         get_preprocessor: likewise.
         progress: told firm by firm.
         published: the manifest that this one replaces, of any generation.
+        same_options: the plan was made with the options of the published one, so that it should
+            keep about the same firms.
 
     Raises:
-        PreprocessingError: firms that `published` holds failed, too many to replace it; the next
-            call tries them again.
+        PreprocessingError: too many firms that `published` holds would be lost; the next call
+            tries those that failed again.
         FtmError: reading or writing failed; what the checkpoint names stays, a rerun goes on.
     """
     calls = kept_calls(plan.calls)
@@ -57,36 +65,54 @@ def fill_quarter(
         _read_and_write(writer, pending, get_source(), get_preprocessor(), progress)
     if writer.session.parts:
         writer.close_chunk()
-    if writer.base is not None and not writer.session.n_attempted:
-        # Only the time would be another, and a run's id hashes the whole manifest.
+    manifest = _manifest(writer, layout, plan, calls)
+    if writer.base is not None and adds_nothing(manifest, writer.base):
         writer.clean_up()
         progress.finish()
         return writer.base
-    manifest = _manifest(writer, layout, plan, calls)
-    _refuse_losses(writer, manifest, published)
+    lost = firms_lost(manifest, published)
+    if _are_too_many(lost, writer.session.kind, manifest, published, same_options=same_options):
+        raise _refusal(writer, lost, published)
     writer.publish(manifest)
     progress.finish()
     return manifest
 
 
-def _refuse_losses(
-    writer: QuarterWriter, manifest: PrefetchManifest, published: PrefetchManifest | None
-) -> None:
-    """Leave the published generation in place when the new one failed on its firms.
+def _are_too_many(
+    lost: Mapping[str, str],
+    kind: Kind,
+    manifest: PrefetchManifest,
+    published: PrefetchManifest | None,
+    *,
+    same_options: bool,
+) -> bool:
+    """Whether a new generation would rather lose firms than renew them.
 
-    Preprocessing must keep every firm, as it reads what was processed before; a refresh reads
-    other transcripts, of which a few may be bad, but not most.
+    Preprocessing reads what was processed before: none of it may fail, and few firms may be left
+    without a sentence. A refresh reads other transcripts and links, of which some may be bad, but
+    not most. Firms that a plan with other options leaves out are not lost, they are not wanted.
     """
-    lost, session = firms_lost(manifest, published), writer.session
-    n_stored = published.n_firms if published else 0
-    if len(lost) <= (0 if session.kind == "preprocess" else n_stored // 2):
-        return
+    if not lost or published is None:
+        return False
+    n_failed = sum(why.startswith("failed") for why in lost.values())
+    if kind == "preprocess":
+        return n_failed > 0 or len(lost) > PREPROCESS_MAY_LOSE * published.n_firms
+    counted = [why for why in lost.values() if same_options or why != NOT_PLANNED]
+    return not manifest.n_firms or len(counted) > REFRESH_MAY_LOSE * published.n_firms
+
+
+def _refusal(
+    writer: QuarterWriter, lost: Mapping[str, str], published: PrefetchManifest | None
+) -> PreprocessingError:
+    """The error; firms that failed are tried again by the next call."""
+    session = writer.session
     writer.save(session.changed(failed={f: e for f, e in session.failed.items() if f not in lost}))
-    some = "; ".join(f"firm {firm}: {error}" for firm, error in sorted(lost.items())[:3])
-    raise PreprocessingError(
-        f"{len(lost)} of the {n_stored} firms stored of {writer.quarter} failed this time "
-        f"({some}), so what was published stays; the same command tries them again, and "
-        f"`{GIVE_UP.format(writer.quarter)}` drops what it made"
+    some = "; ".join(f"firm {firm}: {why}" for firm, why in sorted(lost.items())[:3])
+    n_stored = published.n_firms if published else 0
+    return PreprocessingError(
+        f"{len(lost)} of the {n_stored} firms stored of {writer.quarter} would be lost this time "
+        f"({some}), so what is published stays; the same command tries again those that failed, "
+        f"and `{GIVE_UP.format(writer.quarter)}` drops what it made"
     )
 
 
@@ -111,8 +137,8 @@ def _read_and_write(
 def _write(writer: QuarterWriter, outcomes: Iterator[FirmOutcome]) -> None:
     """Part after part; a chunk is closed as soon as it is full.
 
-    Firms delivered before a cut become a shorter part: a chunk is merged from whatever parts there
-    are, so its bytes stay the same.
+    Firms delivered before a failure become a shorter part: a chunk is merged from whatever parts
+    there are, so its bytes stay the same.
     """
     chunk_size, part_size = writer.session.chunk_size, writer.session.part_size
     while True:
@@ -128,15 +154,13 @@ def _write(writer: QuarterWriter, outcomes: Iterator[FirmOutcome]) -> None:
             return
 
 
-def _take(
-    outcomes: Iterator[FirmOutcome], n: int
-) -> tuple[list[FirmOutcome], WRDSConnectionError | None]:
-    """The next n, or those before the connection was cut, and the cut."""
+def _take(outcomes: Iterator[FirmOutcome], n: int) -> tuple[list[FirmOutcome], FtmError | None]:
+    """The next n, or those before reading or the text step failed, and why."""
     part: list[FirmOutcome] = []
     try:
         for outcome in islice(outcomes, n):
             part.append(outcome)  # noqa: PERF402 - a copy would lose what came before a cut
-    except WRDSConnectionError as cut:
+    except FtmError as cut:
         return part, cut
     return part, None
 

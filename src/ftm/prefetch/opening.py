@@ -7,14 +7,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
-from ftm.core.errors import FtmError, ObjectNotFoundError
+from ftm.core.errors import CorruptObjectError, FtmError, ObjectNotFoundError
 from ftm.core.layout import PrefetchLayout
 from ftm.prefetch.leftovers import finish_giving_up
+from ftm.prefetch.plan_file import read_plan
 from ftm.prefetch.quarter_writer import QuarterWriter
-from ftm.prefetch.sessions import Opening, Request, open_session
-from ftm.storage.checkpoint import decode_session
+from ftm.prefetch.sessions import Opening, Request, describe_opening, open_session
+from ftm.storage.checkpoint import PlanChoice, decode_session
 from ftm.storage.lease import Clock, Writer
-from ftm.storage.manifest import PrefetchManifest, decode_manifest
+from ftm.storage.manifest import PrefetchManifest, decode_manifest_of
 from ftm.storage.object_store import ObjectStore
 from ftm.storage.open_lease import open_leased
 
@@ -27,6 +28,7 @@ class Published:
 
     manifest: PrefetchManifest | None
     etag: str | None
+    is_damaged: bool = False
 
     def of_generation(self, generation: int) -> PrefetchManifest | None:
         """The manifest if it is of this generation."""
@@ -44,8 +46,15 @@ class Opened:
     published: Published
 
 
-def read_published(store: ObjectStore, layout: PrefetchLayout) -> Published:
+def read_published(
+    store: ObjectStore, layout: PrefetchLayout, *, replaces: bool = False
+) -> Published:
     """The published manifest, if there is one.
+
+    Args:
+        store: where.
+        layout: the quarter's keys.
+        replaces: a damaged one is no hindrance, as another takes its place.
 
     Raises:
         CorruptObjectError, ManifestVersionError, StoreError.
@@ -54,7 +63,12 @@ def read_published(store: ObjectStore, layout: PrefetchLayout) -> Published:
         data, etag = store.get_versioned(layout.manifest)
     except ObjectNotFoundError:
         return Published(None, None)
-    return Published(decode_manifest(data, key=store.name(layout.manifest)), etag)
+    try:
+        return Published(decode_manifest_of(layout.quarter, data, store), etag)
+    except CorruptObjectError:
+        if not replaces:
+            raise
+        return Published(None, etag, is_damaged=True)
 
 
 def find_generations(store: ObjectStore, layout: PrefetchLayout) -> list[int]:
@@ -77,7 +91,6 @@ def choose_opening(
     document: object,
     published: Published,
     now: str,
-    say: Callable[[str], None],
 ) -> Opening:
     """The session this request would work on, given the checkpoint's content; see open_session."""
     found = decode_session(document if isinstance(document, dict) else {}, key=layout.checkpoint)
@@ -86,10 +99,19 @@ def choose_opening(
         request,
         found=found,
         manifest=published.manifest,
+        planned=_planned(store, layout, published) if request.options is None else None,
         generations=find_generations(store, layout) if starts_anew else (),
         now=now,
-        say=say,
     )
+
+
+def _planned(store: ObjectStore, layout: PrefetchLayout, published: Published) -> PlanChoice | None:
+    """Options of the published plan; None where there is none to be read, which others tell."""
+    if published.manifest is None:
+        return None
+    with suppress(ObjectNotFoundError, CorruptObjectError):
+        return read_plan(store, layout.key(published.manifest.plan.file)).options
+    return None
 
 
 @contextmanager
@@ -127,10 +149,15 @@ def open_quarter(
     try:
         if finish_giving_up(store, layout, lease, document, say):
             document, is_empty = {}, True
-        published = read_published(store, layout)
+        published = read_published(store, layout, replaces=request.kind == "refresh")
         opening = choose_opening(
-            store, layout, request, document=document, published=published, now=now, say=say
+            store, layout, request, document=document, published=published, now=now
         )
+        is_published = published.manifest is not None
+        if notice := describe_opening(opening, request.quarter, is_published=is_published):
+            say(notice)
+        if published.is_damaged:
+            say(f"{request.quarter}: the damaged manifest is replaced when this is done")
         writer = QuarterWriter(
             store,
             layout,
@@ -139,8 +166,8 @@ def open_quarter(
             base=published.of_generation(opening.session.generation),
             manifest_etag=published.etag,
         )
-        is_empty = opening.session.is_empty and not opening.gives_up
-        if opening.is_new and not opening.gives_up:
+        is_empty = opening.session.is_empty and opening.given_up is None
+        if opening.is_new and opening.given_up is None:
             writer.save(opening.session)
         yield Opened(writer, opening, published)
     except BaseException:

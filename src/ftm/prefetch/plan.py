@@ -139,6 +139,7 @@ class PlanRevision:
         other_calls: another event represents the firm now.
         newer_versions: the same event, another transcript.
         changed_links: the same transcript or not, another gvkey, PERMNO or link dates.
+        arrived_texts: skipped for want of text, of which WRDS has some now.
     """
 
     new_firms: tuple[PlanChange, ...] = field(default=())
@@ -146,6 +147,7 @@ class PlanRevision:
     other_calls: tuple[PlanChange, ...] = field(default=())
     newer_versions: tuple[PlanChange, ...] = field(default=())
     changed_links: tuple[PlanChange, ...] = field(default=())
+    arrived_texts: tuple[PlanChange, ...] = field(default=())
 
     @property
     def n_changes(self) -> int:
@@ -159,6 +161,7 @@ class PlanRevision:
             self.other_calls,
             self.newer_versions,
             self.changed_links,
+            self.arrived_texts,
         )
 
 

@@ -12,7 +12,7 @@ from typing import Any, cast
 import pyarrow as pa
 
 from ftm.connectors.discovery import PlanOptions, SourceRecord
-from ftm.core.errors import ConfigError, CorruptObjectError
+from ftm.core.errors import ConfigError, CorruptObjectError, FtmError
 from ftm.core.schemas import CALLS
 from ftm.storage.checkpoint import PlanChoice
 from ftm.storage.manifest import Source
@@ -107,15 +107,17 @@ def read_plan(store: ObjectStore, key: str) -> StoredPlan:
     """
     data = store.get(key)
     name = store.name(key)
-    calls = from_bytes(data, CALLS, key=name)
-    metadata: Mapping[bytes, bytes] = parse_footer(data, key=name).metadata or {}
     try:
+        calls = from_bytes(data, CALLS, key=name)
+        metadata: Mapping[bytes, bytes] = parse_footer(data, key=name).metadata or {}
         options = PlanChoice.model_validate_json(metadata[_OPTIONS_KEY.encode()])
         source = Source.model_validate_json(metadata[_SOURCE_KEY.encode()])
     except (KeyError, ValueError) as error:
+        quarter = name.rpartition("quarter=")[2].partition("/")[0]
+        what = str(error) if isinstance(error, FtmError) else f"{name} says not how it was made"
         raise CorruptObjectError(
-            f"{name} does not say how it was made; make the quarter anew with "
-            "`ftm prefetch --refresh`",
+            f"{' '.join(what.split())}; restore it from a backup or make the quarter anew with "
+            f"`ftm prefetch --quarter {quarter} --refresh`",
             key=key,
         ) from error
     return StoredPlan(calls, options, source, data)

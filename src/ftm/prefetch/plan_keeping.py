@@ -6,7 +6,12 @@ from collections.abc import Callable
 
 from ftm.connectors.base import unknown_firms
 from ftm.connectors.discovery import PrefetchSource
-from ftm.core.errors import ConfigError, CorruptObjectError, ObjectExistsError, ObjectNotFoundError
+from ftm.core.errors import (
+    CorruptObjectError,
+    NoCallsError,
+    ObjectExistsError,
+    ObjectNotFoundError,
+)
 from ftm.core.layout import PrefetchLayout
 from ftm.core.quarter import Quarter
 from ftm.core.schemas import PLAN_REASONS
@@ -21,7 +26,7 @@ from ftm.prefetch.plan_file import (
 )
 from ftm.prefetch.quarter_writer import QuarterWriter
 from ftm.prefetch.sessions import Request, options_error
-from ftm.storage.checkpoint import Selection, Session
+from ftm.storage.checkpoint import PlanChoice, Selection, Session
 from ftm.storage.manifest import PrefetchManifest, Source
 from ftm.storage.object_store import ObjectStore
 
@@ -41,7 +46,7 @@ def check_plan(
 
     Raises:
         CorruptObjectError: it is gone, or another.
-        ConfigError: it was made with other options.
+        ConfigError: it was made with other options than the session has.
     """
     recorded = base.plan.sha256 if base is not None else None
     if session.n_attempted and recorded is None:
@@ -54,7 +59,7 @@ def check_plan(
             f"`ftm prefetch --quarter {request.quarter} --refresh`"
         )
     if plan is not None and (
-        problem := options_error(plan.options, request.options, request.quarter)
+        problem := options_error(plan.options, session.options, request.quarter)
     ):
         raise problem
 
@@ -97,7 +102,7 @@ def _make_and_put(
     request: Request,
     source: PrefetchSource,
 ) -> StoredPlan:
-    plan, read_from = discover_plan(source, request)
+    plan, read_from = discover_plan(source, request.quarter, writer.session.options)
     check_firm_ids(plan, request.selection, request.quarter)
     writer.save(writer.session.changed(plan_sha256=plan.sha256, source=read_from))
     try:
@@ -109,20 +114,22 @@ def _make_and_put(
     return plan
 
 
-def discover_plan(source: PrefetchSource, request: Request) -> tuple[StoredPlan, Source]:
+def discover_plan(
+    source: PrefetchSource, quarter: Quarter, options: PlanChoice
+) -> tuple[StoredPlan, Source]:
     """A fresh plan, not stored, and where it was read from.
 
     Raises:
-        ConfigError: there is no call at all; an empty plan would stand for ever.
+        NoCallsError: there is no call at all; an empty plan would stand for ever.
     """
-    found = source.discover(request.quarter, plan_options(request.options))
+    found = source.discover(quarter, plan_options(options))
     if not found.calls.num_rows:
-        raise ConfigError(
-            f"no earnings call in {request.quarter} on WRDS (database "
+        raise NoCallsError(
+            f"no earnings call in {quarter} on WRDS (database "
             f"{found.source.database!r}); nothing is stored; check the quarter"
         )
     read_from = source_of(found.source)
-    return make_plan(build_plan(found), request.options, read_from), read_from
+    return make_plan(build_plan(found), options, read_from), read_from
 
 
 def check_firm_ids(plan: StoredPlan, selection: Selection, quarter: Quarter) -> dict[str, str]:

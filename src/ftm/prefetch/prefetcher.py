@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import Self, cast
 
 from ftm.connectors.discovery import PlanOptions, PrefetchSource
-from ftm.core.errors import ConfigError, CorruptObjectError, WRDSConnectionLostError
+from ftm.core.errors import (
+    ConfigError,
+    CorruptObjectError,
+    WRDSConnectionError,
+    WRDSConnectionLostError,
+)
 from ftm.core.layout import PrefetchLayout
 from ftm.core.progress import NoProgress, Progress
 from ftm.core.quarter import Quarter
+from ftm.prefetch.arrived_texts import find_arrived_texts
 from ftm.prefetch.base import PlanReport, PrefetchSummary, Preprocessor, summarize
 from ftm.prefetch.batching import pending_calls
 from ftm.prefetch.filling import fill_quarter
 from ftm.prefetch.on_demand import OnDemand
-from ftm.prefetch.opening import choose_opening, open_quarter, read_published
+from ftm.prefetch.opening import Published, choose_opening, open_quarter, read_published
 from ftm.prefetch.plan import (
     PlanRevision,
     build_plan,
@@ -33,7 +41,8 @@ from ftm.prefetch.plan_keeping import (
     find_plan,
     keep_plan,
 )
-from ftm.prefetch.sessions import Request
+from ftm.prefetch.publishing import firms_lost
+from ftm.prefetch.sessions import Opening, Request, describe_opening
 from ftm.storage.checkpoint import Selection, Session
 from ftm.storage.lease import Clock, Writer
 from ftm.storage.manifest import PrefetchManifest, load_manifest
@@ -61,7 +70,7 @@ class WRDSPrefetcher:
         store: where to.
         preprocessor: the text step, or a function that makes it on first use; None: the built-in
             rules, on every core.
-        chunk_size: firms per chunk; None: CHUNK_SIZE.
+        chunk_size: firms per chunk; None: as in an unfinished prefetch, else CHUNK_SIZE.
         checkpoint_interval: firms per part; None: CHECKPOINT_INTERVAL.
         clock: the time, aware, UTC.
         progress: told of every firm.
@@ -91,9 +100,9 @@ class WRDSPrefetcher:
             preprocessor or _default_preprocessor, having="map"
         )
         self._store = store
-        self._chunk_size = _at_least_one("chunk size", chunk_size, self.CHUNK_SIZE)
-        self._part_size = _at_least_one(
-            "checkpoint interval", checkpoint_interval, self.CHECKPOINT_INTERVAL
+        self._chunk_size = _at_least_one("chunk size", chunk_size)
+        self._part_size = (
+            _at_least_one("checkpoint interval", checkpoint_interval) or self.CHECKPOINT_INTERVAL
         )
         self._clock = clock
         self._progress = progress or NoProgress()
@@ -116,10 +125,12 @@ class WRDSPrefetcher:
             firm_ids: only these; None: all, empty: none.
             limit: try at most so many firms now.
             refresh: make a new plan and read everything anew, beside what is there.
-            options: of the plan; a quarter's plan is made once, other options need a refresh.
+            options: of the plan; None: those of the plan there is, else the defaults. A quarter's
+                plan is made once, other options need a refresh.
 
         Raises:
-            ConfigError: the quarter has not begun, or has no call; nothing is written.
+            ConfigError: the quarter has not begun; nothing is written.
+            NoCallsError: (a ConfigError) it has no call; nothing is written.
             UnknownFirmError: a firm has no call in the quarter; nothing is written.
             LeaseHeldError: another prefetch of the quarter is running.
             FingerprintMismatchError: the quarter was preprocessed by another text pipeline.
@@ -133,11 +144,12 @@ class WRDSPrefetcher:
         while True:
             try:
                 return self._write(request)
-            except WRDSConnectionLostError as error:
-                if not self._reconnects(error):
-                    raise
-                # A new session: what was attempted before is in the checkpoint.
+            except WRDSConnectionError as error:
+                # Whoever asks again, now or later, gets another login; what was attempted is in
+                # the checkpoint.
                 self._source.close()
+                if not isinstance(error, WRDSConnectionLostError) or not self._reconnects(error):
+                    raise
 
     def _write(self, request: Request) -> PrefetchSummary:
         """Take up the quarter, alone, and go on until nothing is pending."""
@@ -163,16 +175,28 @@ class WRDSPrefetcher:
                     get_preprocessor=self._preprocessor.get,
                     progress=self._progress,
                     published=opened.published.manifest,
+                    same_options=self._same_options(opened.published.manifest, plan),
                 )
         return summarize(
             manifest,
             plan=plan.calls,
             session=writer.session,
             failed_before=writer.base.failed if writer.base else (),
+            lost=firms_lost(manifest, opened.published.manifest),
             not_kept=check_firm_ids(plan, request.selection, request.quarter),
             resumed=not opened.opening.is_new,
             key=layout.manifest,
         )
+
+    def _same_options(self, published: PrefetchManifest | None, plan: StoredPlan) -> bool:
+        """Whether the published plan was made as this one; one that cannot be read counts so."""
+        if published is None:
+            return True
+        layout = PrefetchLayout(Quarter.parse(published.quarter))
+        with suppress(CorruptObjectError):
+            old = find_plan(self._store, layout, published.generation)
+            return old is None or old.options == plan.options
+        return True
 
     def plan_quarter(
         self,
@@ -186,12 +210,15 @@ class WRDSPrefetcher:
         """What `prefetch_quarter` would do; writes nothing, reads WRDS only without a plan."""
         request = self._request(quarter, firm_ids, limit=limit, refresh=refresh, options=options)
         layout = PrefetchLayout(request.quarter)
-        session, base = self._look(request)
+        opening, published = self._look(request)
+        session = opening.session
+        base = published.of_generation(session.generation)
+        self._tell_what_would_become(opening, request.quarter, published)
         plan = find_plan(self._store, layout, session.generation)
         check_plan(plan, request, session, base)
         is_stored = plan is not None
         if plan is None:
-            plan, _ = discover_plan(self._source.get(), request)
+            plan, _ = discover_plan(self._source.get(), request.quarter, session.options)
         not_kept = check_firm_ids(plan, request.selection, request.quarter)
         reasons = count_reasons(plan.calls)
         calls = kept_calls(plan.calls)
@@ -227,7 +254,8 @@ class WRDSPrefetcher:
                 f"`ftm prefetch --quarter {quarter} --refresh` makes a new one"
             )
         found = self._source.get().discover(layout.quarter, plan_options(plan.options))
-        return compare_plans(plan.calls, build_plan(found))
+        arrived = find_arrived_texts(self._source.get(), plan.calls, manifest.skipped)
+        return replace(compare_plans(plan.calls, build_plan(found)), arrived_texts=arrived)
 
     def close(self) -> None:
         """End the login and the text workers, if they were begun here."""
@@ -267,34 +295,50 @@ class WRDSPrefetcher:
         if limit is not None and limit < 1:
             raise ConfigError(f"limit is {limit}; expected 1 or more")
         chosen = Quarter.parse(quarter)
-        self._check_begun(chosen)
+        self.check_begun(chosen)
+        self._warn_of_one_that_lasts(chosen)
         return Request(
             quarter=chosen,
             kind="refresh" if refresh else "prefetch",
-            options=plan_choice(options or PlanOptions()),
+            options=None if options is None else plan_choice(options),
             preprocessing=dict(self._preprocessor.get().fingerprint),
             chunk_size=self._chunk_size,
+            default_chunk_size=self.CHUNK_SIZE,
             part_size=self._part_size,
             selection=Selection(
                 firm_ids=None if firm_ids is None else sorted(set(firm_ids)), limit=limit
             ),
         )
 
-    def _check_begun(self, quarter: Quarter) -> None:
-        """Refuse a quarter to come; warn of one that is not over, as its plan is made once."""
-        today = self._clock().date()
-        if today < quarter.start:
+    def check_begun(self, quarter: Quarter) -> None:
+        """Refuse a quarter to come, before anything of it or of others is read.
+
+        Raises:
+            ConfigError: there are no calls yet.
+        """
+        if self._clock().date() < quarter.start:
             raise ConfigError(f"{quarter} begins on {quarter.start}; there are no calls yet")
-        if today <= quarter.end:
+
+    def _warn_of_one_that_lasts(self, quarter: Quarter) -> None:
+        """Its plan is made once, so what comes later stays out."""
+        if self._clock().date() <= quarter.end:
             self._progress.message(
                 f"warning: {quarter} lasts until {quarter.end}; calls that are not on WRDS when "
                 f"its plan is made stay out until `ftm prefetch --quarter {quarter} --refresh`"
             )
 
-    def _look(self, request: Request) -> tuple[Session, PrefetchManifest | None]:
-        """The session a prefetch would work on and the manifest it adds to, without the lease."""
+    def _tell_what_would_become(
+        self, opening: Opening, quarter: Quarter, published: Published
+    ) -> None:
+        """Of an unfinished session, were this no dry run."""
+        is_published = published.manifest is not None
+        if notice := describe_opening(opening, quarter, is_published=is_published):
+            self._progress.message(f"would begin by: {notice}")
+
+    def _look(self, request: Request) -> tuple[Opening, Published]:
+        """The session a prefetch would work on and what is published, without the lease."""
         layout = PrefetchLayout(request.quarter)
-        published = read_published(self._store, layout)
+        published = read_published(self._store, layout, replaces=request.kind == "refresh")
         opening = choose_opening(
             self._store,
             layout,
@@ -302,16 +346,16 @@ class WRDSPrefetcher:
             document=peek_leased(self._store, layout.checkpoint),
             published=published,
             now=self._clock().isoformat(),
-            say=self._progress.message,
         )
-        return opening.session, published.of_generation(opening.session.generation)
+        return opening, published
 
     def _nothing_to_do(self, request: Request) -> PrefetchSummary | None:
         """The summary when all that is asked for is stored: no lease, no login, no write."""
         layout = PrefetchLayout(request.quarter)
         if request.kind != "prefetch" or self._store.exists(layout.checkpoint):
             return None
-        session, base = self._look(request)
+        opening, published = self._look(request)
+        session, base = opening.session, published.manifest
         if base is None:
             return None
         plan = self._stored_plan(request, session, base)
@@ -344,8 +388,7 @@ def _default_preprocessor() -> Preprocessor:
     return ParallelPreprocessor("rules")
 
 
-def _at_least_one(what: str, given: int | None, default: int) -> int:
-    value = default if given is None else given
-    if value < 1:
-        raise ConfigError(f"{what} is {value}; expected 1 or more")
-    return value
+def _at_least_one(what: str, given: int | None) -> int | None:
+    if given is not None and given < 1:
+        raise ConfigError(f"{what} is {given}; expected 1 or more")
+    return given

@@ -14,6 +14,7 @@ from ftm.prefetch.opening import Opened, open_quarter
 from ftm.prefetch.plan_file import StoredPlan
 from ftm.prefetch.plan_keeping import adopt_plan, find_plan
 from ftm.prefetch.prefetcher import WRDSPrefetcher, utc_now
+from ftm.prefetch.publishing import firms_lost
 from ftm.prefetch.sessions import Request
 from ftm.prefetch.stored_turns import StoredTurns
 from ftm.storage.checkpoint import Selection
@@ -59,9 +60,8 @@ def preprocess_quarter(
     old = load_manifest(store, quarter)
     layout = PrefetchLayout(Quarter.parse(quarter))
     told = progress or NoProgress()
-    size = chunk_size or _chunk_size_of(old)
     request = _request(
-        store, layout, old, preprocessor, chunk_size=size, part_size=checkpoint_interval
+        store, layout, old, preprocessor, chunk_size=chunk_size, part_size=checkpoint_interval
     )
     if _is_done(store, layout, old, request):
         told.message(f"{layout.quarter} was preprocessed by this very text pipeline already")
@@ -100,6 +100,7 @@ def preprocess_quarter(
         plan=plan.calls,
         session=writer.session,
         failed_before=old.failed,
+        lost=firms_lost(manifest, opened.published.manifest),
         not_kept={},
         resumed=not opened.opening.is_new,
         key=layout.manifest,
@@ -134,7 +135,7 @@ def _request(
     old: PrefetchManifest,
     preprocessor: Preprocessor,
     *,
-    chunk_size: int,
+    chunk_size: int | None,
     part_size: int,
 ) -> Request:
     return Request(
@@ -143,6 +144,7 @@ def _request(
         options=_plan_of(store, layout, old).options,
         preprocessing=dict(preprocessor.fingerprint),
         chunk_size=chunk_size,
+        default_chunk_size=_chunk_size_of(old),
         part_size=part_size,
         selection=Selection(firm_ids=sorted({*old.firm_to_chunk, *old.skipped}), limit=None),
     )

@@ -10,6 +10,8 @@ from ftm.core.version import VERSION
 from ftm.storage.checkpoint import Session
 from ftm.storage.manifest import FileEntry, PlanEntry, PrefetchManifest, Source, firms_of
 
+NOT_PLANNED = "the new plan does not keep it"
+
 
 def build_manifest(
     layout: PrefetchLayout,
@@ -76,10 +78,27 @@ def _settled(
     return skipped, failed
 
 
+def adds_nothing(manifest: PrefetchManifest, base: PrefetchManifest) -> bool:
+    """Whether only the time and the version differ: runs hash a manifest, so it must stay."""
+    same = {name: getattr(base, name) for name in ("created_at", "ftm_version", "chunk_size")}
+    return manifest.model_copy(update=same) == base
+
+
 def firms_lost(manifest: PrefetchManifest, published: PrefetchManifest | None) -> dict[str, str]:
-    """Firms whose sentences are published and that failed in a generation to replace it."""
+    """Firms whose sentences are published and are not in the manifest to replace it → why.
+
+    Why is `failed: …`, `skipped: …` or NOT_PLANNED.
+    """
     stored = published.firm_to_chunk.keys() if published else set()
-    return {firm: error for firm, error in manifest.failed.items() if firm in stored}
+    failed, skipped = manifest.failed, manifest.skipped
+    return {
+        firm: f"failed: {failed[firm]}"
+        if firm in failed
+        else f"skipped: {skipped[firm]}"
+        if firm in skipped
+        else NOT_PLANNED
+        for firm in sorted(stored - manifest.firm_to_chunk.keys())
+    }
 
 
 def is_published(session: Session, manifest: PrefetchManifest | None) -> bool:

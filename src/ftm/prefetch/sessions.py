@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from ftm.connectors.discovery import PlanOptions
+from ftm.core.counted import counted
 from ftm.core.errors import ConfigError, FingerprintMismatchError, FtmError
 from ftm.core.quarter import Quarter
 from ftm.prefetch.plan_file import plan_choice
@@ -24,18 +25,20 @@ class Request:
     Args:
         quarter: which.
         kind: of session, see storage.checkpoint.Session.
-        options: of the plan.
+        options: of the plan; None: those of the plan there is, else the defaults.
         preprocessing: fingerprint of the text pipeline.
-        chunk_size: firms tried per chunk.
-        part_size: firms tried per part.
+        chunk_size: firms tried per chunk; None: as in an unfinished session, else the default.
+        default_chunk_size: see chunk_size.
+        part_size: firms tried per part; may differ from the parts there are.
         selection: which firms.
     """
 
     quarter: Quarter
     kind: Kind
-    options: PlanChoice
+    options: PlanChoice | None
     preprocessing: Mapping[str, str]
-    chunk_size: int
+    chunk_size: int | None
+    default_chunk_size: int
     part_size: int
     selection: Selection
 
@@ -48,13 +51,14 @@ class Opening:
         session: new, or taken up.
         is_new: nothing is in the checkpoint yet.
         is_over: everything was published; only the cleaning up is left.
-        gives_up: the checkpoint holds another session, to be replaced once this one has a plan.
+        given_up: the checkpoint holds this other session, to be replaced once the new one has a
+            plan.
     """
 
     session: Session
     is_new: bool = False
     is_over: bool = False
-    gives_up: bool = False
+    given_up: Session | None = None
 
 
 def open_session(
@@ -62,9 +66,9 @@ def open_session(
     *,
     found: Session | None,
     manifest: PrefetchManifest | None,
+    planned: PlanChoice | None,
     generations: Iterable[int],
     now: str,
-    say: Callable[[str], None],
 ) -> Opening:
     """The session this request begins or takes up.
 
@@ -72,16 +76,15 @@ def open_session(
         request: what is asked.
         found: the unfinished session of the checkpoint.
         manifest: published.
+        planned: options of the published plan.
         generations: numbers that files in the store have already.
         now: ISO 8601, for a new session.
-        say: told when an unfinished session is taken up or given up.
 
     Raises:
         FingerprintMismatchError: stored chunks were made by another text pipeline.
         ConfigError: an unfinished session has other options, or is of the other command; or a new
             generation would lack firms that the published one has.
     """
-    quarter = request.quarter
     if found is not None and is_published(found, manifest):
         if _is_same_request(found, request):
             return Opening(found, is_over=True)
@@ -90,17 +93,27 @@ def open_session(
         problem = _misfit(found, request, manifest)
         if problem is None:
             _check_takes_none_away(request, manifest, found.generation)
-            say(f"{quarter}: taking up an unfinished {found.kind} ({found.n_attempted} firms done)")
-            return Opening(_with_selection(found, request.selection))
+            resumed = found.changed(part_size=request.part_size)
+            return Opening(_with_selection(resumed, request.selection))
         if not _may_give_up(found, request):
             raise problem
-    session = _new_session(request, found, manifest, generations, now)
+    options = request.options or planned or plan_choice(PlanOptions())
+    session = _new_session(request, options, found, manifest, generations, now)
     _check_takes_none_away(request, manifest, session.generation)
-    if found is not None:
-        say(
-            f"{quarter}: an unfinished {found.kind} is given up, as asked; what was published stays"
-        )
-    return Opening(session, is_new=True, gives_up=found is not None)
+    return Opening(session, is_new=True, given_up=found)
+
+
+def describe_opening(opening: Opening, quarter: Quarter, *, is_published: bool) -> str:
+    """What becomes of an unfinished session, in words; empty where there is none."""
+    dropped, session = opening.given_up, opening.session
+    if dropped is not None:
+        rest = "what is published stays" if is_published else "nothing is published yet"
+        done = counted(dropped.n_attempted, "firm")
+        return f"{quarter}: dropping an unfinished {dropped.kind} ({done} done), as asked; {rest}"
+    if opening.is_new or opening.is_over:
+        return ""
+    done = counted(session.n_attempted, "firm")
+    return f"{quarter}: taking up an unfinished {session.kind} ({done} done)"
 
 
 def _check_takes_none_away(
@@ -110,22 +123,20 @@ def _check_takes_none_away(
     if manifest is None or manifest.generation == generation:
         return
     chosen = request.selection
-    stored = manifest.firm_to_chunk.keys()
-    if chosen.limit is None:
-        left_out = set() if chosen.firm_ids is None else stored - set(chosen.firm_ids)
-    else:
-        left_out = set(stored)
-    if left_out:
+    stored = set(manifest.firm_to_chunk)
+    wanted = stored if chosen.firm_ids is None else stored & set(chosen.firm_ids)
+    n_tried = len(wanted) if chosen.limit is None else min(len(wanted), chosen.limit)
+    if n_tried < len(stored):
         raise ConfigError(
-            f"a refresh replaces {request.quarter} as a whole, and this one might end without "
-            f"{len(left_out)} of the {len(stored)} firms stored (like {min(left_out)}); "
-            "leave out --firms and --limit"
+            f"a refresh replaces {request.quarter} as a whole, and this one would end without at "
+            f"least {len(stored) - n_tried} of the {len(stored)} firms stored; leave out --firms "
+            "and --limit"
         )
 
 
 def _is_same_request(found: Session, request: Request) -> bool:
     """Whether the command is the one that was killed, so that there is nothing more to do."""
-    if (found.kind, found.options) != (request.kind, request.options):
+    if found.kind != request.kind or request.options not in (None, found.options):
         return False
     if found.preprocessing != dict(request.preprocessing):
         return False
@@ -139,13 +150,13 @@ def _misfit(found: Session, request: Request, manifest: PrefetchManifest | None)
     if "preprocess" in (found.kind, request.kind) and found.kind != request.kind:
         return ConfigError(
             f"{quarter} has an unfinished {found.kind}; finish it first: "
-            f"`{finishing_command(found, quarter)}`{_or_give_up(quarter, manifest)}"
+            f"`{finishing_command(found, quarter)}`{_or_drop(found, quarter, manifest)}"
         )
     if request.kind == "refresh" and found.kind == "prefetch":
         return ConfigError(f"{quarter} has an unfinished prefetch")
     return (
         fingerprint_error(found.preprocessing, request.preprocessing, quarter)
-        or options_error(found.options, request.options, quarter)
+        or _options_error_of(found, request, manifest)
         or _size_error(found, request, manifest)
     )
 
@@ -175,45 +186,60 @@ def fingerprint_error(
     )
 
 
-def options_error(stored: PlanChoice, wanted: PlanChoice, quarter: Quarter) -> ConfigError | None:
+def options_error(
+    stored: PlanChoice, wanted: PlanChoice | None, quarter: Quarter
+) -> ConfigError | None:
     """The error when the plan was made with other options than those asked for."""
-    if stored == wanted:
+    if wanted in (None, stored):
         return None
     return ConfigError(
-        f"the plan of {quarter} was made with {_flags(stored)}, this asks for {_flags(wanted)}; "
-        "repeat those, or add --refresh to make a new plan beside it"
+        f"the plan of {quarter} was made with {describe_options(stored)}, this asks for "
+        f"{describe_options(wanted)}; leave these out, or add --refresh to make a new plan beside "
+        "it"
     )
 
 
-def _flags(options: PlanChoice) -> str:
+def _options_error_of(
+    found: Session, request: Request, manifest: PrefetchManifest | None
+) -> ConfigError | None:
+    """The same for a session that is not finished."""
+    if request.options in (None, found.options):
+        return None
+    return ConfigError(
+        f"{request.quarter} has an unfinished {found.kind} with {describe_options(found.options)}, "
+        f"this asks for {describe_options(request.options)}; finish it first: "
+        f"`{finishing_command(found, request.quarter)}`{_or_drop(found, request.quarter, manifest)}"
+    )
+
+
+def describe_options(options: PlanChoice) -> str:
+    """As flags of `ftm prefetch`."""
     as_of = f" --as-of {options.as_of}" if options.as_of else ""
     return f"--calls {options.calls}{as_of} --linktypes {','.join(options.linktypes)}"
 
 
 def finishing_command(found: Session, quarter: Quarter) -> str:
-    """What to type to finish an unfinished session, with the options it must be given again."""
-    size = f"--chunk-size {found.chunk_size}"
-    if found.kind == "preprocess":
-        return f"ftm preprocess --quarter {quarter} {size}"
-    is_default = found.options == plan_choice(PlanOptions())
-    flags = size if is_default else f"{_flags(found.options)} {size}"
-    return f"ftm prefetch --quarter {quarter} {flags}"
+    """What to type to finish an unfinished session; it knows its own options."""
+    command = "preprocess" if found.kind == "preprocess" else "prefetch"
+    return f"ftm {command} --quarter {quarter}"
 
 
-def _or_give_up(quarter: Quarter, manifest: PrefetchManifest | None) -> str:
-    """The other way out; there is none where nothing is published to fall back on."""
-    return f", or give it up: `{GIVE_UP.format(quarter)}`" if manifest is not None else ""
+def _or_drop(found: Session, quarter: Quarter, manifest: PrefetchManifest | None) -> str:
+    """The other way out, and what it costs where nothing is published to fall back on."""
+    if manifest is not None:
+        return f", or give it up: `{GIVE_UP.format(quarter)}`"
+    return f", or add --refresh, which drops the {counted(found.n_attempted, 'firm')} it has done"
 
 
 def _size_error(
     found: Session, request: Request, manifest: PrefetchManifest | None
 ) -> ConfigError | None:
-    if (found.chunk_size, found.part_size) == (request.chunk_size, request.part_size):
+    if request.chunk_size in (None, found.chunk_size):
         return None
     return ConfigError(
-        f"{request.quarter} has an unfinished {found.kind} with --chunk-size {found.chunk_size} "
-        f"and FTM_PREFETCH_CHECKPOINT={found.part_size}; finish it with these, or add --refresh"
-        f"{_or_give_up(request.quarter, manifest)}"
+        f"{request.quarter} has an unfinished {found.kind} with --chunk-size {found.chunk_size}, "
+        f"this asks for --chunk-size {request.chunk_size}; finish it first: "
+        f"`{finishing_command(found, request.quarter)}`{_or_drop(found, request.quarter, manifest)}"
     )
 
 
@@ -225,6 +251,7 @@ def _with_selection(found: Session, wanted: Selection) -> Session:
 
 def _new_session(
     request: Request,
+    options: PlanChoice,
     found: Session | None,
     manifest: PrefetchManifest | None,
     generations: Iterable[int],
@@ -246,9 +273,9 @@ def _new_session(
         kind=request.kind,
         generation=generation,
         created_at=now,
-        options=request.options,
+        options=options,
         preprocessing=dict(request.preprocessing),
-        chunk_size=request.chunk_size,
+        chunk_size=request.chunk_size or request.default_chunk_size,
         part_size=request.part_size,
         selection=request.selection,
         from_generation=manifest.generation if request.kind == "preprocess" and manifest else None,

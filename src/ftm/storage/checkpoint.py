@@ -221,7 +221,7 @@ def _decode(document: Document, name: str, model: type[_Held], key: str) -> _Hel
     if isinstance(version, int) and version > CHECKPOINT_VERSION:
         raise ManifestVersionError(
             f"{key} has version {version}, this ftm reads up to {CHECKPOINT_VERSION}; "
-            "run `pip install --upgrade ftm`"
+            "install the ftm that wrote it, or a newer one"
         )
     try:
         return model.model_validate(found)

@@ -108,7 +108,7 @@ class FileLease(LeasedObject):
         if previous := os.pread(descriptor, 1000, 0).decode(errors="replace"):
             self._say(f"{self._what}: taking over from {previous}: that process is gone")
         os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, self._writer.record("").holder.encode(), 0)
+        os.pwrite(descriptor, self._writer.holder.encode(), 0)
 
     def ensure_held(self) -> None:
         """See LeasedObject; the kernel takes no lock away from a living process."""

@@ -14,9 +14,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
 from ftm.core.errors import CorruptObjectError, LeaseHeldError
 
@@ -46,11 +47,23 @@ class LeaseRecord(BaseModel):
     pid: int
     nonce: str
     expires: str
+    place: str = ""
+
+    @field_validator("expires")
+    @classmethod
+    def _aware(cls, text: str) -> str:
+        if datetime.fromisoformat(text).tzinfo is None:
+            raise ValueError("a time without a zone")
+        return text
 
     @property
     def holder(self) -> str:
         """Who, for messages."""
-        return f"{self.owner} on host {self.host} (process {self.pid})"
+        return _describe(self.owner, self.host, self.pid)
+
+
+def _describe(owner: str, host: str, pid: int) -> str:
+    return f"{owner} on host {host} (process {pid})"
 
 
 def process_is_alive(pid: int) -> bool:
@@ -64,6 +77,18 @@ def process_is_alive(pid: int) -> bool:
     return True
 
 
+def process_place() -> str:
+    """What a process id is counted in: the kernel since its start, and the container.
+
+    Empty where the system does not tell (macOS).
+    """
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
+        return f"{boot}:{Path('/proc/self/ns/pid').stat().st_ino}"
+    except OSError:
+        return ""
+
+
 @dataclass(frozen=True, slots=True)
 class Writer:
     """Who asks for a lease.
@@ -73,6 +98,8 @@ class Writer:
         host: host name; only a process of the same host can be known to be dead.
         pid: process id.
         nonce: tells this very writer from every other.
+        place: of the host; containers with one host name are several, and so is a host before and
+            after it was started anew.
         is_alive: whether a pid of this host still runs.
     """
 
@@ -80,6 +107,7 @@ class Writer:
     host: str
     pid: int
     nonce: str
+    place: str = ""
     is_alive: Callable[[int], bool] = field(default=process_is_alive)
 
     @classmethod
@@ -89,17 +117,27 @@ class Writer:
             owner = getpass.getuser()
         except (OSError, KeyError):  # a container may run as a user without a name
             owner = f"user {os.getuid()}"
-        return cls(owner, platform.node(), os.getpid(), uuid.uuid4().hex)
+        return cls(owner, platform.node(), os.getpid(), uuid.uuid4().hex, process_place())
+
+    @property
+    def holder(self) -> str:
+        """Who, for messages."""
+        return _describe(self.owner, self.host, self.pid)
 
     def record(self, expires: str) -> LeaseRecord:
         """What the others see."""
         return LeaseRecord(
-            owner=self.owner, host=self.host, pid=self.pid, nonce=self.nonce, expires=expires
+            owner=self.owner,
+            host=self.host,
+            pid=self.pid,
+            nonce=self.nonce,
+            expires=expires,
+            place=self.place,
         )
 
     def knows_dead(self, lease: LeaseRecord) -> bool:
         """Whether the holder is of this host and certainly gone."""
-        if lease.host != self.host:
+        if (lease.host, lease.place) != (self.host, self.place):
             return False
         if lease.pid == self.pid:
             return lease.nonce not in LIVE_NONCES

@@ -159,9 +159,20 @@ def load_manifest(store: ObjectStore, quarter: Quarter | str) -> PrefetchManifes
             f"{chosen} is not prefetched: there is no {store.name(key)}{_others(store)}; "
             f"run `ftm prefetch --quarter {chosen}`"
         ) from error
-    manifest = decode_manifest(data, key=store.name(key))
-    if manifest.quarter != str(chosen):
-        raise _corrupt(store.name(key), f"it is the manifest of {manifest.quarter}")
+    return decode_manifest_of(chosen, data, store)
+
+
+def decode_manifest_of(quarter: Quarter, data: bytes, store: ObjectStore) -> PrefetchManifest:
+    """Read the manifest found where this quarter's lies in a store.
+
+    Raises:
+        CorruptObjectError: as decode_manifest, or it is another quarter's.
+        ManifestVersionError: as decode_manifest.
+    """
+    key = store.name(PrefetchLayout(quarter).manifest)
+    manifest = decode_manifest(data, key=key)
+    if manifest.quarter != str(quarter):
+        raise _corrupt(key, f"it is the manifest of {manifest.quarter}")
     return manifest
 
 
@@ -209,7 +220,7 @@ def _check_version(version: object, key: str) -> None:
     if version > MANIFEST_VERSION:
         raise ManifestVersionError(
             f"{key} has schema_version {version}, this ftm reads up to {MANIFEST_VERSION}; "
-            "run `pip install --upgrade ftm`"
+            "install the ftm that wrote it, or a newer one"
         )
 
 

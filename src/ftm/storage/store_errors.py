@@ -21,6 +21,11 @@ _TRANSIENT_STATUS = {408, 409, 429, 500, 502, 503, 504}
 _TRANSIENT_TEXT = re.compile(r"HTTP error|Requested \d+\.\.\d+, got")
 """No answer, an answer cut short, and an answer with fewer bytes than the range asked for."""
 _EXPIRED_CODES = {"ExpiredToken", "InvalidAccessKeyId", "SignatureDoesNotMatch", "InvalidToken"}
+_NO_RIGHT_TO_READ = (
+    "no permission to read it; run this as the user who wrote it, or have that user allow it "
+    "(chmod -R g+rX)"
+)
+_READING = ("read", "list")
 _OS_FIXES = {
     1: "the system refuses it; choose a folder you may write to",
     13: "no permission; choose a folder you may write to (FTM_STORE or --store)",
@@ -91,6 +96,8 @@ def _from_os(number: int, text: str, verb: str, where: str) -> StoreError:
         return StoreUnavailableError(f"cannot {verb} {where}: the store's folder is gone")
     if number == 2:
         return ObjectNotFoundError(f"{where} does not exist")
+    if number in (1, 13) and verb in _READING:
+        return StoreUnavailableError(f"cannot {verb} {where}: {_NO_RIGHT_TO_READ}")
     if number in _OS_FIXES:
         return StoreUnavailableError(f"cannot {verb} {where}: {_OS_FIXES[number]}")
     return StoreError(f"cannot {verb} {where}: {_first_line(text)}")
