@@ -309,15 +309,24 @@ def get_orchestrator(
     backend: str = "local",
     workers: int | None = None,
     watcher: RunWatcher | None = None,
+    progress: Progress | None = None,
 ) -> Iterator[QuarterOrchestrator]:
     """An orchestrator on the store of the settings.
 
     Leaving the block stops its local jobs, and ends the login if `run_prefetch` began one.
+
+    Args:
+        settings: store, models, seed, device.
+        backend: where batches run.
+        workers: processes at once; see get_job_backend.
+        watcher: told how a run goes.
+        progress: told how `run_prefetch` goes; None: messages, like that of a pending Duo push,
+            go to stderr.
     """
     from contextlib import ExitStack, closing
     from functools import cache
 
-    from ftm.core.progress import NoProgress
+    from ftm.core.progress import OnlyMessages
     from ftm.orchestrate.quarter_orchestrator import QuarterOrchestrator
 
     store = get_store(settings)
@@ -325,7 +334,7 @@ def get_orchestrator(
 
         @cache  # one prefetcher, so one login, however many quarters
         def make_prefetcher() -> WRDSPrefetcher:
-            each = get_prefetcher(settings, progress=NoProgress(), store=store)
+            each = get_prefetcher(settings, progress=progress or OnlyMessages(), store=store)
             return opened.enter_context(each)
 
         jobs = opened.enter_context(closing(get_job_backend(backend, store=store, workers=workers)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Protocol
 
 
@@ -35,3 +36,11 @@ class NoProgress:
 
     def finish(self) -> None:
         """See Progress."""
+
+
+class OnlyMessages(NoProgress):
+    """Passes messages on to stderr: of a notebook's long call a pending Duo push must be seen."""
+
+    def message(self, text: str) -> None:
+        """See Progress."""
+        sys.stderr.write(f"{text}\n")

@@ -19,6 +19,7 @@ from ftm.core.errors import (
 from ftm.core.layout import PrefetchLayout
 from ftm.core.progress import NoProgress, Progress
 from ftm.core.quarter import Quarter
+from ftm.prefetch.arguments import as_store, at_least_one, default_preprocessor
 from ftm.prefetch.arrived_texts import find_arrived_texts
 from ftm.prefetch.base import PlanReport, PrefetchSummary, Preprocessor, summarize
 from ftm.prefetch.batching import pending_calls
@@ -67,7 +68,7 @@ class WRDSPrefetcher:
     Args:
         source: what is read, or a function that opens it on first use (and which is closed by
             `close`).
-        store: where to.
+        store: where to: a URL, whose folder is made if it is missing, or an open store.
         preprocessor: the text step, or a function that makes it on first use; None: the built-in
             rules, on every core.
         chunk_size: firms per chunk; None: as in an unfinished prefetch, else CHUNK_SIZE.
@@ -85,7 +86,7 @@ class WRDSPrefetcher:
     def __init__(
         self,
         source: PrefetchSource | Callable[[], PrefetchSource],
-        store: ObjectStore,
+        store: str | ObjectStore,
         preprocessor: Preprocessor | Callable[[], Preprocessor] | None = None,
         *,
         chunk_size: int | None = None,
@@ -97,12 +98,12 @@ class WRDSPrefetcher:
     ) -> None:
         self._source = OnDemand[PrefetchSource](source, having="discover")
         self._preprocessor = OnDemand[Preprocessor](
-            preprocessor or _default_preprocessor, having="map"
+            preprocessor or default_preprocessor, having="map"
         )
-        self._store = store
-        self._chunk_size = _at_least_one("chunk size", chunk_size)
+        self._store = as_store(store)
+        self._chunk_size = at_least_one("chunk size", chunk_size)
         self._part_size = (
-            _at_least_one("checkpoint interval", checkpoint_interval) or self.CHECKPOINT_INTERVAL
+            at_least_one("checkpoint interval", checkpoint_interval) or self.CHECKPOINT_INTERVAL
         )
         self._clock = clock
         self._progress = progress or NoProgress()
@@ -262,6 +263,9 @@ class WRDSPrefetcher:
         self._preprocessor.close()
         self._source.close()
 
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} into {self._store.url}>"
+
     def __enter__(self) -> Self:
         return self
 
@@ -380,15 +384,3 @@ class WRDSPrefetcher:
         plan = find_plan(self._store, layout, base.generation)
         check_plan(plan, request, session, base)
         return cast("StoredPlan", plan)  # check_plan refused None, as a manifest records its plan
-
-
-def _default_preprocessor() -> Preprocessor:
-    from ftm.text.parallel import ParallelPreprocessor  # loads spaCy
-
-    return ParallelPreprocessor("rules")
-
-
-def _at_least_one(what: str, given: int | None) -> int | None:
-    if given is not None and given < 1:
-        raise ConfigError(f"{what} is {given}; expected 1 or more")
-    return given

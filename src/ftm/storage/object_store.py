@@ -262,7 +262,7 @@ class ObjectStore:
             check_key(key)
         limit_s = self._retry.later_s if self._answered else self._retry.first_contact_s
         for attempt in stamina.retry_context(
-            on=_say_and_retry,
+            on=_TellOnce(limit_s),
             attempts=None,
             timeout=limit_s,
             wait_initial=self._retry.wait_s,
@@ -342,8 +342,17 @@ def open_store(
     raise ConfigError(f"unknown store {url!r}; use s3://bucket[/prefix] or file:///folder")
 
 
-def _say_and_retry(error: Exception) -> bool:
-    if not isinstance(error, TransientStoreError):
-        return False
-    _LOG.warning("%s; trying again", error)
-    return True
+class _TellOnce:
+    """Whether an error is worth another try; the first is told, the others would only repeat it."""
+
+    def __init__(self, limit_s: float) -> None:
+        self._limit_s = limit_s
+        self._told = False
+
+    def __call__(self, error: Exception) -> bool:
+        if not isinstance(error, TransientStoreError):
+            return False
+        if not self._told:
+            _LOG.warning("%s; trying again for up to %.0f s", error, self._limit_s)
+        self._told = True
+        return True
