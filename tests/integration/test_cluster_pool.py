@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -182,3 +183,26 @@ def test_a_pool_needs_a_worker() -> None:
     """Zero workers would wait for ever."""
     with pytest.raises(ValueError, match="workers 0"):
         ClusterPool(ScriptedModel(), workers=0)
+
+
+COMPILING = """
+import os, signal, threading
+from ftm.topics.bertopic_model import BERTopicModel
+from ftm.topics.pool import ClusterPool
+
+if __name__ == "__main__":
+    os.setpgrp()
+    signal.signal(signal.SIGINT, lambda *_: None)
+    threading.Timer(2.0, lambda: os.killpg(0, signal.SIGINT)).start()
+    ClusterPool(BERTopicModel("umap-hdbscan"), workers=1).close()
+"""
+
+
+def test_ctrl_c_while_workers_compile_is_not_heard_there(tmp_path: Path) -> None:
+    """It reaches the whole process group; the forkserver would else end with a traceback."""
+    script = tmp_path / "compiling.py"
+    script.write_text(COMPILING)
+    done = subprocess.run(
+        [sys.executable, str(script)], capture_output=True, text=True, timeout=120
+    )
+    assert (done.returncode, done.stderr) == (0, "")

@@ -16,6 +16,7 @@ import pytest
 
 from ftm.analysis.loaders import load_sentences, load_topics
 from ftm.analysis.run_reader import list_runs, published_run
+from ftm.core.errors import BatchFailedError
 from ftm.core.layout import PrefetchLayout
 from ftm.core.settings import Settings
 from ftm.orchestrate.quarter_orchestrator import QuarterOrchestrator
@@ -187,11 +188,14 @@ def test_a_second_command_on_the_same_run_names_the_first_and_stops(store: Objec
 
 def test_what_every_batch_would_meet_stops_the_run_after_the_first(store: ObjectStore) -> None:
     """A spec that fits no worker: one batch fails, the others are not started, one message."""
-    first = start_ftm(*RUN, "--workers", "1", FTM_STORE=store.url)
-    wait_for_line(first, f"{BATCH}0: running")
-    first.kill()
-    first.communicate()
-    wait_until_none(store)
+    planned = QuarterOrchestrator(
+        store,
+        InlineBackend(store, failing=[f"{BATCH}{n}" for n in range(3)]),
+        settings=noop_settings(),
+        fingerprint=get_model_fingerprint,
+    )
+    with pytest.raises(BatchFailedError):
+        planned.run_quarter("2023Q1", batch_size=3)
     (key,) = [info.key for info in store.list("runs") if info.key.endswith("spec.json")]
     spec = json.loads(store.get(key))
     spec["model"]["clustering"] = "ward"

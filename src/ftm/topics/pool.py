@@ -7,8 +7,10 @@ import multiprocessing
 import queue
 import signal
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
+from contextlib import contextmanager
+from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerContext
 from multiprocessing.process import BaseProcess
@@ -44,6 +46,10 @@ class ClusterPool:
             raise ValueError(f"workers {workers!r}: at least one is needed")
         context = ForkServerContext()
         context.set_forkserver_preload(list(model.preload))
+        # First, for starting it would let interrupts through again.
+        resource_tracker.ensure_running()
+        with _interrupts_held():
+            forkserver.ensure_running()
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._closed = threading.Event()
         # Held while work is added, a worker replaced or the pool closed: one at a time.
@@ -210,6 +216,19 @@ def _result(answer: object) -> TopicModelResult:
     if not isinstance(answer, TopicModelResult):
         raise TypeError(f"a clustering worker answered {type(answer).__name__}")
     return answer
+
+
+@contextmanager
+def _interrupts_held() -> Iterator[None]:
+    """For a process started inside, Ctrl-C is never; here it comes a moment later.
+
+    The forkserver compiles for seconds before it ignores Ctrl-C, and would die of it noisily.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _serve(pipe: Connection, model: TopicModel) -> None:
