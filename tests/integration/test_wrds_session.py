@@ -8,8 +8,9 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
@@ -29,6 +30,7 @@ from ftm.core.errors import (
     PreprocessingError,
     UnknownFirmError,
     WRDSConnectionError,
+    WRDSQueryError,
 )
 from ftm.core.quarter import Quarter
 from ftm.core.records import FirmCall, FirmTurns, TranscriptSentence
@@ -151,10 +153,7 @@ def test_two_persons_for_a_component_do_not_multiply_it(postgres: PostgresServer
 
 def test_a_users_own_connection_is_used_and_left_open(role: PostgresServer) -> None:
     """A given `wrds.Connection` serves everything, and works as before afterwards."""
-    url = sa.URL.create("postgresql", role.user, role.password, role.host, role.port, role.dbname)
-    own = wrds_package.Connection(autoconnect=False)
-    own.engine = sa.create_engine(url, isolation_level="AUTOCOMMIT")
-    own.connection = own.engine.connect()
+    own = _own_connection(role)
     with WRDSConnector(own, settings=role.settings(wrds_password=None)) as wrds:
         found = wrds.discover(QUARTER, PlanOptions())
         assert len(list(wrds.iter_turns(firm_calls(found.calls)))) == 3
@@ -163,6 +162,15 @@ def test_a_users_own_connection_is_used_and_left_open(role: PostgresServer) -> N
     assert list(own.raw_sql("SELECT 1 AS one")["one"]) == [1]
     own.close()
     assert role.logins(role.user) == 1
+
+
+def _own_connection(role: PostgresServer) -> Any:
+    """A `wrds.Connection` as a user opens it."""
+    url = sa.URL.create("postgresql", role.user, role.password, role.host, role.port, role.dbname)
+    own = wrds_package.Connection(autoconnect=False)
+    own.engine = sa.create_engine(url, isolation_level="AUTOCOMMIT")
+    own.connection = own.engine.connect()
+    return own
 
 
 def test_a_connection_that_was_never_opened(role: PostgresServer) -> None:
@@ -192,9 +200,27 @@ def test_a_wrong_password_is_tried_once(role: PostgresServer) -> None:
     assert role.connections() - connections == 1
     assert "wr0ng-secret" not in _everything(caught.value)
     assert role.user in str(caught.value)
-    with pytest.raises(WRDSConnectionError):
-        wrds.discover(QUARTER, PlanOptions())
+    for _ in range(2):
+        with pytest.raises(WRDSConnectionError, match="failed before and is not tried again"):
+            wrds.discover(QUARTER, PlanOptions())
     assert role.connections() - connections == 1
+
+
+def test_without_credentials_no_lost_connection_is_spoken_of(
+    role: PostgresServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Asked again, a connector that never logged in says what is missing; given that, it works."""
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    password_file = tmp_path / "pgpass"
+    settings = role.settings(pgpassfile=password_file).model_copy(update={"wrds_password": None})
+    with WRDSConnector(settings=settings) as wrds:
+        for _ in range(2):
+            with pytest.raises(WRDSConnectionError, match="no WRDS credentials"):
+                wrds.discover(QUARTER, PlanOptions())
+        password = role.password.replace("\\", "\\\\").replace(":", "\\:")
+        password_file.write_text(f"*:*:*:*:{password}\n")
+        password_file.chmod(0o600)
+        assert len(wrds.get_firm_ids_in_range(CALL_DAY, CALL_DAY)) == 3
 
 
 def _everything(error: BaseException | None) -> str:
@@ -304,6 +330,63 @@ def test_a_connection_cut_in_mid_stream(role: PostgresServer, server: PostgresSe
             with pytest.raises(WRDSConnectionError, match="run the same command again"):
                 list(wrds.iter_turns(calls))
     assert role.logins(role.user) == 1
+
+
+@pytest.mark.parametrize("whose", ["ours", "the user's"])
+def test_a_connection_cut_after_the_last_row_is_closed_in_silence(
+    role: PostgresServer, server: PostgresServer, whose: str
+) -> None:
+    """Everything was read, so nothing is wrong: closing says nothing, and logs in no more."""
+    own = _own_connection(role) if whose == "the user's" else None
+    with WRDSConnector(own, settings=role.settings()) as wrds:
+        calls = firm_calls(wrds.discover(QUARTER, PlanOptions()).calls)
+        assert len(list(wrds.iter_turns(calls))) == 3
+        server.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = %s",
+                       role.user)  # fmt: skip
+    assert role.logins(role.user) == 1
+
+
+@pytest.mark.parametrize("whose", ["ours", "the user's"])
+def test_closing_does_not_wait_for_a_query_that_runs(
+    role: PostgresServer, server: PostgresServer, whose: str
+) -> None:
+    """The query is cancelled on the server, and the thread that asked gets one of ftm's errors."""
+    own = _own_connection(role) if whose == "the user's" else None
+    wrds = WRDSConnector(own, settings=role.settings())
+    list(wrds._session.rows("SELECT 1"))
+    errors: list[BaseException] = []
+
+    def ask() -> None:
+        try:
+            list(wrds._session.rows("SELECT pg_sleep(300)"))
+        except BaseException as error:  # noqa: BLE001 - looked at below
+            errors.append(error)
+
+    asking = threading.Thread(target=ask, daemon=True)
+    asking.start()
+    _wait_for(lambda: _n_sleeping(server, role.user) == 1)
+    closing = threading.Thread(target=wrds.close, daemon=True)
+    closing.start()
+    for thread in (closing, asking):
+        thread.join(60)
+        assert not thread.is_alive()
+    assert [type(error) for error in errors] == [WRDSQueryError]
+    assert _n_sleeping(server, role.user) == 0
+
+
+def _n_sleeping(server: PostgresServer, user: str) -> int:
+    statement = (
+        "SELECT count(*) FROM pg_stat_activity WHERE usename = %s AND wait_event = 'PgSleep'"
+    )
+    ((n,),) = server.execute(statement, user)
+    return int(n)
+
+
+def _wait_for(ready: Callable[[], bool], timeout_s: float = 30) -> None:
+    end = time.monotonic() + timeout_s
+    while not ready():
+        assert time.monotonic() < end, "never came about"
+        time.sleep(0.02)
 
 
 def test_the_engine_cannot_log_in_twice(role: PostgresServer) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from ftm.connectors.wrds_credentials import Notify, find_credentials
@@ -59,6 +59,7 @@ class WRDSSession:
         self._times = times
         self._logins = 0
         self._connection: Connection | None = None
+        self._raw: Any = None  # psycopg2's own connection, once it stands
         self._lost = False
 
     @property
@@ -109,15 +110,35 @@ class WRDSSession:
         return None
 
     def close(self) -> None:
-        """End the transaction, and the login too if it is ours."""
+        """End the transaction, and the login too if it is ours.
+
+        A query that still runs on another thread is cancelled, not waited for, and raises there.
+        A connection that is gone is no error: whatever it still owed was told by its query.
+        """
+        import sqlalchemy as sa
+
         connection, self._connection = self._connection, None
         if connection is None or self._lost:
             return
-        if self._owned:
-            self._wrds.close()
-            return
-        connection.rollback()
-        connection.execution_options(isolation_level="AUTOCOMMIT")
+        self._cancel()
+        with suppress(sa.exc.SQLAlchemyError, WRDSConnectionError):
+            if self._owned:
+                self._wrds.close()
+                return
+            connection.rollback()
+            connection.execution_options(isolation_level="AUTOCOMMIT")
+
+    def _cancel(self) -> None:
+        """Stop the query that runs, if one does: closing would wait for its end.
+
+        PostgreSQL takes a cancellation over a second TCP connection, which needs no login.
+        """
+        import psycopg2
+        from psycopg2.extensions import TRANSACTION_STATUS_ACTIVE
+
+        with suppress(psycopg2.Error):
+            if self._raw.info.transaction_status == TRANSACTION_STATUS_ACTIVE:
+                self._raw.cancel()
 
     def _open(self) -> Connection:
         if self._lost:
@@ -133,6 +154,7 @@ class WRDSSession:
                     "the given wrds.Connection is not connected; call its connect(), or let"
                     " WRDSConnector() log in"
                 )
+            self._raw = connection.connection.dbapi_connection
             connection.rollback()  # the dialect's first look at the server began a transaction
             self._connection = connection.execution_options(isolation_level="REPEATABLE READ")
         return self._connection
@@ -145,11 +167,16 @@ class WRDSSession:
 
     def _log_in(self) -> Any:
         """The engine's creator: SQLAlchemy would log in again after a cut, and must not."""
+        if self._logins and self._raw is None:
+            raise WRDSConnectionError(
+                "the login to WRDS failed before and is not tried again, for every attempt may"
+                " send a Duo push; mend what it said and make a new connector"
+            )
         if self._logins:
             self._lost = True
             raise WRDSConnectionLostError(f"the connection to WRDS was lost; {_RESUME}")
-        self._logins += 1
         credentials = find_credentials(self._settings, notify=self._notify)
+        self._logins += 1
         return log_in(self._settings, credentials, notify=self._notify, times=self._times)
 
     @contextmanager
