@@ -123,7 +123,7 @@ def get_data_connector(
 
     Args:
         data_source: `wrds` or `s3` (any store, a local folder included).
-        quarter: needed by `s3`.
+        quarter: which; `s3` needs it, `wrds` without one takes that of the settings.
         bucket: bucket name, or None for the store of the settings.
         settings: None: read from the environment.
         manifest: read the quarter through this manifest, a run's own copy, for `s3`.
@@ -135,7 +135,7 @@ def get_data_connector(
     if data_source == "wrds":
         from ftm.connectors.wrds_connector import WRDSConnector
 
-        return WRDSConnector(settings=chosen)
+        return WRDSConnector(settings=chosen, quarter=quarter)
     if data_source == "s3":
         from ftm.connectors.s3_connector import S3TranscriptConnector
 

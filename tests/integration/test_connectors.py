@@ -1,4 +1,4 @@
-"""One suite for every connector that needs no login, and what is S3TranscriptConnector's own."""
+"""One suite for every connector, and what is S3TranscriptConnector's own."""
 
 from __future__ import annotations
 
@@ -6,14 +6,18 @@ import random
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import date
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+import pandas as pd
 import pytest
 
 from ftm.connectors.base import DataConnector, InMemoryConnector
 from ftm.connectors.s3_connector import S3TranscriptConnector
+from ftm.connectors.wrds_connector import WRDSConnector
 from ftm.core.errors import (
     ConfigError,
     CorruptObjectError,
@@ -25,8 +29,11 @@ from ftm.core.layout import PrefetchLayout
 from ftm.core.records import TranscriptData
 from ftm.storage.manifest import encode_manifest, load_manifest
 from ftm.storage.object_store import ObjectStore, open_store
+from tests.support.postgres import PostgresServer
 from tests.support.s3_server import Answer, Bucket, error
 from tests.support.stored_quarter import QUARTER, chunk_file, firm, store_quarter
+from tests.support.tiny_wrds import TinyWRDS
+from tests.support.whole_turns import WholeTurns
 
 FIRMS = [firm(number, n_sentences=2 + number % 3) for number in range(45)]
 IDS = [f.firm_id for f in FIRMS]
@@ -34,12 +41,17 @@ CHUNK_0 = "chunk_0000.parquet"
 
 
 @pytest.fixture(params=["memory", "file", "s3"])
-def connector(request: pytest.FixtureRequest, tmp_path: Path) -> DataConnector:
+def connector(request: pytest.FixtureRequest) -> DataConnector:
     """45 firms, in memory or in a store with chunks of 20."""
-    if request.param == "memory":
+    return make_connector(request.param, request)
+
+
+def make_connector(kind: str, request: pytest.FixtureRequest) -> DataConnector:
+    """The connector of this kind to the 45 firms."""
+    if kind == "memory":
         return InMemoryConnector(TranscriptData({f.firm_id: f for f in FIRMS}))
-    if request.param == "file":
-        store = open_store(f"file://{tmp_path}")
+    if kind == "file":
+        store = open_store(f"file://{request.getfixturevalue('tmp_path')}")
     else:
         bucket: Bucket = request.getfixturevalue("s3")
         store = open_store(bucket.url, endpoint_url=bucket.server.url)
@@ -80,13 +92,58 @@ def test_unknown_firms_are_named(connector: DataConnector) -> None:
     assert caught.value.firm_ids == ("nobody", "noone")
 
 
-def test_ids_of_the_wrong_type_are_explained(connector: DataConnector) -> None:
+@pytest.fixture(params=["memory", "file", "s3", "wrds"])
+def any_connector(request: pytest.FixtureRequest) -> Iterator[DataConnector]:
+    """Those of `connector`, and three firms on WRDS."""
+    if request.param != "wrds":
+        yield make_connector(request.param, request)
+        return
+    tiny = TinyWRDS().vintage()
+    for number in range(1, 4):
+        tiny.firm(number).turn(number, 0, "Cloud revenue doubled.")
+    postgres: PostgresServer = request.getfixturevalue("postgres")
+    with (
+        tiny.served(postgres) as server,
+        WRDSConnector(settings=server.settings(), quarter="2023Q1", pipeline=WholeTurns()) as wrds,
+    ):
+        yield wrds
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [list, tuple, set, dict.fromkeys, iter, np.array, pd.Series, pd.Index],
+    ids=lambda shape: shape.__name__,
+)
+def test_ids_come_in_any_shape(any_connector: DataConnector, shape: Callable[..., Any]) -> None:
+    """A generator, an array or a pandas column asks for the same firms as a list; empty, none."""
+    wanted = any_connector.get_available_firm_ids()[:2]
+    fetch = any_connector.fetch_transcripts
+    assert list(fetch(shape(wanted), None, None).firms) == wanted
+    assert [f.firm_id for f in any_connector.iter_firms(shape(wanted))] == wanted
+    assert fetch(shape(wanted[:0]), None, None).firms == {}
+    assert list(any_connector.iter_firms(shape(wanted[:0]))) == []
+
+
+@pytest.mark.parametrize(
+    ("ids", "told"),
+    [
+        ("100000", r"is the text '100000'; give a list: \['100000'\]"),
+        ([100_000], "firm id 100000 is no text; write '100000'"),
+        (pd.Series([100_000]), "firm id 100000 is no text; write '100000'"),
+        (np.array([100_000]), "firm id 100000 is no text; write '100000'"),
+        (pd.Series(["100000", None]), "is no text; ids are like '24937'"),
+        (pd.Series([100_000, None]), r"firm id 100000.0 is no text; ids are like '24937'"),
+        (100_000, "firm_ids is 100000; give a list of ids, or None"),
+    ],
+    ids=["text", "number", "column", "array", "a-missing-one", "floats", "no-list"],
+)
+def test_ids_of_the_wrong_type_are_explained(
+    any_connector: DataConnector, ids: Any, told: str
+) -> None:
     """A single text is no list of one-letter firms, and a number finds nothing."""
-    for ask in (connector.iter_firms, lambda ids: connector.fetch_transcripts(ids, None, None)):
-        with pytest.raises(ConfigError, match=r"give a list: \['100000'\]"):
-            list(ask(IDS[0]))
-        with pytest.raises(ConfigError, match="firm id 100000 is no text; write '100000'"):
-            list(ask([100_000]))  # type: ignore[list-item]
+    for ask in (any_connector.iter_firms, lambda x: any_connector.fetch_transcripts(x, None, None)):
+        with pytest.raises(ConfigError, match=told):
+            list(ask(ids))
 
 
 def test_available_ids_are_sorted(connector: DataConnector) -> None:

@@ -13,9 +13,11 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import date
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 import sqlalchemy as sa
 import wrds as wrds_package
@@ -33,33 +35,14 @@ from ftm.core.errors import (
     WRDSQueryError,
 )
 from ftm.core.quarter import Quarter
-from ftm.core.records import FirmCall, FirmTurns, TranscriptSentence
+from ftm.core.records import FirmCall, FirmTurns
 from ftm.core.settings import Settings
-from ftm.text.base import FirmText
+from ftm.wiring import get_data_connector
 from tests.support.postgres import PostgresServer
 from tests.support.tiny_wrds import CALL_DAY, TinyWRDS
+from tests.support.whole_turns import WholeTurns
 
 QUARTER = Quarter(2023, 1)
-
-
-class WholeTurns:
-    """A text pipeline that keeps every turn as one sentence; `bad` is the firm it stumbles on."""
-
-    fingerprint = {"pipeline": "whole turns"}  # noqa: RUF012 - read only
-
-    def __init__(self, bad: str | None = None) -> None:
-        self._bad = bad
-
-    def process(self, firm: FirmTurns) -> FirmText:
-        """See TextPipeline."""
-        firm_id = firm.call.firm_id
-        if firm_id == self._bad:
-            return FirmText(firm_id, (), {}, error="the text is broken")
-        sentences = tuple(
-            TranscriptSentence(f"{firm_id}_{n}", t.raw_text, t.raw_text.lower(), t.speaker_type, n)
-            for n, t in enumerate(firm.turns)
-        )
-        return FirmText(firm_id, sentences, {}, None if sentences else "no_components")
 
 
 def three_firms() -> TinyWRDS:
@@ -481,6 +464,59 @@ def test_the_pipeline_of_the_settings_is_loaded(postgres: PostgresServer) -> Non
         "Cloud revenue doubled.", "Margins rose sharply.",
     ]  # fmt: skip
     assert [s.sentence_id for s in firm.sentences] == ["1_1_0000", "1_1_0001"]
+
+
+def test_dates_may_be_texts(server: PostgresServer) -> None:
+    """ISO texts, moments and dates mean the same days, the last one included."""
+    with WRDSConnector(settings=server.settings(), pipeline=WholeTurns()) as wrds:
+        assert wrds.get_firm_ids_in_range("2023-02-15", "2023-02-15") == ["1", "2", "3"]
+        moments = pd.Timestamp("2023-02-15 09:00"), pd.Timestamp("2023-02-15 10:00")
+        assert wrds.get_firm_ids_in_range(*moments) == ["1", "2", "3"]
+        assert wrds.get_firm_ids_in_range("2023-01-01", date(2023, 2, 14)) == []
+        assert list(wrds.fetch_transcripts(["2"], "2023-01-01", "2023-03-31").firms) == ["2"]
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "told"),
+    [
+        ("1 March 2023", "2023-03-31", "'1 March 2023' is no date; write it like 2023-03-31"),
+        ("2023-01-01", 20230331, "20230331 is no date"),
+        ("", "2023-03-31", "'' is no date"),
+        ("2023-03-31", "2023-01-01", "run backwards: from 2023-03-31 to 2023-01-01"),
+    ],
+)
+def test_dates_of_no_use_are_refused_before_the_login(
+    role: PostgresServer, start: Any, end: Any, told: str
+) -> None:
+    """What is no date is shown, with how to write one; so are dates that run backwards."""
+    with WRDSConnector(settings=role.settings(), quarter="2023Q1") as wrds:
+        for ask in (wrds.get_firm_ids_in_range, partial(wrds.fetch_transcripts, None)):
+            with pytest.raises(ConfigError, match=told):
+                ask(start, end)
+    assert role.logins(role.user) == 0
+
+
+def test_a_notebook_shows_what_a_connector_is_of(role: PostgresServer) -> None:
+    """Quarter, server and whether it is logged in; no user, no password, and no login for it."""
+    place = f"at {role.host}:{role.port}/{role.dbname}"
+    with WRDSConnector(settings=role.settings(), quarter="2023Q1") as wrds:
+        assert repr(wrds) == f"<WRDSConnector 2023Q1 {place}: no login>"
+        assert role.logins(role.user) == 0
+        wrds.get_available_firm_ids()
+        assert repr(wrds) == f"<WRDSConnector 2023Q1 {place}: logged in>"
+    own = WRDSConnector(wrds_package.Connection(autoconnect=False), settings=role.settings())
+    assert repr(own) == "<WRDSConnector of no quarter on a given connection>"
+
+
+def test_wiring_passes_the_quarter_on(
+    server: PostgresServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The quarter asked for counts, whatever QUARTER says; without one QUARTER does."""
+    monkeypatch.setenv("QUARTER", "2016Q2")
+    with get_data_connector("wrds", "2023Q1", settings=server.settings()) as wrds:
+        assert wrds.get_available_firm_ids() == ["1", "2", "3"]
+    with get_data_connector("wrds", settings=server.settings()) as wrds:
+        assert wrds.get_available_firm_ids() == []
 
 
 def test_unknown_firms_are_named(server: PostgresServer) -> None:

@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
-from datetime import date
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import date, datetime
+from numbers import Integral
 from types import TracebackType
 from typing import Self
 
 from ftm.core.errors import ConfigError, UnknownFirmError
 from ftm.core.records import FirmTranscriptData, TranscriptData
 
+Day = date | str
+"""A date, or its ISO text like 2023-03-31."""
+
 
 class DataConnector(ABC):
     """A source of preprocessed transcripts; a context manager.
 
-    In every method `firm_ids=None` means all firms and an empty list means none; a single text, or
-    an id that is no text, is a ConfigError.
+    In every method `firm_ids=None` means all firms and an empty list means none. Any iterable of
+    texts will do, a pandas column or a generator too; a single text, or an id that is no text, is
+    a ConfigError.
     """
 
     @abstractmethod
     def fetch_transcripts(
-        self, firm_ids: Sequence[str] | None, start_date: date | None, end_date: date | None
+        self, firm_ids: Iterable[str] | None, start_date: Day | None, end_date: Day | None
     ) -> TranscriptData:
         """Firms' sentences, all held in memory, in the source's order.
 
@@ -35,7 +40,7 @@ class DataConnector(ABC):
         """
 
     @abstractmethod
-    def iter_firms(self, firm_ids: Sequence[str] | None = None) -> Iterator[FirmTranscriptData]:
+    def iter_firms(self, firm_ids: Iterable[str] | None = None) -> Iterator[FirmTranscriptData]:
         """Firm by firm in the source's order, with memory bounded by a few firms."""
 
     @abstractmethod
@@ -66,17 +71,17 @@ class InMemoryConnector(DataConnector):
 
     def fetch_transcripts(
         self,
-        firm_ids: Sequence[str] | None,
-        start_date: date | None = None,  # noqa: ARG002
-        end_date: date | None = None,  # noqa: ARG002
+        firm_ids: Iterable[str] | None,
+        start_date: Day | None = None,  # noqa: ARG002
+        end_date: Day | None = None,  # noqa: ARG002
     ) -> TranscriptData:
         """See DataConnector; dates are ignored."""
         return TranscriptData({firm.firm_id: firm for firm in self.iter_firms(firm_ids)})
 
-    def iter_firms(self, firm_ids: Sequence[str] | None = None) -> Iterator[FirmTranscriptData]:
+    def iter_firms(self, firm_ids: Iterable[str] | None = None) -> Iterator[FirmTranscriptData]:
         """See DataConnector."""
-        check_ids(firm_ids)
-        wanted = list(self._data.firms) if firm_ids is None else list(firm_ids)
+        ids = list_ids(firm_ids)
+        wanted = list(self._data.firms) if ids is None else ids
         if unknown := [f for f in wanted if f not in self._data.firms]:
             raise unknown_firms(unknown, source="memory", known=list(self._data.firms))
         yield from (self._data.firms[f] for f in self._data.firms if f in set(wanted))
@@ -89,17 +94,42 @@ class InMemoryConnector(DataConnector):
         """Nothing to free."""
 
 
-def check_ids(firm_ids: Sequence[str] | None) -> None:
-    """Refuse a text in place of a list, whose letters would be taken for ids, and numbers.
+def list_ids(firm_ids: Iterable[str] | None) -> list[str] | None:
+    """The firm ids as a list, in their order; None stays None.
 
     Raises:
-        ConfigError: it is one of these.
+        ConfigError: a text in place of a list, whose letters would be taken for ids; something
+            that is no list at all; an id that is no text.
     """
+    if firm_ids is None:
+        return None
     if isinstance(firm_ids, str):
         raise ConfigError(f"firm_ids is the text {firm_ids!r}; give a list: [{firm_ids!r}]")
-    for firm in firm_ids or ():
+    try:
+        found: list[object] = list(firm_ids)
+    except TypeError:
+        raise ConfigError(f"firm_ids is {firm_ids!r}; give a list of ids, or None") from None
+    for firm in found:
         if not isinstance(firm, str):
-            raise ConfigError(f"firm id {firm!r} is no text; write '{firm}'")
+            fix = f"write '{firm}'" if isinstance(firm, Integral) else "ids are like '24937'"
+            raise ConfigError(f"firm id {firm} is no text; {fix}")
+    return [str(firm) for firm in found]
+
+
+def read_day(day: Day) -> date:
+    """A date out of an argument; of a moment, its day.
+
+    Raises:
+        ConfigError: neither a date nor its ISO text.
+    """
+    if isinstance(day, datetime):
+        return day.date()
+    if isinstance(day, date):
+        return day
+    try:
+        return date.fromisoformat(day)
+    except (TypeError, ValueError):
+        raise ConfigError(f"{day!r} is no date; write it like 2023-03-31") from None
 
 
 def unknown_firms(unknown: Sequence[str], *, source: str, known: Sequence[str]) -> UnknownFirmError:

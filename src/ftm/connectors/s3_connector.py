@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from datetime import date
 from threading import Lock
 from typing import Any
 
 import pyarrow as pa
 
-from ftm.connectors.base import DataConnector, check_ids, unknown_firms
+from ftm.connectors.base import DataConnector, Day, list_ids, unknown_firms
 from ftm.core.errors import ConfigError, UnknownFirmError
 from ftm.core.layout import PrefetchLayout
 from ftm.core.quarter import Quarter
@@ -76,14 +75,14 @@ class S3TranscriptConnector(DataConnector):
 
     def fetch_transcripts(
         self,
-        firm_ids: Sequence[str] | None = None,
-        start_date: date | None = None,  # noqa: ARG002
-        end_date: date | None = None,  # noqa: ARG002
+        firm_ids: Iterable[str] | None = None,
+        start_date: Day | None = None,  # noqa: ARG002
+        end_date: Day | None = None,  # noqa: ARG002
     ) -> TranscriptData:
         """See DataConnector; the quarter is fixed, so dates are ignored."""
         return TranscriptData({firm.firm_id: firm for firm in self.iter_firms(firm_ids)})
 
-    def iter_firms(self, firm_ids: Sequence[str] | None = None) -> Iterator[FirmTranscriptData]:
+    def iter_firms(self, firm_ids: Iterable[str] | None = None) -> Iterator[FirmTranscriptData]:
         """Firm by firm in chunk order, a handful of row groups in memory at a time.
 
         Only the row groups that hold a wanted firm are fetched, each once; the next one is
@@ -125,10 +124,10 @@ class S3TranscriptConnector(DataConnector):
         self._groups.clear()
         self._stored = _StoredGroups(_KEPT_BYTES)
 
-    def _check(self, firm_ids: Sequence[str] | None) -> set[str]:
-        check_ids(firm_ids)
+    def _check(self, firm_ids: Iterable[str] | None) -> set[str]:
+        ids = list_ids(firm_ids)
         known = self.manifest.firm_to_chunk
-        wanted = known if firm_ids is None else dict.fromkeys(firm_ids)
+        wanted = known if ids is None else dict.fromkeys(ids)
         if unknown := [firm for firm in wanted if firm not in known]:
             raise _absent(unknown, self.manifest)
         return set(wanted)

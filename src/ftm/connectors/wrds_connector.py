@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from itertools import groupby
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from ftm.connectors import wrds_queries as queries
-from ftm.connectors.base import DataConnector, check_ids, unknown_firms
+from ftm.connectors.base import DataConnector, Day, list_ids, read_day, unknown_firms
 from ftm.connectors.discovery import Discovery, PlanOptions, SourceRecord, firm_calls
 from ftm.connectors.wrds_credentials import Notify
 from ftm.connectors.wrds_login import LoginTimes
@@ -99,6 +99,9 @@ class WRDSConnector(DataConnector):
         )
         self._tables: ResolvedTables | None = None
 
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self._quarter or 'of no quarter'} {self._session.state}>"
+
     def discover(self, quarter: Quarter, options: PlanOptions) -> Discovery:
         """Every earnings call of the quarter and the one that represents each firm.
 
@@ -128,35 +131,39 @@ class WRDSConnector(DataConnector):
             turns = tuple(_turn(row[1:]) for row in group if row[1:] != _NO)
             yield FirmTurns(calls[n - 1], _numbered(turns))
 
-    def get_firm_ids_in_range(self, start: date, end: date) -> list[str]:
-        """Ids of the firms with a usable, linked call from start to end, both included, sorted."""
-        return [call.firm_id for call in self._kept(start, end)]
+    def get_firm_ids_in_range(self, start: Day, end: Day) -> list[str]:
+        """Ids of the firms with a usable, linked call from start to end, both included, sorted.
+
+        Raises:
+            ConfigError: a text that is no ISO date, or the end before the start.
+        """
+        return [call.firm_id for call in self._kept(*self._range(start, end))]
 
     def get_available_firm_ids(self) -> list[str]:
         """Ids of the firms the plan of this connector's quarter keeps, sorted.
 
         A firm whose call turns out to hold no sentence is among them: only reading it tells.
         """
-        return self.get_firm_ids_in_range(*self._range(None, None))
+        return [call.firm_id for call in self._kept(*self._range(None, None))]
 
     def fetch_transcripts(
         self,
-        firm_ids: Sequence[str] | None,
-        start_date: date | None = None,
-        end_date: date | None = None,
+        firm_ids: Iterable[str] | None,
+        start_date: Day | None = None,
+        end_date: Day | None = None,
     ) -> TranscriptData:
         """See DataConnector; without dates, the connector's quarter."""
-        check_ids(firm_ids)
-        if firm_ids is not None and not firm_ids:
+        ids = list_ids(firm_ids)
+        if ids is not None and not ids:
             return TranscriptData({})
         start, end = self._range(start_date, end_date)
-        return TranscriptData({f.firm_id: f for f in self._firms(firm_ids, start, end)})
+        return TranscriptData({f.firm_id: f for f in self._firms(ids, start, end)})
 
-    def iter_firms(self, firm_ids: Sequence[str] | None = None) -> Iterator[FirmTranscriptData]:
+    def iter_firms(self, firm_ids: Iterable[str] | None = None) -> Iterator[FirmTranscriptData]:
         """See DataConnector; the firms of the connector's quarter, sorted by id."""
-        check_ids(firm_ids)
-        if firm_ids is None or firm_ids:
-            yield from self._firms(firm_ids, *self._range(None, None))
+        ids = list_ids(firm_ids)
+        if ids is None or ids:
+            yield from self._firms(ids, *self._range(None, None))
 
     def close(self) -> None:
         """End the session; a connection that was given stays open."""
@@ -230,14 +237,19 @@ class WRDSConnector(DataConnector):
     def _kept(self, start: date, end: date) -> list[FirmCall]:
         return firm_calls(self._discover(start, end, self._options).calls)
 
-    def _range(self, start: date | None, end: date | None) -> tuple[date, date]:
-        if start is not None and end is not None:
-            return start, end
-        if self._quarter is None:
-            raise ConfigError(
-                "which calls? Pass start_date and end_date, or WRDSConnector(quarter='2023Q1')"
-            )
-        return start or self._quarter.start, end or self._quarter.end
+    def _range(self, start: Day | None, end: Day | None) -> tuple[date, date]:
+        """First and last day; what is not given is the connector's quarter's."""
+        if start is None or end is None:
+            if self._quarter is None:
+                raise ConfigError(
+                    "which calls? Pass start_date and end_date, or WRDSConnector(quarter='2023Q1')"
+                )
+            start = self._quarter.start if start is None else start
+            end = self._quarter.end if end is None else end
+        first, last = read_day(start), read_day(end)
+        if last < first:
+            raise ConfigError(f"the dates run backwards: from {first} to {last}")
+        return first, last
 
     def _firms(
         self, firm_ids: Sequence[str] | None, start: date, end: date

@@ -70,6 +70,17 @@ class WRDSSession:
         url = self._open().engine.url
         return str(url.host or ""), str(url.database or "")
 
+    @property
+    def state(self) -> str:
+        """Where the server is and whether ftm is logged in, for people; asks nothing."""
+        if not self._owned:
+            return "on a given connection"
+        here = self._settings
+        inside = (
+            "connection lost" if self._lost else "logged in" if self._connection else "no login"
+        )
+        return f"at {here.wrds_host}:{here.wrds_port}/{here.wrds_dbname}: {inside}"
+
     def rows(self, statement: str, parameters: Mapping[str, Any] | None = None) -> Iterator[Row]:
         """Run a query and stream its rows, in the one transaction.
 
