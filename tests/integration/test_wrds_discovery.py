@@ -153,6 +153,15 @@ def test_reasons(
     assert (row["permno"] is None) == (reason is not None)
 
 
+def test_a_link_without_a_permno_shows_nothing(postgres: PostgresServer) -> None:
+    """The link columns of a firm without a link are empty, not those of its NU row."""
+    tiny = TinyWRDS().vintage().call(1, 1).gvkey(1, "000001")
+    row = one(postgres, tiny.link("000001", None, linktype="NU", liid="00X"))
+    assert row["reason"] == "no_link"
+    shown = ("permno", "permco", "liid", "linktype", "linkprim", "link_date", "link_end_date")
+    assert {row[name] for name in shown} == {None}
+
+
 def _nameless(link: dict[str, Any]) -> dict[str, Any]:
     """A link row without PERMNO, as NU rows are."""
     return {"permno": None, "linktype": link["linktype"]}
@@ -373,6 +382,112 @@ def test_an_event_is_dated_by_its_newest_version(postgres: PostgresServer) -> No
     tiny = TinyWRDS().vintage().firm(1, keydevid=5, mostimportantdateutc=date(2023, 3, 31))
     tiny.call(1, 2, keydevid=5, mostimportantdateutc=date(2023, 4, 1))
     assert len(plan_of(postgres, tiny)) == 0
+
+
+def test_date_and_time_are_the_newest_versions_though_an_older_one_is_read(
+    postgres: PostgresServer,
+) -> None:
+    """A Preliminary version that moves the call moves its date, its time and its day 0 together."""
+    tiny = TinyWRDS().vintage().firm(1, keydevid=5)
+    tiny.call(1, 2, keydevid=5, mostimportantdateutc=date(2023, 2, 16),
+              mostimportanttimeutc=time(15, 0),
+              transcriptpresentationtypename="Preliminary")  # fmt: skip
+    row = one(postgres, tiny)
+    assert (row["transcript_id"], row["n_versions"]) == ("1", 2)
+    assert str(row["call_ts_utc"]) == "2023-02-16 15:00:00+00:00"
+    assert row["earnings_call_date"] == row["day0"] == date(2023, 2, 16)
+
+
+LATER = {"keydevid": 5, "transcriptcreationdate_utc": date(2023, 2, 20)}
+
+
+def test_a_version_without_a_date_takes_none_away(postgres: PostgresServer) -> None:
+    """The event keeps the newest date it has, and is read in its newest version all the same."""
+    tiny = TinyWRDS().vintage().firm(1, keydevid=5).call(1, 2, **LATER)
+    tiny.rows[DETAIL][-1]["mostimportantdateutc"] = None
+    row = one(postgres, tiny)
+    assert (row["earnings_call_date"], row["transcript_id"]) == (CALL_DAY, "2")
+    assert (row["n_versions"], row["kept"]) == (2, True)
+
+
+def test_a_known_version_without_a_date_is_dated_by_a_later_one(postgres: PostgresServer) -> None:
+    """As of a day when no version had a date yet, the call is in the plan and not lost."""
+    tiny = TinyWRDS().vintage().firm(1, keydevid=5).call(1, 2, **LATER)
+    tiny.rows[DETAIL][0]["mostimportantdateutc"] = None
+    row = one(postgres, tiny, as_of=date(2023, 2, 16))
+    assert (row["earnings_call_date"], row["transcript_id"]) == (CALL_DAY, "1")
+    assert row["time_missing"]
+
+
+@pytest.mark.parametrize("missing", [None, time(0, 0)], ids=["NULL", "midnight"])
+def test_a_version_without_a_time_takes_none_away(
+    postgres: PostgresServer, missing: time | None
+) -> None:
+    """A newer version of the same date without a time leaves the call its time."""
+    tiny = TinyWRDS().vintage().firm(1, keydevid=5)
+    tiny.call(1, 2, **LATER, mostimportanttimeutc=missing)
+    row = one(postgres, tiny)
+    assert str(row["call_ts_utc"]) == "2023-02-15 21:00:00+00:00"
+    assert (row["time_missing"], row["transcript_id"]) == (False, "2")
+
+
+def test_the_time_of_another_date_is_no_time(postgres: PostgresServer) -> None:
+    """A call moved to a day without a time does not keep the hour of the old day."""
+    tiny = TinyWRDS().vintage().firm(1, keydevid=5)
+    tiny.call(1, 2, **LATER, mostimportantdateutc=date(2023, 2, 21), mostimportanttimeutc=None)
+    row = one(postgres, tiny)
+    assert (row["earnings_call_date"], row["time_missing"]) == (date(2023, 2, 21), True)
+
+
+def test_as_of_ignores_a_time_learned_later(postgres: PostgresServer) -> None:
+    """What was not known on the day gives the call no time; today it does."""
+    tiny = TinyWRDS().vintage().firm(1, keydevid=5, mostimportanttimeutc=None)
+    tiny.call(1, 2, **LATER)
+    assert one(postgres, tiny, as_of=date(2023, 2, 16))["time_missing"]
+    assert not one(postgres, tiny)["time_missing"]
+
+
+def test_of_two_rows_of_a_transcript_the_one_with_a_date_dates_it(
+    postgres: PostgresServer,
+) -> None:
+    """The row with the shortest headline names the call, though only the other has its date."""
+    tiny = TinyWRDS().vintage().firm(1).call(1, 1, headline="Firm 1, Q4")
+    tiny.rows[DETAIL][-1]["mostimportantdateutc"] = None
+    row = one(postgres, tiny)
+    assert (row["headline"], row["earnings_call_date"]) == ("Firm 1, Q4", CALL_DAY)
+    assert (row["time_missing"], row["n_versions"]) == (False, 1)
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+def test_the_shortest_headline_names_a_call(postgres: PostgresServer, reverse: bool) -> None:
+    """Not the first in the alphabet, and whichever row comes first."""
+    tiny = TinyWRDS().vintage().firm(1, headline="Zeta, Q4")
+    tiny.call(1, 1, headline="A joint call of Alpha and Zeta, Q4")
+    if reverse:
+        tiny.rows[DETAIL].reverse()
+    assert one(postgres, tiny)["headline"] == "Zeta, Q4"
+
+
+def test_a_call_without_a_transcript_is_not_yet_known(postgres: PostgresServer) -> None:
+    """It has its row and reason, and stands for no firm that has a call with one."""
+    tiny = TinyWRDS().vintage().firm(1).firm(2).call(3, 3)
+    tiny.call(2, 9, transcriptid=None, mostimportantdateutc=date(2023, 3, 1))
+    tiny.rows[DETAIL][-2]["transcriptid"] = None
+    rows = plan_of(postgres, tiny).to_pylist()
+    found = [(r["firm_id"], r["transcript_id"], r["reason"], r["n_versions"]) for r in rows]
+    assert found == [
+        ("1", "1", None, 1), ("2", "2", None, 1), ("2", None, "other_call", 0),
+        ("3", None, "not_yet_known", 0),
+    ]  # fmt: skip
+    assert rows[1]["n_calls_in_quarter"] == 1
+
+
+def test_rows_that_are_nobodys_call_pass(postgres: PostgresServer) -> None:
+    """Without a company, an event or any date a row is no call of a firm in a quarter."""
+    tiny = TinyWRDS().vintage().firm(1).call(2, 2, companyid=None).call(3, 3, keydevid=None)
+    tiny.call(4, 4)
+    tiny.rows[DETAIL][-1]["mostimportantdateutc"] = None
+    assert one(postgres, tiny)["firm_id"] == "1"
 
 
 def test_components_with_the_same_number_are_numbered_on(postgres: PostgresServer) -> None:

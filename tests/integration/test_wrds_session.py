@@ -37,6 +37,7 @@ from ftm.core.errors import (
 from ftm.core.quarter import Quarter
 from ftm.core.records import FirmCall, FirmTurns
 from ftm.core.settings import Settings
+from ftm.demo.wrds_tables import COMPONENT, PERSON
 from ftm.wiring import get_data_connector
 from tests.support.postgres import PostgresServer
 from tests.support.tiny_wrds import CALL_DAY, TinyWRDS
@@ -132,6 +133,46 @@ def test_two_persons_for_a_component_do_not_multiply_it(postgres: PostgresServer
         calls = firm_calls(wrds.discover(QUARTER, PlanOptions()).calls)
         (firm,) = wrds.iter_turns(calls)
     assert [turn.raw_text for turn in firm.turns] == ["Once."]
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize(
+    ("winner", "loser"),
+    [
+        ({"speakertypename": "Analysts", "transcriptpersonid": 9}, {}),
+        ({}, {"speakertypename": None, "transcriptpersonid": 1}),
+        ({"transcriptpersonid": 6}, {"transcriptpersonname": "Aa"}),
+        ({}, {"transcriptpersonname": "Bob"}),
+    ],
+    ids=["type", "a-type-before-none", "id", "name"],
+)
+def test_which_of_two_persons_a_component_has(
+    postgres: PostgresServer, winner: dict[str, Any], loser: dict[str, Any], reverse: bool
+) -> None:
+    """The first by speaker type, then by id, then by name; not the first that the server has."""
+    tiny = TinyWRDS().vintage().firm(1).turn(1, 0, "Once.", person=2)
+    people = tiny.rows[PERSON]
+    people[0] |= {"transcriptpersonname": "Al", **winner}
+    people[1] |= loser
+    if reverse:
+        people.reverse()
+    with tiny.served(postgres) as server, WRDSConnector(settings=server.settings()) as wrds:
+        (firm,) = wrds.iter_turns(firm_calls(wrds.discover(QUARTER, PlanOptions()).calls))
+    expected = ("Al", winner.get("speakertypename", "Executives"))
+    assert [(turn.speaker_name, turn.speaker_type) for turn in firm.turns] == [expected]
+
+
+def test_turns_follow_their_order_not_their_ids(postgres: PostgresServer) -> None:
+    """Component ids that fall while the order rises change nothing."""
+    tiny = TinyWRDS().vintage().firm(1)
+    for order, text in enumerate(("First.", "Second.", "Third.")):
+        tiny.turn(1, order, text)
+    for row in (*tiny.rows[COMPONENT], *tiny.rows[PERSON]):
+        row["transcriptcomponentid"] = 199 - row["transcriptcomponentid"]
+    with tiny.served(postgres) as server, WRDSConnector(settings=server.settings()) as wrds:
+        (firm,) = wrds.iter_turns(firm_calls(wrds.discover(QUARTER, PlanOptions()).calls))
+    found = [(turn.component_order, turn.raw_text) for turn in firm.turns]
+    assert found == [(0, "First."), (1, "Second."), (2, "Third.")]
 
 
 def test_a_users_own_connection_is_used_and_left_open(role: PostgresServer) -> None:

@@ -78,40 +78,47 @@ An event that lacks its id or name is another event, unless what it has says ear
 
 DISCOVERY = """
 WITH considered AS (
-    -- One row per firm, event and version: several detail rows of one transcript (joint calls
-    -- have several headlines) become one, that with the shortest headline. The ids are doubles.
-    SELECT DISTINCT ON (companyid, keydevid, transcriptid)
-        companyid::bigint AS companyid, keydevid::bigint AS keydevid,
+    -- Every detail row of the events that have one in the range. The ids are doubles.
+    SELECT companyid::bigint AS companyid, keydevid::bigint AS keydevid,
         transcriptid::bigint AS transcriptid, headline, companyname,
         mostimportantdateutc::date AS call_date,
-        COALESCE(mostimportanttimeutc::time, TIME '00:00:00') AS call_time,
+        NULLIF(mostimportanttimeutc::time, TIME '00:00:00') AS call_time,
         transcriptcollectiontypename AS collection_type,
         transcriptpresentationtypename AS presentation_type,
         transcriptcreationdate_utc::date
             + COALESCE(transcriptcreationtime_utc::time, TIME '00:00:00') AS created
     FROM {detail}
     WHERE keydeveventtypeid = :type_id AND keydeveventtypename = :type_name
-      AND companyid IS NOT NULL AND transcriptid IS NOT NULL
+      AND companyid IS NOT NULL
       AND keydevid IN (
           SELECT keydevid FROM {detail}
           WHERE mostimportantdateutc >= CAST(:start AS date)
             AND mostimportantdateutc < CAST(:after AS date))
-    ORDER BY companyid, keydevid, transcriptid,
-        length(headline), headline COLLATE "C", companyname COLLATE "C",
-        mostimportantdateutc, mostimportanttimeutc
 ), told AS (
-    SELECT *, COALESCE(
+    SELECT *, transcriptid IS NOT NULL AND COALESCE(
         CAST(:as_of AS date) IS NULL OR created < CAST(:as_of AS date) + 1, false) AS known
     FROM considered
-), versions AS (
-    -- An event is dated by the newest version known at the as-of date, so it lies in one quarter
-    -- only and nothing learned later moves it.
-    SELECT *,
-        first_value(call_date) OVER newest AS event_date,
-        first_value(call_time) OVER newest AS event_time
+), dated AS (
+    -- An event is dated by the newest version known at the as-of date, of those that have a date:
+    -- so it lies in one quarter only, and what is learned later moves no date known before.
+    SELECT *, first_value(call_date) OVER (PARTITION BY companyid, keydevid
+        ORDER BY call_date IS NULL, known DESC, {newest}) AS event_date
     FROM told
-    WINDOW newest AS (PARTITION BY companyid, keydevid
-        ORDER BY known DESC, created DESC NULLS LAST, transcriptid DESC)
+), hours AS (
+    SELECT *, CASE WHEN call_date = event_date THEN call_time END AS hour FROM dated
+), timed AS (
+    -- Its time is that of the newest version of this date that has one; the time of another date
+    -- is no time, and one learned later none either.
+    SELECT *, COALESCE(first_value(hour) OVER (PARTITION BY companyid, keydevid
+        ORDER BY known DESC, hour IS NULL, {newest}), TIME '00:00:00') AS event_time
+    FROM hours
+), versions AS (
+    -- One row per firm, event and version: several detail rows of one transcript (joint calls
+    -- have several headlines) become one, that with the shortest headline.
+    SELECT DISTINCT ON (companyid, keydevid, transcriptid) *
+    FROM timed
+    WHERE event_date >= CAST(:start AS date) AND event_date < CAST(:after AS date)
+    ORDER BY companyid, keydevid, transcriptid, {newest}
 ), ranked AS (
     -- Versions in the order in which they represent their event: known, Final, latest.
     SELECT *,
@@ -120,7 +127,6 @@ WITH considered AS (
             ORDER BY known DESC, (presentation_type = 'Final') DESC NULLS LAST,
                 created DESC NULLS LAST, transcriptid DESC) AS version_rank
     FROM versions
-    WHERE event_date >= CAST(:start AS date) AND event_date < CAST(:after AS date)
     WINDOW event AS (PARTITION BY companyid, keydevid)
 ), events AS (
     -- One row per firm and event; the first in `call_rank` represents the firm, which is one
@@ -227,6 +233,10 @@ ORDER BY w.n, c.componentorder, c.transcriptcomponentid
 """The speaker turns of transcripts, in the order asked for; one row of NULLs where there are none.
 """
 
+_NEWEST = """created DESC NULLS LAST, transcriptid DESC,
+            length(headline), headline COLLATE "C", companyname COLLATE "C", call_date, call_time"""
+"""Detail rows of an event from its newest version to its oldest, to the last tie."""
+
 _PRIMARY = "COALESCE(lower(g.primaryflag::text) IN ('1', '1.0', 't', 'true', 'y', 'p'), false)"
 
 
@@ -235,6 +245,7 @@ def discovery_sql(tables: Mapping[str, str], *, primaryflag: bool, latest: bool)
     return DISCOVERY.format(
         **tables,
         direction="DESC" if latest else "ASC",
+        newest=_NEWEST,
         primaryflag=_PRIMARY if primaryflag else "false",
     )
 

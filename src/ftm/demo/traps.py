@@ -200,6 +200,16 @@ def _joint_call(made: Sequence[FirmRows], _: Sequence[Quarter]) -> None:
     second.expect(kept=False, reason="no_gvkey")
 
 
+def _falling_ids(made: Sequence[FirmRows], _: Sequence[Quarter]) -> None:
+    """Component ids that fall while componentorder rises."""
+    for row in made[0].details:
+        for table in (COMPONENT, PERSON):
+            turns = made[0].transcript(table, row["transcriptid"])
+            ids = [turn["transcriptcomponentid"] for turn in turns]
+            for turn, number in zip(turns, reversed(ids), strict=True):
+                turn["transcriptcomponentid"] = number
+
+
 TRAPS: Mapping[str, Trap] = MappingProxyType(
     {
         "midnight": Trap(_midnight, "00:00:00 means that the time is missing; kept"),
@@ -223,6 +233,7 @@ TRAPS: Mapping[str, Trap] = MappingProxyType(
         "other_event": Trap(_other_event, "a conference presentation: not considered"),
         "null_row": Trap(_null_row, "a detail row without a company; the firm's call is kept"),
         "joint_call": Trap(_joint_call, "three detail rows for one transcript", 2),
+        "falling_ids": Trap(_falling_ids, "componentorder orders the turns, not their ids; kept"),
     }
 )
 """Name → trap, in the order in which their firms are made."""
