@@ -21,6 +21,7 @@ import pandas as pd
 import pytest
 import sqlalchemy as sa
 import wrds as wrds_package
+from psycopg2.extensions import get_wait_callback
 
 from ftm.connectors.discovery import PlanOptions, firm_calls
 from ftm.connectors.wrds_connector import WRDSConnector
@@ -275,9 +276,52 @@ def test_no_such_host(role: PostgresServer) -> None:
 
 
 def test_no_such_database(role: PostgresServer) -> None:
-    """Whatever else the server says, its first line is told."""
-    with pytest.raises(WRDSConnectionError, match='database "elsewhere" does not exist'):
+    """A database the server does not have is named, with the setting that names it."""
+    told = f"^no database 'elsewhere' at {role.host}:{role.port}; check FTM_WRDS_DBNAME$"
+    with pytest.raises(WRDSConnectionError, match=told):
         _log_in(role.settings(wrds_dbname="elsewhere"))
+
+
+@pytest.mark.parametrize("mode", ["require", "verify-full"])
+def test_a_server_without_tls(role: PostgresServer, mode: str) -> None:
+    """The setting that asks for TLS is named, and what a server of one's own may need."""
+    with pytest.raises(WRDSConnectionError, match=f"FTM_WRDS_SSLMODE={mode}: .*disable$") as caught:
+        _log_in(role.settings(wrds_sslmode=mode))
+    assert role.logins(role.user) == 0
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_whatever_else_the_server_says_is_told_in_one_line(
+    role: PostgresServer, server: PostgresServer
+) -> None:
+    """As the server says it, without libpq's double space."""
+    server.execute(f"ALTER ROLE {role.user} CONNECTION LIMIT 0")
+    told = f'^login at .* failed: FATAL: too many connections for role "{role.user}"$'
+    with pytest.raises(WRDSConnectionError, match=told):
+        _log_in(role.settings())
+
+
+def test_other_threads_connections_are_left_alone_by_a_login(
+    role: PostgresServer, server: PostgresServer
+) -> None:
+    """A query of another thread outlasts the deadline of a login that is pending meanwhile."""
+    other = server.connect()
+    found: list[Any] = []
+
+    def ask() -> None:
+        _wait_for(lambda: get_wait_callback() is not None)
+        with other.cursor() as cursor:
+            cursor.execute("SELECT 'slept' FROM pg_sleep(1.5)")
+            found.extend(cursor.fetchall())
+
+    asking = threading.Thread(target=ask)
+    asking.start()
+    with silent_server() as port, pytest.raises(WRDSConnectionError, match="not finished within"):
+        _log_in(role.settings(wrds_port=port), times=LoginTimes(login_s=0.5))
+    asking.join(30)
+    other.close()
+    assert found == [("slept",)]
+    assert get_wait_callback() is None
 
 
 def _log_in(settings: Settings, **given: Any) -> Any:
@@ -324,11 +368,12 @@ def test_a_host_that_swallows_packets(role: PostgresServer) -> None:
             one.close()
 
 
-@pytest.mark.parametrize("mode", ["prefer", "allow"])
+@pytest.mark.parametrize("mode", ["prefer", "allow", "foo", "Require"])
 def test_no_sslmode_that_may_log_in_twice(role: PostgresServer, mode: str) -> None:
-    """The modes prefer and allow try again without TLS after a refusal, so they are refused."""
-    with pytest.raises(ConfigError, match="two Duo pushes"):
-        _log_in(role.settings(wrds_sslmode=mode))
+    """The modes prefer and allow try again without TLS after a refusal; they are no choice."""
+    told = f"FTM_WRDS_SSLMODE '{mode}' .*: use require, verify-ca, verify-full or disable; .*Duo"
+    with pytest.raises(ConfigError, match=told):
+        role.settings(wrds_sslmode=mode)
 
 
 def test_the_environment_leads_to_no_other_host(

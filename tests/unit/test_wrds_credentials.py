@@ -94,6 +94,37 @@ def test_a_readable_password_file_is_ignored(tmp_path: Path) -> None:
     assert "secret" not in f"{said}{caught.value}".replace("secret 'wrds", "")
 
 
+@pytest.mark.parametrize("strange", [b"# caf\xe9", b"elsewhere:1:db:ada:p\xe4ss"])
+def test_a_line_in_another_encoding_hides_no_other(tmp_path: Path, strange: bytes) -> None:
+    """As with libpq, what is not UTF-8 matters only in the line that fits."""
+    path = pgpass(tmp_path)
+    path.write_bytes(strange + b"\n*:*:*:ada:caf\xc3\xa9\n")
+    assert found(wrds_username="ada") == ("ada", "café")
+
+
+def test_a_password_in_another_encoding_is_named_not_shown(tmp_path: Path) -> None:
+    """It cannot be sent as it is meant, so the fix is told."""
+    pgpass(tmp_path).write_bytes(b"*:*:*:ada:s3cr3t\xe4\n")
+    said: list[str] = []
+    with pytest.raises(WRDSConnectionError, match="save the file as UTF-8") as caught:
+        find_credentials(Settings.load(wrds_username="ada"), notify=said.append)
+    assert "save the file as UTF-8" in said[0]
+    assert "s3cr3t" not in f"{said}{caught.value}"
+
+
+def test_a_password_without_a_user_name_is_said_to_be_ignored(tmp_path: Path) -> None:
+    """Whether another source has a login or none; a socket uses it with the user's own name."""
+    said: list[str] = []
+    settings = Settings.load(wrds_password="s3cr3t")
+    with pytest.raises(WRDSConnectionError, match="WRDS_PASSWORD is ignored: set WRDS_USERNAME"):
+        find_credentials(settings, notify=said.append)
+    pgpass(tmp_path, "*:*:*:eve:in-file")
+    assert find_credentials(settings, notify=said.append).username == "eve"
+    on_socket = Settings.load(wrds_password="s3cr3t", wrds_host="/run/pg")
+    find_credentials(on_socket, notify=said.append)
+    assert said == ["WRDS_PASSWORD is ignored: set WRDS_USERNAME too"] * 2
+
+
 def test_sockets_are_localhost_to_the_password_file(tmp_path: Path) -> None:
     """A socket directory needs no line, and uses the localhost line if there is one."""
     assert found(wrds_host="/run/pg", wrds_username="ada") == ("ada", None)

@@ -42,7 +42,7 @@ def find_credentials(
 
     Args:
         settings: host, port, database, and what the environment gave.
-        notify: told of a password file that is ignored for its permissions.
+        notify: told of a password that is there but cannot be used.
         prompt: how to ask; None: the terminal, if there is one.
 
     Raises:
@@ -51,6 +51,8 @@ def find_credentials(
     tried: list[str] = []
     if settings.wrds_username and settings.wrds_password:
         return Credentials(settings.wrds_username, settings.wrds_password)
+    if settings.wrds_password and not settings.wrds_host.startswith("/"):
+        _ignore("WRDS_PASSWORD is ignored: set WRDS_USERNAME too", tried, notify)
     found = _from_pgpass(settings, tried, notify) or _socket_login(settings)
     found = found or _from_secrets_manager(settings, tried) or _from_person(settings, prompt)
     if found is not None:
@@ -77,17 +79,30 @@ def _from_pgpass(settings: Settings, tried: list[str], notify: Notify | None) ->
     if os.name == "posix" and path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
         mode = stat.S_IMODE(path.stat().st_mode)
         problem = f"{path} is ignored: others can read it (mode {mode:04o}); run chmod 600 {path}"
-        tried.append(problem)
-        if notify:
-            notify(problem)
+        _ignore(problem, tried, notify)
         return None
     host = "localhost" if settings.wrds_host.startswith("/") else settings.wrds_host
     target = (host, str(settings.wrds_port), settings.wrds_dbname, settings.wrds_username)
-    for line in path.read_text(encoding="utf-8").splitlines():
+    # libpq takes any bytes: a line in another encoding must not hide the others.
+    for line in path.read_text(encoding="utf-8", errors="surrogateescape").splitlines():
         if (found := _match(line, target)) is not None:
-            return found
+            if _is_utf8(line):
+                return found
+            _ignore(f"a line of {path} is ignored: save the file as UTF-8", tried, notify)
     tried.append(f"no line of {path} fits {':'.join(part or '*' for part in target)}")
     return None
+
+
+def _ignore(problem: str, tried: list[str], notify: Notify | None) -> None:
+    """Say that something is there and of no use, now and in the error should nothing else do."""
+    tried.append(problem)
+    if notify:
+        notify(problem)
+
+
+def _is_utf8(text: str) -> bool:
+    """Whether nothing in it stands for a byte that could not be decoded."""
+    return not any("\udc80" <= char <= "\udcff" for char in text)
 
 
 def _default_pgpass() -> Path:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ftm.connectors.wrds_credentials import Credentials, Notify
-from ftm.core.errors import ConfigError, WRDSConnectionError
+from ftm.core.errors import WRDSConnectionError
 from ftm.core.settings import Settings
 
 CONNECT_TIMEOUT_S = 20.0
@@ -41,20 +41,21 @@ def log_in(
     """Open a psycopg2 connection, once.
 
     libpq's own connect timeout covers the login too, so it would cut off a person reaching for
-    a phone; and its blocking connect cannot be interrupted. Hence psycopg2's wait callback.
+    a phone; and its blocking connect cannot be interrupted. Hence psycopg2's wait callback, which
+    the whole process shares: while the login is pending, other threads' connections wait as ever,
+    but psycopg2 refuses them COPY and large objects.
 
     Raises:
         WRDSConnectionError: no such host, refused, timed out, or the login was refused; nothing
             is tried a second time, for every attempt may send a push.
-        ConfigError: an sslmode with which libpq would log in twice.
     """
     import psycopg2
     from psycopg2.extensions import get_wait_callback, set_wait_callback
 
-    waiter = _Waiter(settings, notify, times or LoginTimes())
     failure: BaseException
     with _GLOBAL:
         before = get_wait_callback()
+        waiter = _Waiter(settings, notify, times or LoginTimes(), others=before)
         set_wait_callback(waiter)
         try:
             return psycopg2.connect(**_arguments(settings, credentials))
@@ -72,11 +73,6 @@ def log_in(
 def _arguments(settings: Settings, credentials: Credentials) -> dict[str, Any]:
     """What libpq needs, with everything pinned that it would else take from the environment."""
     on_socket = settings.wrds_host.startswith("/")
-    if settings.wrds_sslmode in ("allow", "prefer") and not on_socket:
-        raise ConfigError(
-            f"FTM_WRDS_SSLMODE {settings.wrds_sslmode!r} cannot be used: it may log in twice and"
-            " so send two Duo pushes; use require, verify-ca, verify-full or disable"
-        )
     secret = credentials.password
     return {
         "host": settings.wrds_host,
@@ -97,9 +93,22 @@ def _arguments(settings: Settings, credentials: Credentials) -> dict[str, Any]:
 
 
 class _Waiter:
-    """psycopg2's wait callback: waits for the socket with two deadlines, and speaks up."""
+    """psycopg2's wait callback: waits for the socket with two deadlines, and speaks up.
 
-    def __init__(self, settings: Settings, notify: Notify | None, times: LoginTimes) -> None:
+    For connections of other threads than the one it was made on, it is the callback `others`, or
+    waits without a deadline.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        notify: Notify | None,
+        times: LoginTimes,
+        *,
+        others: Callable[[Any], object] | None,
+    ) -> None:
+        self._thread = threading.get_ident()
+        self._others = others
         self._where = f"{settings.wrds_host}:{settings.wrds_port}"
         self._notify = notify
         self._times = times
@@ -108,7 +117,11 @@ class _Waiter:
 
     def __call__(self, connection: Any) -> None:
         from psycopg2 import extensions as pg
+        from psycopg2.extras import wait_select
 
+        if threading.get_ident() != self._thread:
+            (self._others or wait_select)(connection)
+            return
         while True:
             state = connection.poll()
             if state == pg.POLL_OK:
@@ -150,21 +163,33 @@ def _explain(error: Exception, settings: Settings, credentials: Credentials) -> 
     if credentials.password and (secret := credentials.password.get_secret_value()):
         text = text.replace(secret, "***")
     where = f"{settings.wrds_host}:{settings.wrds_port}"
-    lowered = text.lower()
-    if "translate host name" in lowered:
+    if "translate host name" in text.lower():
         return WRDSConnectionError(f"no such host: {settings.wrds_host!r}; check FTM_WRDS_HOST")
+    # What follows the address, which may hold any word; of several addresses the last's.
+    why = text.rpartition(" failed: ")[2]
+    return WRDSConnectionError(_tell(why, where, settings, credentials.username))
+
+
+def _tell(why: str, where: str, settings: Settings, username: str) -> str:
+    """The reason libpq gave, with what to do about it."""
+    first, lowered = _first_line(why), why.lower()
     if "refused" in lowered or "no such file" in lowered or "unreachable" in lowered:
-        return WRDSConnectionError(
-            f"no PostgreSQL at {where}: {_first_line(text)}; check FTM_WRDS_HOST and FTM_WRDS_PORT"
-        )
+        return f"no PostgreSQL at {where}: {first}; check FTM_WRDS_HOST and FTM_WRDS_PORT"
     if "authentication failed" in lowered or "no password supplied" in lowered:
-        return WRDSConnectionError(
-            f"{where} refused the login of {credentials.username!r}: wrong password, or the Duo"
+        return (
+            f"{where} refused the login of {username!r}: wrong password, or the Duo"
             " push was not approved; check WRDS_USERNAME and WRDS_PASSWORD or ~/.pgpass. Nothing"
             " was tried a second time"
         )
-    return WRDSConnectionError(f"login at {where} failed: {_first_line(text)}")
+    if lowered.startswith("fatal") and "database" in lowered and "does not exist" in lowered:
+        return f"no database {settings.wrds_dbname!r} at {where}; check FTM_WRDS_DBNAME"
+    if "ssl" in lowered or "certificate" in lowered or "no encryption" in lowered:
+        return (
+            f"no login at {where} with FTM_WRDS_SSLMODE={settings.wrds_sslmode}: {first}; WRDS"
+            " takes require, a server of your own may need disable"
+        )
+    return f"login at {where} failed: {first}"
 
 
 def _first_line(text: str) -> str:
-    return text.splitlines()[0] if text else "the server closed the connection"
+    return " ".join(text.splitlines()[0].split()) if text else "the server closed the connection"

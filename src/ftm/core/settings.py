@@ -22,6 +22,8 @@ from pydantic_settings import (
 from ftm.core.errors import ConfigError
 
 TOML_FILE = "ftm.toml"
+SSLMODES = ("require", "verify-ca", "verify-full", "disable")
+"""Those of libpq's sslmodes under which it logs in once."""
 SECRETS = frozenset({"wrds_password", "llm_api_key"})
 
 
@@ -97,6 +99,16 @@ class Settings(BaseSettings):
         if url is None or url.startswith(("s3://", "file://")):
             return url
         raise ValueError("a store is s3://bucket[/prefix] or file:///folder")
+
+    @field_validator("wrds_sslmode")
+    @classmethod
+    def _one_login(cls, mode: str) -> str:
+        if mode in SSLMODES:
+            return mode
+        raise ValueError(
+            f"use {', '.join(SSLMODES[:-1])} or {SSLMODES[-1]}; under allow and prefer libpq may"
+            " log in twice and so send two Duo pushes"
+        )
 
     @property
     def store_url(self) -> str:
