@@ -91,12 +91,12 @@ def test_attrition_as_csv_and_latex_and_down_to_a_run(look: Look, store: ObjectS
     rows = list(csv.DictReader(io.StringIO(text)))
     assert [int(r["n"]) for r in rows if r["kind"] == "total"] == [N_FIRMS + 1, N_FIRMS, 9, 4, 4]
     latex = look("attrition", "--quarter", "2023Q1", "--format", "latex").output
-    assert rf"Earnings-call events & ${N_FIRMS + 1}$ \\" in latex
+    assert rf"Earnings calls (one per firm and event) & ${N_FIRMS + 1}$ \\" in latex
     found = json.loads(look("attrition", "--quarter", "2023Q1", "--format", "json").output)
     assert found["lines"][0] == {
         "kind": "total",
-        "name": "events",
-        "text": "earnings-call events",
+        "name": "firm_calls",
+        "text": "earnings calls (one per firm and event)",
         "n": N_FIRMS + 1,
     }
 

@@ -256,6 +256,12 @@ def test_three_detail_rows_are_one_call_per_company(real: RealQuarters) -> None:
     assert orders == sorted(set(orders)), "no turn twice"
 
 
+def test_a_joint_call_is_one_event_and_a_call_of_each_firm(real: RealQuarters) -> None:
+    """The plan counts calls of firms: 2016Q2 has 240 of them in 239 events."""
+    plan = real.plans["2016Q2"]
+    assert (len(plan), len(set(plan["keydevid"].to_pylist()))) == (240, 239)
+
+
 def test_headlines_state_the_fiscal_quarter(real: RealQuarters) -> None:
     """Every real headline's fiscal period is read."""
     row = real.call(61582065, "2023Q1")

@@ -1,4 +1,4 @@
-"""The waterfall from earnings-call events to firms with topics."""
+"""The waterfall from earnings calls to firms with topics."""
 
 from __future__ import annotations
 
@@ -66,6 +66,17 @@ def test_kept_firms_with_one_permno_are_counted_beside_the_waterfall() -> None:
     assert (found.total("kept"), found.n_sharing_permno) == (4, 2)
 
 
+def test_a_joint_call_counts_once_per_firm_and_the_line_says_so() -> None:
+    """Two firms held one event together: two calls of firms, in every format."""
+    rows = [call_row(f"f{i}", number=i, keydevid=500_001) for i in range(2)]
+    _, manifest = build(["sentences"] * 2)
+    found = build_attrition(from_rows(rows, CALLS), manifest)
+    assert (found.total("firm_calls"), found.total("firms")) == (2, 2)
+    assert found.lines[0].text == "earnings calls (one per firm and event)"
+    assert "2023Q1,total,firm_calls,earnings calls (one per firm and event),2\n" in to_csv(found)
+    assert r"Earnings calls (one per firm and event) & $2$ \\" in to_latex(found)
+
+
 def check_adds_up(found: Attrition) -> None:
     """Every total is the one before it less the drops between them; no drop is empty."""
     left = found.lines[0].n
@@ -82,7 +93,7 @@ def test_the_lines_add_up_and_every_firm_has_one_reason(fates: list[str], n_othe
     found = build_attrition(*build(fates, n_others))
     check_adds_up(found)
     others = n_others if fates else 0
-    assert found.total("events") == len(fates) + others
+    assert found.total("firm_calls") == len(fates) + others
     assert found.total("firms") == len(fates)
     assert found.total("kept") == sum(fate not in LOST for fate in fates)
     assert found.total("with_sentences") == fates.count("sentences")

@@ -1,4 +1,7 @@
-"""From earnings-call events to firms with topics: a waterfall whose lines add up exactly."""
+"""From earnings calls to firms with topics: a waterfall whose lines add up exactly.
+
+A call is counted once per firm that holds it: a joint call of two firms is two.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,7 @@ class Line:
         kind: `total`, or `drop` for what is lost between two totals.
         name: a reason, or the total's name; stable, for programs.
         text: in words.
-        n: events or firms; of a drop, how many are lost.
+        n: calls or firms; of a drop, how many are lost.
     """
 
     kind: Literal["total", "drop"]
@@ -83,7 +86,7 @@ def build_attrition(
     """
     reasons = Counter(calls["reason"].to_pylist())
     kept = calls.filter(calls["kept"])["firm_id"].to_pylist()
-    fall = _Waterfall("events", "earnings-call events", calls.num_rows)
+    fall = _Waterfall("firm_calls", "earnings calls (one per firm and event)", calls.num_rows)
     fall.drop(OTHER_CALL, PLAN_REASONS[OTHER_CALL], reasons.pop(OTHER_CALL, 0))
     fall.total("firms", "firms with an earnings call")
     reasons.pop(None, None)
