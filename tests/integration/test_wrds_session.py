@@ -33,7 +33,6 @@ from ftm.core.errors import (
     PreprocessingError,
     UnknownFirmError,
     WRDSConnectionError,
-    WRDSQueryError,
 )
 from ftm.core.quarter import Quarter
 from ftm.core.records import FirmCall, FirmTurns
@@ -98,6 +97,20 @@ def test_a_closed_connector_stays_closed(role: PostgresServer) -> None:
     with pytest.raises(WRDSConnectionError, match="closed"):
         wrds.discover(QUARTER, PlanOptions())
     assert role.logins(role.user) == 1
+
+
+def test_a_stream_that_outlives_its_connector_is_told_so(postgres: PostgresServer) -> None:
+    """Nothing was lost: the connector was closed, and that is what the stream says."""
+    tiny = TinyWRDS().vintage().firm(1).firm(2)
+    for order in range(600):
+        tiny.turn(1, order, "Word.")
+    with tiny.served(postgres) as server, WRDSConnector(settings=server.settings()) as wrds:
+        calls = firm_calls(wrds.discover(QUARTER, PlanOptions()).calls)
+        rows = wrds.iter_turns([calls[1], calls[0]])
+        next(rows)
+        wrds.close()
+        with pytest.raises(WRDSConnectionError, match="session is closed"):
+            list(rows)
 
 
 def test_turns_are_typed_and_grouped(server: PostgresServer) -> None:
@@ -439,7 +452,8 @@ def test_closing_does_not_wait_for_a_query_that_runs(
     for thread in (closing, asking):
         thread.join(60)
         assert not thread.is_alive()
-    assert [type(error) for error in errors] == [WRDSQueryError]
+    assert [type(error) for error in errors] == [WRDSConnectionError]
+    assert "session is closed" in str(errors[0])
     assert _n_sleeping(server, role.user) == 0
 
 

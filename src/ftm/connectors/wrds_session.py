@@ -24,6 +24,7 @@ FETCH_ROWS = 500
 
 # https://www.postgresql.org/docs/current/errcodes-appendix.html
 _DENIED = {"42501", "42P01", "3F000", "42703"}
+_CLOSED = "this WRDS session is closed; open a new connector"
 _RESUME = "what is stored is safe: run the same command again to resume (one new Duo push)"
 
 Row = tuple[Any, ...]
@@ -157,7 +158,7 @@ class WRDSSession:
         if self._connection is None:
             if self._owned:
                 if self._wrds is not None:
-                    raise WRDSConnectionError("this WRDS session is closed; open a new connector")
+                    raise WRDSConnectionError(_CLOSED)
                 self._wrds = self._attach(self._engine(), self._settings)
             connection = getattr(self._wrds, "connection", None)
             if connection is None:
@@ -198,6 +199,8 @@ class WRDSSession:
         try:
             yield
         except sa.exc.DBAPIError as error:
+            if self._connection is None:
+                raise WRDSConnectionError(_CLOSED) from None
             cause = error.orig
             code = getattr(cause, "pgcode", None)
             text = str(cause).strip().splitlines()
