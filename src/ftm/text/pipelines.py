@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from spacy.language import Language
 
 RULES = "rules"
-TEXT_VERSION = "3"
+TEXT_VERSION = "4"
 """Raised with every change of the rules that changes a sentence, a lemma or an entity."""
 
 _META_OF_THE_INSTALLATION = ("spacy_version", "spacy_git_version")

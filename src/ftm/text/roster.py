@@ -63,7 +63,7 @@ class Roster:
             word_at: the token with this index, "" past the end.
             candidates: increasing indices of the tokens that are in `words`.
             is_first: tells whether a token is the first of its sentence. There an ordinary word
-                ("Price increases ...") is a name only before a comma.
+                ("Price increases ...") is a name only before a comma, and no name goes on.
         """
         end = 0
         for index in candidates:
@@ -77,7 +77,8 @@ class Roster:
     ) -> int:
         word = word_at(index)
         for name in self.names.get(word, ()):
-            if all(word_at(index + n) == part for n, part in enumerate(name)):
+            rest = range(index + 1, index + len(name))
+            if [*map(word_at, rest)] == [*name[1:]] and not any(map(is_first, rest)):
                 return index + len(name)
         if word not in self.singles:
             return index

@@ -135,7 +135,8 @@ class SpacyTextPipeline:
         return word
 
     def _blank_phrases(self, tokens: Tokens, cleaned: list[str]) -> None:
-        first, second = tokens.orths[:-1], tokens.orths[1:]
+        first, second = tokens.orths[:-1], tokens.orths[1:].copy()
+        second[np.array(tokens.starts[1:-1], dtype=np.intp) - 1] = 0  # no word has this hash
         for one, other in self._phrases:
             for at in np.flatnonzero((first == one) & (second == other)).tolist():
                 cleaned[at : at + 2] = ["", ""]
@@ -216,7 +217,9 @@ def _firm_text(
 
 
 def _blank_marks(tokens: Tokens, cleaned: list[str]) -> None:
-    """Drop the words that a transcriber's mark covers, in place."""
-    marks = [match.span() for match in TRANSCRIPTION_MARK.finditer(tokens.text)]
+    """Drop the words that a transcriber's mark covers, in place; none reaches over a turn's end."""
+    edges = tokens.offsets[[0, *tokens.ends]].tolist()
+    found = (TRANSCRIPTION_MARK.finditer(tokens.text, *turn) for turn in pairwise(edges))
+    marks = [match.span() for matches in found for match in matches]
     for first, end in np.searchsorted(tokens.offsets[:-1], marks).tolist() if marks else ():
         cleaned[first:end] = [""] * (end - first)
