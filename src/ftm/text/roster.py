@@ -11,6 +11,7 @@ from ftm.text.lexicon import mapping, word_set
 _NAME_PART = re.compile(r"[^\W\d_](?:[\w'\u2019]*[\w])?\.?")
 _TITLES = word_set("names", "titles")
 _NOBODY = word_set("names", "nobody")
+_NEVER_INTRODUCED = word_set("names", "never_introduced")
 _SHORT = mapping("names", "short")
 _KNOWN_GIVEN = frozenset(_SHORT) | {
     form.lower() for forms in _SHORT.values() for form in forms.split()
@@ -22,13 +23,21 @@ _INTRODUCTIONS = tuple(  # all but the last begin with a literal, which re finds
     re.compile(pattern)
     for pattern in (
         rf"hank(?:s| you)(?: very much| so much| a lot)?,? ({_NAME})(?=[,.!]| and\b)",
-        rf"over (?:now )?to ({_NAME})",
         rf"ur (?:new )?(?:C[EFO]O|President|Chairman|Chief [A-Z]\w+ Officer),? ({_NAME})",
         rf"line of ({_NAME})(?= (?:with|from|at|of)\b)",
         rf"{_START}({_NAME}), {_REQUEST}",
     )
 )
-"""How somebody is thanked, given the word, presented by office, announced, asked."""
+"""How somebody is thanked, presented by office, announced, asked."""
+_OVER_TO = re.compile(rf" over (?:now )?to ({_NAME})")
+_HANDING = re.compile(
+    r"\b(?:turn|hand|pass)(?:ing)?"
+    r"(?: (?:it|this|that|things|you|back|now|also|(?:the|this|that|my|our) (?:[\w'\u2019]+ )?"
+    r"(?:call|conference|discussion|floor|meeting|mic|presentation|program|question|time)))*$",
+    re.IGNORECASE,
+)
+"""What comes before "over to" where the word is given; production is moved over to a place."""
+_HANDING_CHARS = 60
 
 
 @dataclass(frozen=True)
@@ -88,7 +97,11 @@ class Roster:
 
 
 def make_roster(
-    speaker_names: Iterable[str], is_word: Callable[[str], bool], spoken: str = ""
+    speaker_names: Iterable[str],
+    is_word: Callable[[str], bool],
+    spoken: str = "",
+    *,
+    firm_name: str = "",
 ) -> Roster:
     """Build the roster of a call; masked names ("Unknown Analyst") and the operator give nothing.
 
@@ -96,11 +109,12 @@ def make_roster(
         speaker_names: as WRDS has them, with repetitions.
         is_word: whether a lower-case word is ordinary English, so ambiguous as a name.
         spoken: all that is said on the call: who is introduced in it counts as a speaker.
+        firm_name: whose call it is; an operator turns it over to the firm, who is no person.
     """
     names: dict[str, set[tuple[str, ...]]] = {}
     singles: set[str] = set()
     given: set[str] = set()
-    for name in sorted({*speaker_names, *_introduced(spoken, is_word)}):
+    for name in sorted({*speaker_names, *_introduced(spoken, is_word, firm_name)}):
         parts = _parts(name)
         if not parts:
             continue
@@ -130,16 +144,28 @@ def _is_said(word: str, spoken: str) -> bool:
     return word in spoken and re.search(rf"\b{re.escape(word)}\b", spoken) is not None
 
 
-def _introduced(spoken: str, is_word: Callable[[str], bool]) -> Iterator[str]:
+def _introduced(spoken: str, is_word: Callable[[str], bool], firm_name: str) -> Iterator[str]:
     """Names by which people are thanked, given the word or presented.
 
-    What follows such a phrase with a capital may be a company or a place; those that are
-    ordinary words, which the tables know, are not taken.
+    What follows such a phrase with a capital may be the company, another one or a place; the
+    firm's own name and ordinary words, which the tables know, are not taken.
     """
-    for name in (found for each in _INTRODUCTIONS for found in each.findall(spoken)):
+    others = _NEVER_INTRODUCED.union(part.lower() for part in _NAME_PART.findall(firm_name))
+    for name in (found for find in (_presented, _given_the_word) for found in find(spoken)):
         first = name.split()[0].lower()
-        if first in _KNOWN_GIVEN or not is_word(first):
+        if first in _KNOWN_GIVEN or not (first in others or is_word(first)):
             yield name
+
+
+def _presented(spoken: str) -> Iterator[str]:
+    for pattern in _INTRODUCTIONS:
+        yield from pattern.findall(spoken)
+
+
+def _given_the_word(spoken: str) -> Iterator[str]:
+    for match in _OVER_TO.finditer(spoken):
+        if _HANDING.search(spoken, max(0, match.start() - _HANDING_CHARS), match.start()):
+            yield match[1]
 
 
 def _stands_alone(part: str, is_word: Callable[[str], bool]) -> bool:

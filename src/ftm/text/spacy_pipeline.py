@@ -105,6 +105,7 @@ class SpacyTextPipeline:
             (turn.speaker_name for turn in firm.turns),
             self._is_word,
             "\n".join(turn.raw_text for turn in firm.turns),
+            firm_name=firm.call.firm_name,
         )
         cleaned = self._cleaned(tokens, roster)
         owners = [turn for _, turn in parts]
