@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import signal
+from collections.abc import Iterable
 from datetime import date
 
 from ftm.core.records import FirmCall, FirmTurns, SpeakerTurn
@@ -38,6 +41,20 @@ def firm(*turns: SpeakerTurn | str, firm_id: str = "7") -> FirmTurns:
 
 def text_of(firm: FirmTurns, text: FirmText) -> FirmText:
     """What a preprocessor makes where a test wants the text itself."""
+    return text
+
+
+def firms_that_grew(firm_ids: Iterable[str]) -> list[FirmTurns]:
+    """Firms that all say the same."""
+    return [firm("Organic growth was strong.", firm_id=firm_id) for firm_id in firm_ids]
+
+
+def text_or_death(firm: FirmTurns, text: FirmText) -> FirmText:
+    """`text_of`, but the worker dies of firms named oom… and crash…, as of memory or in C code."""
+    if text.error is None and firm.call.firm_id.startswith("oom"):
+        os.kill(os.getpid(), signal.SIGKILL)
+    if text.error is None and firm.call.firm_id.startswith("crash"):
+        os._exit(1)
     return text
 
 

@@ -16,7 +16,7 @@ from ftm.core.errors import ConfigError, ModelNotFoundError, PreprocessingError
 from ftm.core.records import FirmTurns
 from ftm.text.parallel import LOOK_AHEAD_FIRMS, ParallelPreprocessor
 from ftm.text.pipelines import load_pipeline
-from tests.support.calls import CALL, firm, text_of, turn
+from tests.support.calls import CALL, firm, firms_that_grew, text_of, text_or_death, turn
 
 FIRMS = [
     firm(f"Organic growth in region {n} was strong.", turn(f"Freight costs fell {n}%."),
@@ -87,15 +87,63 @@ def test_no_firm_is_fine(parallel: ParallelPreprocessor) -> None:
     assert list(parallel.map([], text_of)) == []
 
 
-def test_a_killed_worker_is_an_error_with_the_fix() -> None:
-    """As when the system is out of memory: the message names the flag to lower."""
+def test_workers_killed_from_outside_are_replaced() -> None:
+    """As when somebody ends them by mistake: no firm is lost, failed or out of its place."""
     with ParallelPreprocessor("rules", 2) as preprocessor:
-        ours = preprocessor.map(FIRMS * 200, text_of)
-        next(ours)
+        ours = preprocessor.map(FIRMS * 20, text_of)
+        made = [next(ours)]
         for pid in preprocessor.worker_pids:
             os.kill(pid, signal.SIGKILL)
-        with pytest.raises(PreprocessingError, match="--workers 1"):
-            list(ours)
+        made += ours
+        assert len(preprocessor.worker_pids) == 2
+    assert [text.firm_id for text in made] == [one.call.firm_id for one in FIRMS * 20]
+    assert {text.error for text in made} == {None}
+
+
+def test_a_firm_that_kills_its_worker_fails_alone() -> None:
+    """Its error names it; all others have their sentences, in order, and little is read ahead."""
+    ids = ["oom1", *map(str, range(100)), "crash2"]
+    taken: list[str] = []
+    failed: dict[str, str] = {}
+
+    def source() -> Iterator[FirmTurns]:
+        for one in firms_that_grew(ids):
+            taken.append(one.call.firm_id)
+            yield one
+
+    with ParallelPreprocessor("rules", 2) as preprocessor:
+        for n_made, text in enumerate(preprocessor.map(source(), text_or_death), start=1):
+            assert text.firm_id == ids[n_made - 1]
+            assert len(taken) - n_made <= 2 * LOOK_AHEAD_FIRMS + LOOK_AHEAD_FIRMS // 2
+            assert (text.error is None) == bool(text.sentences)
+            if text.error is not None:
+                failed[text.firm_id] = text.error
+    assert n_made == len(ids)
+    assert list(failed) == ["oom1", "crash2"]
+    assert all(f"Firm '{firm_id}', transcript" in error for firm_id, error in failed.items())
+
+
+def test_many_deadly_firms_in_a_row_stop_with_the_fix() -> None:
+    """Those before are recorded; at the third in a row the message names the flag to lower."""
+    ids = ["crash1", "fine", "crash2", "oom3", "crash4", "never"]
+    made: list[str] = []
+    with ParallelPreprocessor("rules", 2) as preprocessor:
+        texts = preprocessor.map(firms_that_grew(ids), text_or_death)
+        made += (next(texts).firm_id for _ in range(4))
+        with pytest.raises(PreprocessingError, match=r"'crash2', 'oom3', 'crash4' .*--workers 1"):
+            next(texts)
+    assert made == ids[:4]
+
+
+def test_a_closed_preprocessor_can_be_used_again() -> None:
+    """It starts new workers, and closing twice is fine."""
+    with ParallelPreprocessor("rules", 2) as preprocessor:
+        first = list(preprocessor.map(FIRMS[:3], text_of))
+    preprocessor.close()
+    assert preprocessor.worker_pids == ()
+    assert list(preprocessor.map(FIRMS[:3], text_of)) == first
+    assert len(preprocessor.worker_pids) == 2
+    preprocessor.close()
 
 
 def test_a_script_without_a_main_guard_is_told_so(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import os
 import signal
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -28,8 +28,15 @@ LOOK_AHEAD_FIRMS = 16
 """Firms a worker may have waiting: enough to work on while the reader fetches the next chunk."""
 LOOK_AHEAD_CHARS = 32_000_000
 """Text that may be under way at once, all workers together; a single longer firm still passes."""
+MAX_DEADLY_FIRMS = 3
+"""When so many in a row kill their worker, it is not for what they say: the machine is at fault."""
 
 _MAIN_GUARD = '`if __name__ == "__main__":`'
+_CAUSE = (
+    "the usual cause is too little memory or, in a script of your own, a missing "
+    f"{_MAIN_GUARD} around what the script does. What is checkpointed is safe: run the same "
+    "command again with fewer workers, e.g. --workers 1"
+)
 
 _T = TypeVar("_T")
 
@@ -50,7 +57,8 @@ class ParallelPreprocessor:
 
     Use as a context manager: entering starts the workers, leaving stops them; outside of one,
     the first `map` starts them, so that asking for the fingerprint alone costs no process. The
-    pipeline is loaded in this process too, so that a missing model is found before that.
+    pipeline is loaded in this process too, so that a missing model is found before that. Workers
+    that died are replaced. One `map` at a time.
 
     Args:
         pipeline_name: see `load_pipeline`.
@@ -74,12 +82,17 @@ class ParallelPreprocessor:
 
     def start(self) -> None:
         """Start the workers now; does nothing when they run, or when there are to be none."""
-        if self._pool is not None or self.workers == 1:
-            return
-        before = set(multiprocessing.active_children())
-        self._pool = _start_pool(self._name, self.workers)
-        started = set(multiprocessing.active_children()) - before
-        self._pids = sorted(child.pid for child in started if child.pid is not None)
+        if self.workers > 1:
+            self._running(self.workers)
+
+    def _running(self, workers: int) -> ProcessPoolExecutor:
+        """The pool there is, else a new one of so many workers."""
+        if self._pool is None:
+            before = set(multiprocessing.active_children())
+            self._pool = _start_pool(self._name, workers)
+            started = set(multiprocessing.active_children()) - before
+            self._pids = sorted(child.pid for child in started if child.pid is not None)
+        return self._pool
 
     def __enter__(self) -> Self:
         self.start()
@@ -94,9 +107,10 @@ class ParallelPreprocessor:
         self.close()
 
     def close(self) -> None:
-        """Stop the workers; what they have under way is dropped. May be called twice."""
+        """Stop the workers; what they have under way is dropped. The next `map` starts new ones."""
         if self._pool is not None:
             self._pool.shutdown(wait=True, cancel_futures=True)
+        self._pool, self._pids = None, []
 
     @property
     def worker_pids(self) -> tuple[int, ...]:
@@ -111,31 +125,32 @@ class ParallelPreprocessor:
     def map(self, firms: Iterable[FirmTurns], make: Make[_T]) -> Iterator[_T]:
         """Yield what `make` makes of every firm's text, in the order of `firms`.
 
-        A firm that fails comes to `make` as a text with `error`, and the others go on.
+        A firm that fails comes to `make` as a text with `error`, and the others go on; so does a
+        firm that kills its worker.
 
         Args:
             firms: read only a little ahead.
-            make: called in the process that preprocessed the firm.
+            make: called in the process that preprocessed the firm, or in this one for a firm that
+                killed its worker.
 
         Raises:
-            PreprocessingError: a worker process died (usually killed for want of memory).
+            PreprocessingError: MAX_DEADLY_FIRMS in a row killed their worker (usually for want of
+                memory), or no worker can be started.
         """
         self.start()
-        if self._pool is None:
+        if self.workers == 1:
             return (make(firm, _process(self._pipeline, firm)) for firm in firms)
-        return self._map_parallel(self._pool, firms, make)
+        return self._map_parallel(firms, make)
 
-    def _map_parallel(
-        self, pool: ProcessPoolExecutor, firms: Iterable[FirmTurns], make: Make[_T]
-    ) -> Iterator[_T]:
+    def _map_parallel(self, firms: Iterable[FirmTurns], make: Make[_T]) -> Iterator[_T]:
         waiting: deque[_Batch[_T]] = deque()
         for firms_together, n_chars in _batches(firms, LOOK_AHEAD_FIRMS // 2):
             while waiting and self._is_full(waiting, n_chars):
-                yield from self._results(waiting.popleft())
-            future = self._submit(pool, firms_together, make)
+                yield from self._results(waiting, make)
+            future = self._submit(firms_together, make)
             waiting.append(_Batch(firms_together, n_chars, future))
         while waiting:
-            yield from self._results(waiting.popleft())
+            yield from self._results(waiting, make)
 
     def _is_full(self, waiting: Iterable[_Batch[_T]], n_chars: int) -> bool:
         n_firms = sum(len(batch.firms) for batch in waiting)
@@ -143,27 +158,82 @@ class ParallelPreprocessor:
         limit = LOOK_AHEAD_FIRMS * self.workers
         return n_firms >= limit or under_way + n_chars > LOOK_AHEAD_CHARS
 
-    def _submit(
-        self, pool: ProcessPoolExecutor, firms: list[FirmTurns], make: Make[_T]
-    ) -> Future[list[_T]]:
+    def _submit(self, firms: list[FirmTurns], make: Make[_T]) -> Future[list[_T]]:
         try:
-            return pool.submit(partial(_make_remotely, make), firms)
+            return self._running(self.workers).submit(partial(_make_remotely, make), firms)
         except BrokenProcessPool as error:
-            raise self._killed(firms[0]) from error
+            lost: Future[list[_T]] = Future()
+            lost.set_exception(error)
+            return lost
 
-    def _results(self, batch: _Batch[_T]) -> list[_T]:
+    def _results(self, waiting: deque[_Batch[_T]], make: Make[_T]) -> Iterator[_T]:
+        """Yield the first batch's, or those of all that wait when its worker died."""
+        batch = waiting.popleft()
+        results = _unless_lost(batch.future)
+        if results is None:
+            lost = [batch, *waiting]
+            waiting.clear()
+            yield from self._recovered(lost, make)
+        else:
+            yield from results
+
+    def _recovered(self, batches: Iterable[_Batch[_T]], make: Make[_T]) -> Iterator[_T]:
+        """Yield what batches of a broken pool give, those that it lost firm by firm.
+
+        One worker does that, with nothing else under way, so that one firm is to blame when it
+        dies. The next batch starts them all again.
+        """
+        deadly: list[str] = []
         try:
-            return batch.future.result()
-        except BrokenProcessPool as error:
-            raise self._killed(batch.firms[0]) from error
+            self._start_one()
+            for batch in batches:
+                results = _unless_lost(batch.future)
+                if results is None:
+                    yield from self._one_by_one(batch.firms, make, deadly)
+                else:
+                    yield from results
+        finally:
+            self.close()
 
-    def _killed(self, firm: FirmTurns) -> PreprocessingError:
-        return PreprocessingError(
-            f"A text worker ({self._name!r}, one of {self.workers}) died at or after firm "
-            f"{firm.call.firm_id!r}; the usual cause is too little memory or, in a script of your "
-            f"own, a missing {_MAIN_GUARD} around what the script does. What is checkpointed is "
-            "safe: run the same command again with fewer workers, e.g. --workers 1"
+    def _one_by_one(
+        self, firms: Iterable[FirmTurns], make: Make[_T], deadly: list[str]
+    ) -> Iterator[_T]:
+        """Yield what each firm gives on its own; `deadly` are the last ones that died in a row."""
+        for firm in firms:
+            results = _unless_lost(self._submit([firm], make))
+            if results is None:
+                deadly.append(firm.call.firm_id)
+                self._replace_killed(deadly)
+                yield make(firm, self._killed(firm))
+            else:
+                deadly.clear()
+                yield from results
+
+    def _replace_killed(self, deadly: Sequence[str]) -> None:
+        if len(deadly) >= MAX_DEADLY_FIRMS:
+            raise PreprocessingError(
+                f"Each of the firms {', '.join(map(repr, deadly))} in turn killed a text worker "
+                f"({self._name!r}) that ran alone; {_CAUSE}"
+            )
+        self._start_one()
+
+    def _start_one(self) -> None:
+        """Start one worker in place of those there are, and wait until it runs."""
+        self.close()
+        try:
+            self._running(1).submit(_warm_up).result()
+        except BrokenProcessPool as error:
+            raise PreprocessingError(
+                f"The text workers ({self._name!r}, {self.workers} of them) died and no new one "
+                f"could be started; {_CAUSE}"
+            ) from error
+
+    def _killed(self, firm: FirmTurns) -> FirmText:
+        error = PreprocessingError(
+            f"Firm {firm.call.firm_id!r}, transcript {firm.call.transcript_id!r}, killed its text "
+            f"worker ({self._name!r}); too little memory, or a crash in spaCy"
         )
+        return _failed(firm, error)
 
 
 def _batches(firms: Iterable[FirmTurns], max_firms: int) -> Iterator[tuple[list[FirmTurns], int]]:
@@ -210,7 +280,19 @@ def _process(pipeline: TextPipeline, firm: FirmTurns) -> FirmText:
     try:
         return pipeline.process(firm)
     except Exception as error:  # noqa: BLE001  one bad firm must not stop the quarter
-        return FirmText(firm.call.firm_id, (), {}, error=f"{type(error).__name__}: {error}")
+        return _failed(firm, error)
+
+
+def _failed(firm: FirmTurns, error: Exception) -> FirmText:
+    return FirmText(firm.call.firm_id, (), {}, error=f"{type(error).__name__}: {error}")
+
+
+def _unless_lost(future: Future[list[_T]]) -> list[_T] | None:
+    """What a worker made, None when it died before; waits for it."""
+    try:
+        return future.result()
+    except BrokenProcessPool:
+        return None
 
 
 _worker_pipeline: TextPipeline | None = None
