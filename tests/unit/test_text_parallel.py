@@ -14,7 +14,7 @@ import pytest
 
 from ftm.core.errors import ConfigError, ModelNotFoundError, PreprocessingError
 from ftm.core.records import FirmTurns
-from ftm.text.parallel import LOOK_AHEAD_FIRMS, ParallelPreprocessor
+from ftm.text.parallel import LOOK_AHEAD_CHARS, LOOK_AHEAD_FIRMS, ParallelPreprocessor
 from ftm.text.pipelines import load_pipeline
 from tests.support.calls import CALL, firm, firms_that_grew, text_of, text_or_death, turn
 
@@ -69,6 +69,22 @@ def test_the_source_is_read_only_a_little_ahead(parallel: ParallelPreprocessor) 
     results = parallel.map(source(), text_of)
     assert next(results).firm_id == "0"
     assert 2 < len(taken) <= 2 * LOOK_AHEAD_FIRMS + LOOK_AHEAD_FIRMS // 2
+    results.close()  # type: ignore[attr-defined]
+
+
+def test_long_calls_are_read_even_less_ahead(parallel: ParallelPreprocessor) -> None:
+    """Characters count too: a few huge calls fill what may be under way."""
+    taken: list[str] = []
+    blank = " " * (LOOK_AHEAD_CHARS // 4)
+
+    def source() -> Iterator[FirmTurns]:
+        for n in range(2 * LOOK_AHEAD_FIRMS):
+            taken.append(str(n))
+            yield firm(blank, firm_id=str(n))
+
+    results = parallel.map(source(), text_of)
+    assert next(results).skip_reason == "no_text"
+    assert len(taken) == 5
     results.close()  # type: ignore[attr-defined]
 
 

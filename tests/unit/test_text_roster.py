@@ -74,3 +74,12 @@ def test_words_before_a_request_are_no_names() -> None:
     said = words("", asked, "Sorry margins fell and Firstly grew. Oriol agrees with growth.")
     assert {"sorry", "firstly"} <= said
     assert "oriol" not in said
+
+
+def test_two_letters_are_a_name_unless_they_are_a_word() -> None:
+    """Xu is masked, the ad business of a call with a Ms. Ad is not."""
+    said = firm(
+        turn("The Ad business and Xu expect growth.", name="Jane Ad"),
+        turn("Prices rose for stores.", name="Bo Xu"),
+    )
+    assert RULES.process(said).sentences[0].cleaned_text == "ad business expect growth"

@@ -72,3 +72,10 @@ def test_every_sentence_belongs_to_the_turn_that_says_it() -> None:
         ("Prices", EXECUTIVE, 5),
     ]
     assert text.spans == {0: (0, 1), 1: (2, 3), 3: (4, 5)}
+
+
+@pytest.mark.parametrize("kind", ["Operator", "operator", " OPERATOR "])
+def test_an_operator_is_one_however_spelled(kind: str) -> None:
+    """Nothing an operator says becomes a sentence."""
+    text = RULES.process(firm(turn("Growth questions queue up.", kind=kind), "Margins rose again."))
+    assert [sentence.raw_text for sentence in text.sentences] == ["Margins rose again."]

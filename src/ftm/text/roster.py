@@ -169,7 +169,7 @@ def _given_the_word(spoken: str) -> Iterator[str]:
 
 
 def _stands_alone(part: str, is_word: Callable[[str], bool]) -> bool:
-    """A capitalised part of three letters, or of two when it is no word ("Li", but not "So")."""
+    """A capitalised part of three letters, or of two when it is no word ("Xu", but not "So")."""
     if not part[0].isupper() or part.endswith("."):
         return False
     return len(part) > 2 or (len(part) == 2 and not is_word(part.lower()))
