@@ -384,3 +384,10 @@ def test_reading_the_store_needs_neither_spacy_nor_wrds(tmp_path: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "3\n"
+
+
+def test_a_path_in_place_of_a_url_is_said() -> None:
+    """It is no bucket; the message shows how a folder is written."""
+    for path in ("/data/ftm", "~/ftm", "./ftm"):
+        with pytest.raises(ConfigError, match=r"is no URL; write file:///folder"):
+            S3TranscriptConnector(store=path, quarter="2023Q1")

@@ -714,3 +714,21 @@ def test_credentials_repr_hides_the_password(role: PostgresServer) -> None:
     found = find_credentials(role.settings())
     assert isinstance(found, Credentials)
     assert role.password not in repr(found)
+
+
+def test_what_a_person_should_know_goes_to_stderr_unless_told_elsewhere(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """In a notebook a pending push, or a password that is of no use, must be seen."""
+    settings = Settings.load(
+        wrds_host="127.0.0.1", wrds_port=1, wrds_password="secret", pgpassfile=tmp_path / "none"
+    ).model_copy(update={"wrds_username": None})
+    for notify in (None, lambda _: None):
+        with (
+            pytest.raises(WRDSConnectionError),
+            WRDSConnector(settings=settings, quarter="2023Q1", notify=notify) as wrds,
+        ):
+            wrds.get_available_firm_ids()
+        said = capsys.readouterr().err
+        assert ("WRDS_PASSWORD is ignored" in said) is (notify is None)
+        assert "secret" not in said

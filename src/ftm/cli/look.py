@@ -53,7 +53,7 @@ def _run_option(command: _F) -> _F:
     show_default=True,
 )
 def attrition(quarter: str, store: str | None, run_id: str | None, style: str) -> None:
-    """Count from earnings-call events to kept firms, with a reason for every drop.
+    """Count from earnings calls to kept firms, with a reason for every drop.
 
     \b
     ftm attrition --quarter 2023Q1

@@ -40,7 +40,8 @@ def print_quarters(found: Sequence[QuarterLine], url: str) -> None:
     """One line per quarter."""
     console = make_console()
     if not found:
-        console.print(f"{url} holds no quarter; run `ftm prefetch --quarter 2023Q1`", markup=False)
+        nothing = f"{url} holds no quarter; run `ftm prefetch --quarter 2023Q1`"
+        console.print(nothing, markup=False, soft_wrap=True)
         return
     table = make_table("quarter", "prefetch", "generation", "firms", "sentences", "runs")
     for column in table.columns[2:]:

@@ -224,6 +224,8 @@ def _store(bucket: str | ObjectStore | None, store: str | ObjectStore | None) ->
         return given
     settings = Settings.load()
     url = settings.store_url if given is None else given
+    if url.startswith(("/", "~", ".")):
+        raise ConfigError(f"store {url!r} is no URL; write file:///folder with the whole path")
     return open_store(
         url if "://" in url else f"s3://{url}",
         endpoint_url=settings.aws_endpoint_url,

@@ -17,6 +17,7 @@ from ftm.connectors.wrds_credentials import Notify
 from ftm.connectors.wrds_login import LoginTimes
 from ftm.connectors.wrds_session import WRDSSession
 from ftm.core.errors import ConfigError, PreprocessingError, WRDSPermissionError, WRDSQueryError
+from ftm.core.progress import OnlyMessages
 from ftm.core.quarter import Quarter
 from ftm.core.records import (
     FirmCall,
@@ -71,7 +72,7 @@ class WRDSConnector(DataConnector):
         quarter: the quarter of `iter_firms` and `get_available_firm_ids`; None: QUARTER.
         options: which call represents a firm, for the methods that take dates.
         pipeline: text pipeline of `fetch_transcripts` and `iter_firms`; None: that of FTM_NLP.
-        notify: told, line by line, what a person should know while waiting (Duo).
+        notify: told, line by line, what a person should know while waiting (Duo); None: stderr.
         clock: the time of extraction.
         times: deadlines of the login.
     """
@@ -95,7 +96,11 @@ class WRDSConnector(DataConnector):
         self._pipeline = pipeline
         self._clock = clock or (lambda: datetime.now(UTC))
         self._session = WRDSSession(
-            self._settings, attach=_wrds_connection, given=connection, notify=notify, times=times
+            self._settings,
+            attach=_wrds_connection,
+            given=connection,
+            notify=notify or OnlyMessages().message,
+            times=times,
         )
         self._tables: ResolvedTables | None = None
 

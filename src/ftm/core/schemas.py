@@ -129,7 +129,7 @@ FIRMS = _schema(
 
 PLAN_REASONS = {
     "other_call": "another call of the firm in the quarter represents it",
-    "not_yet_known": "no version of the transcript existed at the as-of date",
+    "not_yet_known": "no version of the transcript is known, or was at the as-of date",
     "preliminary_only": "no Final version of the transcript exists",
     "no_gvkey": "the company has no row in wrds_gvkey",
     "gvkey_dates": "no gvkey is valid on the call date",

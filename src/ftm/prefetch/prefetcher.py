@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from types import TracebackType
 from typing import Self, cast
 
+from ftm.connectors.base import list_ids
 from ftm.connectors.discovery import PlanOptions, PrefetchSource
 from ftm.core.errors import (
     ConfigError,
@@ -298,7 +299,7 @@ class WRDSPrefetcher:
     ) -> Request:
         if limit is not None and limit < 1:
             raise ConfigError(f"limit is {limit}; expected 1 or more")
-        chosen = Quarter.parse(quarter)
+        chosen, ids = Quarter.parse(quarter), list_ids(firm_ids)
         self.check_begun(chosen)
         self._warn_of_one_that_lasts(chosen)
         return Request(
@@ -309,9 +310,7 @@ class WRDSPrefetcher:
             chunk_size=self._chunk_size,
             default_chunk_size=self.CHUNK_SIZE,
             part_size=self._part_size,
-            selection=Selection(
-                firm_ids=None if firm_ids is None else sorted(set(firm_ids)), limit=limit
-            ),
+            selection=Selection(firm_ids=None if ids is None else sorted(set(ids)), limit=limit),
         )
 
     def check_begun(self, quarter: Quarter) -> None:
