@@ -17,7 +17,7 @@ import click
 from click.core import ParameterSource
 
 from ftm.cli.many_quarters import for_each_quarter
-from ftm.cli.prefetch_texts import tell_given_up, tell_plan, tell_revision, tell_summary
+from ftm.cli.prefetch_texts import Told, tell_given_up, tell_plan, tell_revision, tell_summary
 from ftm.cli.progress import show_progress
 from ftm.connectors.discovery import PlanOptions
 from ftm.core.errors import ConfigError
@@ -25,6 +25,8 @@ from ftm.core.quarter import Quarter
 from ftm.core.settings import Settings
 
 if TYPE_CHECKING:
+    from ftm.core.progress import Progress
+    from ftm.prefetch.prefetcher import WRDSPrefetcher
     from ftm.storage.object_store import ObjectStore
 
 
@@ -111,7 +113,6 @@ def prefetch(
     if give_up:
         _give_up(wanted, get_store(Settings.load(store=store)), as_json=as_json)
         return
-    mostly_failed = False
     chosen = firm_ids(firms, firms_file)
     asked: dict[str, Any] = {
         "limit": limit,
@@ -135,25 +136,52 @@ def prefetch(
             ask=ask_on_terminal(),
         ) as prefetcher,
     ):
-
-        def work(each: Quarter, ids: Sequence[str] | None) -> None:
-            nonlocal mostly_failed
-            if check_revisions:
-                text, data = tell_revision(each, prefetcher.check_revisions(each))
-            elif dry_run:
-                text, data = tell_plan(prefetcher.plan_quarter(each, ids, **asked))
-            else:
-                summary = prefetcher.prefetch_quarter(each, ids, **asked)
-                text, data = tell_summary(summary)
-                mostly_failed |= summary.mostly_failed
-            progress.finish()
-            click.echo(json.dumps(data, sort_keys=True) if as_json else text)
-
-        for each in wanted:
-            prefetcher.check_begun(each)
-        for_each_quarter(wanted, chosen, work, say=progress.message)
+        answer = _answer_of(prefetcher, asked, check_revisions=check_revisions, dry_run=dry_run)
+        mostly_failed = _tell_each(prefetcher, wanted, chosen, answer, progress, as_json=as_json)
     if mostly_failed:
         click.get_current_context().exit(1)
+
+
+Answer = Callable[[Quarter, Sequence[str] | None], tuple[Told, bool]]
+"""What there is to tell of a quarter and of these firms in it, and whether most of them failed."""
+
+
+def _answer_of(
+    prefetcher: WRDSPrefetcher, asked: dict[str, Any], *, check_revisions: bool, dry_run: bool
+) -> Answer:
+    def answer(quarter: Quarter, ids: Sequence[str] | None) -> tuple[Told, bool]:
+        if check_revisions:
+            return tell_revision(quarter, prefetcher.check_revisions(quarter)), False
+        if dry_run:
+            return tell_plan(prefetcher.plan_quarter(quarter, ids, **asked)), False
+        summary = prefetcher.prefetch_quarter(quarter, ids, **asked)
+        return tell_summary(summary), summary.mostly_failed
+
+    return answer
+
+
+def _tell_each(
+    prefetcher: WRDSPrefetcher,
+    quarters: Sequence[Quarter],
+    ids: Sequence[str] | None,
+    answer: Answer,
+    progress: Progress,
+    *,
+    as_json: bool,
+) -> bool:
+    """Print the answer of each quarter; returns whether most firms failed in one of them."""
+    failures = []
+
+    def work(quarter: Quarter, known: Sequence[str] | None) -> None:
+        (text, data), mostly_failed = answer(quarter, known)
+        failures.append(mostly_failed)
+        progress.finish()
+        click.echo(json.dumps(data, sort_keys=True) if as_json else text)
+
+    for quarter in quarters:
+        prefetcher.check_begun(quarter)
+    for_each_quarter(quarters, ids, work, say=progress.message)
+    return any(failures)
 
 
 @click.command("preprocess")
