@@ -220,7 +220,7 @@ DAMAGES = {
 @pytest.mark.parametrize("how", DAMAGES)
 def test_a_refresh_replaces_a_damaged_manifest(store: ObjectStore, how: str) -> None:
     """As its error says; beside the chunks that are there, and killed, it is resumed."""
-    prefetch(store, FakeSource(firms(5)))
+    prefetch(store, FakeSource(firms(5)), options=PlanOptions(calls="first"))
     store.put(LAYOUT.manifest, DAMAGES[how](store.get(LAYOUT.manifest)))
     with pytest.raises(CorruptObjectError, match=f"`ftm prefetch --quarter {QUARTER} --refresh`"):
         prefetch(store, FakeSource(firms(5)))
@@ -231,6 +231,8 @@ def test_a_refresh_replaces_a_damaged_manifest(store: ObjectStore, how: str) -> 
     assert (summary.generation, summary.n_firms, summary.resumed) == (2, 5, True)
     assert any("damaged manifest is replaced" in line for line in lines.messages)
     assert manifest(store).generation == 2
+    plan = read_plan(store, LAYOUT.key(manifest(store).plan.file))
+    assert plan.options.calls == "first"
 
 
 def test_the_manifest_of_another_quarter_is_not_taken_for_this_ones(memory: ObjectStore) -> None:

@@ -232,13 +232,14 @@ def test_a_cut_connection_leaves_a_state_that_resumes(memory: ObjectStore) -> No
 def test_a_deleted_checkpoint_costs_work_but_not_the_plan(memory: ObjectStore) -> None:
     """The stored plan says with what options and from where it was made."""
     whole = open_store("memory://")
-    prefetch(whole, FakeSource(firms(6)))
+    prefetch(whole, FakeSource(firms(6)), options=PlanOptions(calls="first"))
+    first = PlanOptions(calls="first")
     with killed_at(memory, 20), pytest.raises(Killed):
-        prefetch(memory, FakeSource(firms(6)))
+        prefetch(memory, FakeSource(firms(6)), options=first)
     memory.delete(LAYOUT.checkpoint)
     moved = FakeSource(firms(9), version="v2")
-    with pytest.raises(ConfigError, match="--calls first"):
-        prefetch(memory, moved, options=PlanOptions(calls="first"))
+    with pytest.raises(ConfigError, match="--calls latest"):
+        prefetch(memory, moved, options=PlanOptions())
     prefetch(memory, FakeSource(firms(6)))
     assert manifest(memory).plan == manifest(whole).plan
     assert manifest(memory).source.tables == manifest(whole).source.tables

@@ -106,11 +106,18 @@ def choose_opening(
 
 
 def _planned(store: ObjectStore, layout: PrefetchLayout, published: Published) -> PlanChoice | None:
-    """Options of the published plan; None where there is none to be read, which others tell."""
-    if published.manifest is None:
-        return None
-    with suppress(ObjectNotFoundError, CorruptObjectError):
-        return read_plan(store, layout.key(published.manifest.plan.file)).options
+    """Options of the published plan, else of the newest there is.
+
+    None where none can be read, which others tell.
+    """
+    if published.manifest is not None:
+        files = [published.manifest.plan.file]
+    else:
+        numbers = sorted(find_generations(store, layout), reverse=True)
+        files = [layout.plan_file(number) for number in numbers]
+    for file in files:
+        with suppress(ObjectNotFoundError, CorruptObjectError):
+            return read_plan(store, layout.key(file)).options
     return None
 
 
