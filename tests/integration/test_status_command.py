@@ -15,18 +15,21 @@ from ftm.analysis.quarter_list import list_quarters
 from ftm.analysis.run_reader import find_run, list_runs, published_run
 from ftm.analysis.status import read_status
 from ftm.cli.status_table import print_status
-from ftm.core.errors import BatchFailedError
+from ftm.core.errors import BatchFailedError, WRDSQueryError
 from ftm.core.layout import PrefetchLayout, RunLayout, current_pointer
 from ftm.core.schemas import MANIFEST_VERSION
+from ftm.orchestrate.publish import publish_run
 from ftm.orchestrate.quarter_orchestrator import QuarterOrchestrator
 from ftm.storage.lease import LeasedObject, Writer
 from ftm.storage.object_store import ObjectStore, open_store
 from ftm.storage.open_lease import open_leased
-from ftm.storage.run_records import BatchProgress
+from ftm.storage.run_records import BatchProgress, decode_spec
 from ftm.wiring import get_model_fingerprint
 from tests.support.business_firms import QUARTER, make_firms
 from tests.support.cli import run_ftm
+from tests.support.fake_source import FakeSource
 from tests.support.inline_backend import InlineBackend
+from tests.support.prefetch_quarter import firms, prefetch
 from tests.support.quarters import write_quarter
 from tests.support.runs import make_lines, noop_settings, write_run
 from tests.support.stored_quarter import store_quarter
@@ -150,8 +153,36 @@ def test_no_command_is_promised_to_resume_a_run_of_an_older_prefetch(folder: Obj
     assert read_status(folder, QUARTER, settings=noop_settings()).runs[0].resume
     write_quarter(folder, 8, firms_per_chunk=3)
     (run,) = read_status(folder, QUARTER, settings=noop_settings()).runs
-    assert (run.is_outdated, run.resume) == (True, "")
-    assert "begins a new run" in run_ftm(*STATUS, FTM_STORE=folder.url).stdout
+    assert (run.outdated, run.resume) == ("the quarter was prefetched further since", "")
+    assert "begins another run" in run_ftm(*STATUS, FTM_STORE=folder.url).stdout
+
+
+def test_no_command_is_promised_to_resume_a_run_of_other_libraries(folder: ObjectStore) -> None:
+    """An upgrade gives the same command another run id; what differs is named."""
+    run = run_inline(folder, "2023Q1_batch_0001")
+    key = RunLayout(QUARTER, run).spec
+    spec = decode_spec(folder.get(key), key=key)
+    folder.put(key, spec.model_copy(update={"model": {**spec.model, "kind_rules": "x"}}).encode())
+    out = run_ftm(*STATUS, FTM_STORE=folder.url).stdout
+    assert "made with other models or libraries (kind_rules)" in out
+    assert "go on with" not in out
+
+
+def test_the_command_that_finishes_a_prefetch_is_named_as_it_must_be_typed(
+    tmp_path: Path,
+) -> None:
+    """With the firms it was for, and --refresh; on one line, with the store that was given."""
+    store = open_store(f"file://{tmp_path / 'store'}")
+    prefetch(store, FakeSource(firms(3)))
+    stop = FakeSource(firms(3), stop_after=2, stop_error=WRDSQueryError("stop"))
+    with pytest.raises(WRDSQueryError):
+        prefetch(store, stop, ["1000", "1001", "1002"], refresh=True)
+    out = run_ftm("status", "--quarter", "2023Q1", "--store", store.url).stdout
+    end = f"--store {store.url}`"
+    assert (
+        f"go on with: `ftm prefetch --quarter 2023Q1 --refresh --firms 1000,1001,1002 {end}" in out
+    )
+    assert f"or drop it: `ftm prefetch --quarter 2023Q1 --give-up {end}" in out
 
 
 def test_a_run_under_way_names_who_is_at_it(store: ObjectStore) -> None:
@@ -216,7 +247,6 @@ DAMAGE: dict[str, tuple[Callable[[str], str], str]] = {
     ),
     "batches": (lambda run: RunLayout(QUARTER, run).batch_manifest(1), "writes it again"),
     "manifest copy": (lambda run: RunLayout(QUARTER, run).manifest, "writes it again"),
-    "outcome": (lambda run: RunLayout(QUARTER, run).outcome("map", 1), "no result hangs on it"),
     "pointer": (lambda _: current_pointer(QUARTER), "publishes it again"),
     "prefetch": (
         lambda _: PrefetchLayout(QUARTER).manifest,
@@ -245,7 +275,7 @@ def test_one_damaged_record_hides_nothing_else(folder: ObjectStore, which: str) 
     assert listed[0]["n_complete_runs"] == 2
 
 
-@pytest.mark.parametrize("which", ["progress", "batches", "manifest copy", "outcome", "spec"])
+@pytest.mark.parametrize("which", ["progress", "batches", "manifest copy", "spec"])
 def test_the_way_out_of_a_damaged_run_record_works(folder: ObjectStore, which: str) -> None:
     """What the message says to delete is deleted, the same command run, and all is well."""
     run = run_inline(folder)
@@ -255,11 +285,33 @@ def test_the_way_out_of_a_damaged_run_record_works(folder: ObjectStore, which: s
         for prefix in (f"runs/2023Q1/{run}", f"progress/2023Q1/run={run}"):
             for info in list(folder.list(prefix)):
                 folder.delete(info.key)
-    elif which in ("progress", "outcome"):
+    elif which == "progress":
         folder.delete(key)
     assert run_inline(folder) == run
     assert read_status(folder, QUARTER).unreadable == {}
     assert find_run(folder, QUARTER, run).is_complete
+
+
+def test_one_missing_record_hides_nothing_else(folder: ObjectStore) -> None:
+    """Gone is as bad as damaged, and no worse; a pointer to a run that is gone is said."""
+    run, other = run_inline(folder), run_inline(folder, batch_size=1)
+    folder.delete(RunLayout(QUARTER, run).manifest)
+    found = run_ftm(*STATUS, FTM_STORE=folder.url)
+    assert (found.returncode, found.stderr.count("\n")) == (1, 1)
+    assert "prefetch.json.gz is gone; the `ftm run-quarter` command" in found.stderr
+    assert f"Run {other}: complete" in found.stdout
+    assert run_inline(folder) == run
+    assert read_status(folder, QUARTER).unreadable == {}
+    publish_run(folder, RunLayout(QUARTER, "gone"), {})
+    assert "names run gone" in read_status(folder, QUARTER).unreadable["published run"]
+
+
+def test_a_damaged_outcome_only_says_nothing(folder: ObjectStore) -> None:
+    """No result hangs on it: the run is shown and read as before."""
+    run = run_inline(folder)
+    folder.put(RunLayout(QUARTER, run).outcome("map", 1), b"{")
+    assert find_run(folder, QUARTER).outcomes == {}
+    assert run_ftm(*STATUS, FTM_STORE=folder.url).returncode == 0
 
 
 def test_a_manifest_of_a_newer_ftm_is_not_called_damaged(folder: ObjectStore) -> None:

@@ -92,11 +92,14 @@ def prefetcher(
     )
 
 
+ASKED = ("limit", "refresh", "options", "accept_losses")
+
+
 def prefetch(
     store: ObjectStore, source: FakeSource, firm_ids: list[str] | None = None, **given: Any
 ) -> PrefetchSummary:
     """One `prefetch_quarter` of a fresh prefetcher, as one command would do."""
-    asked = {name: given.pop(name) for name in ("limit", "refresh", "options") if name in given}
+    asked = {name: given.pop(name) for name in ASKED if name in given}
     with prefetcher(store, source, **given) as each:
         return each.prefetch_quarter(QUARTER, firm_ids, **asked)
 

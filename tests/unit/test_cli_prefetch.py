@@ -5,14 +5,18 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from contextlib import closing
+from dataclasses import replace
+from datetime import date
 from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import CliRunner
 
-from ftm.cli.prefetch import ask_on_terminal, firm_ids, prefetch, preprocess
+from ftm.cli.prefetch import ask_on_terminal, prefetch, preprocess
+from ftm.cli.prefetch_arguments import GivenOptions, firm_ids
 from ftm.cli.prefetch_texts import tell_plan, tell_summary
+from ftm.connectors.discovery import PlanOptions
 from ftm.core.errors import ConfigError
 from ftm.core.quarter import Quarter
 from ftm.core.settings import Settings
@@ -64,9 +68,33 @@ def test_a_file_of_firms_may_be_as_excel_writes_it(tmp_path: Path) -> None:
     assert firm_ids(None, file) == ["24937", "29096", "18749"]
     file.write_text("\ufeff24937\n", encoding="utf-8")
     assert firm_ids("1", file) == ["1", "24937"]
+    file.write_text("\n\nfirm_id\n24937\n", encoding="utf-8")
+    assert firm_ids(None, file) == ["24937"]
+    file.write_text("24937.0\n100081910\n", encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"line 1: not a firm id: '24937\.0'"):
+        firm_ids(None, file)
     file.write_text("24937\nAAPL\n", encoding="utf-8")
     with pytest.raises(ConfigError, match=r"firms\.csv, line 2: not a firm id: 'AAPL'"):
         firm_ids(None, file)
+
+
+def test_an_option_that_is_not_given_stays_as_it_was() -> None:
+    """Each by itself; `none` ends an as-of date, and nothing given is nothing asked for."""
+    so_far = PlanOptions("first", date(2023, 6, 30), ("LU",))
+    assert GivenOptions(None, None, None).over(lambda: so_far) is None
+    assert GivenOptions("latest", None, None).over(lambda: so_far) == replace(
+        so_far, calls="latest"
+    )
+    assert GivenOptions(None, "none", None).over(lambda: so_far) == replace(so_far, as_of=None)
+    given = GivenOptions(None, date(2024, 1, 1), ("LC",)).over(lambda: so_far)
+    assert given == PlanOptions("first", date(2024, 1, 1), ("LC",))
+
+
+def test_an_as_of_day_that_is_none_is_wrong_usage() -> None:
+    """The message shows the form."""
+    result = CliRunner().invoke(prefetch, ["--quarter", "2023Q1", "--as-of", "2023-6"])
+    assert result.exit_code == 2
+    assert "write it like 2023-06-30, or none" in " ".join(result.output.split())
 
 
 def test_no_store_that_ends_with_the_process_and_no_pipeline_without_a_name() -> None:

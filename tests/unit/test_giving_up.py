@@ -258,7 +258,7 @@ def test_a_first_prefetch_is_not_given_up(
         give_up(store)
     assert session_and_files(store) == before
     said = arguments_of(caught.value, "prefetch")
-    assert (said["chunk_size"], said["calls"], said["refresh"]) == (None, None, False)
+    assert (said["chunk_size"], said["calls"], said["refresh"]) == (None, None, is_refreshed)
     prefetch(store, FakeSource(FIRMS), chunk=None)
     assert manifest(store).complete
     assert manifest(store).chunk_size == 4
@@ -352,13 +352,13 @@ def test_status_tells_how_to_finish_and_how_to_give_up(tmp_path: Path) -> None:
     status = ["status", "--quarter", QUARTER, "--store", url]
     stop_before(open_store(url), publish)
     first = " ".join(CliRunner().invoke(cli, status).stdout.split())
-    assert "`ftm prefetch --quarter 2023Q1` resumes it" in first
+    assert "go on with: `ftm prefetch --quarter 2023Q1 --firms 1000,1001,1002,1003`" in first
     assert "--give-up" not in first
     publish(open_store(url))
     stop_before(open_store(url), preprocess)
     later = " ".join(CliRunner().invoke(cli, status).stdout.split())
-    assert "`ftm preprocess --quarter 2023Q1` resumes it" in later
-    assert "`ftm prefetch --quarter 2023Q1 --give-up` drops it" in later
+    assert "go on with: `ftm preprocess --quarter 2023Q1`" in later
+    assert "or drop it: `ftm prefetch --quarter 2023Q1 --give-up`" in later
 
 
 @pytest.mark.parametrize(

@@ -90,9 +90,12 @@ def test_the_store_flag_is_found(arguments: list[str], store: str | None) -> Non
 
 def test_commands_in_messages_run_as_they_stand() -> None:
     """Each gets the store that was given as a flag, unless it has one; other text stays."""
-    text = "no x; run `ftm prefetch --quarter 2023Q1`, or `aws sso login`, or `ftm show --store s3://b`"
+    text = (
+        "no x; run `ftm prefetch --quarter 2023Q1`, or `aws sso login`, or "
+        "`ftm show --store s3://b`; the `ftm run-quarter` command that began it"
+    )
     assert name_store(text, None) == text
     assert name_store(text, "file:///a b") == (
         "no x; run `ftm prefetch --quarter 2023Q1 --store 'file:///a b'`, or `aws sso login`, or "
-        "`ftm show --store s3://b`"
+        "`ftm show --store s3://b`; the `ftm run-quarter` command that began it"
     )

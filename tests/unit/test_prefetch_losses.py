@@ -10,6 +10,7 @@ import pytest
 
 from ftm.connectors.discovery import PlanOptions
 from ftm.core.errors import (
+    ConfigError,
     CorruptObjectError,
     PreprocessingError,
     WRDSConnectionLostError,
@@ -106,6 +107,47 @@ def test_a_plan_with_other_options_may_leave_most_firms_out(memory: ObjectStore)
     none = FakeSource([], dropped=dict.fromkeys(firms(5), "link_type"))
     with pytest.raises(PreprocessingError, match="1 of the 1 firms"):
         prefetch(memory, none, refresh=True, options=PlanOptions(linktypes=("LN",)))
+
+
+def test_a_refresh_that_loses_firms_and_brings_others_is_taken(memory: ObjectStore) -> None:
+    """Who began with one firm that is linked no more is not held up by it."""
+    prefetch(memory, FakeSource(firms(6)), ["1000"])
+    source = FakeSource(firms(6)[1:], dropped={"1000": "no_link"})
+    summary = prefetch(memory, source, refresh=True)
+    assert (summary.generation, summary.n_firms, list(summary.lost)) == (2, 5, ["1000"])
+
+
+def test_losses_may_be_accepted(memory: ObjectStore) -> None:
+    """What was read is published by the same command with the flag that the refusal names."""
+    prefetch(memory, FakeSource(firms(5)))
+    source = FakeSource(firms(5), texts=silent(*firms(4)))
+    with pytest.raises(PreprocessingError, match="same command with --accept-losses"):
+        prefetch(memory, source, refresh=True)
+    n_queries = len(source.queries)
+    summary = prefetch(memory, source, refresh=True, accept_losses=True)
+    assert (summary.generation, summary.n_firms, len(summary.lost)) == (2, 1, 4)
+    assert len(source.queries) == n_queries
+    with pytest.raises(PreprocessingError, match=r"1 of the 1 firms.*--accept-losses"):
+        preprocess(memory, Deaf("1004"), accept_losses=False)
+    assert preprocess(memory, Deaf("1004"), accept_losses=True).n_firms == 0
+
+
+def test_a_refresh_of_some_firms_does_not_replace_a_damaged_manifest(memory: ObjectStore) -> None:
+    """Nobody knows by then which others are stored."""
+    prefetch(memory, FakeSource(firms(5)))
+    memory.put(LAYOUT.manifest, b"?")
+    for some in ({"firm_ids": ["1001"]}, {"limit": 2}):
+        with pytest.raises(ConfigError, match="leave out --firms and --limit"):
+            prefetch(memory, FakeSource(firms(5)), refresh=True, **some)
+
+
+def test_a_refresh_says_what_it_assumes_of_a_plan_that_cannot_be_read(memory: ObjectStore) -> None:
+    """Its options are lost with it; nobody takes others without a word."""
+    prefetch(memory, FakeSource(firms(3)), options=PlanOptions(calls="first"))
+    memory.put(LAYOUT.key("calls.parquet"), b"junk")
+    lines = Lines()
+    prefetch(memory, FakeSource(firms(3)), refresh=True, progress=lines)
+    assert any("cannot be read; the new one takes --calls latest" in m for m in lines.messages)
 
 
 def test_a_preprocess_may_empty_a_firm_but_not_many(memory: ObjectStore) -> None:

@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal, TypeVar
@@ -37,7 +38,7 @@ PLAN_OPTIONS_KEY = b"ftm.plan_options"
 """In the key-value metadata of calls.parquet: the plan's choices as JSON."""
 
 _CONNECTIONS = 16
-_MEND_BATCHES = "the `ftm run-quarter` command that began the run writes it again"
+_MEND = "the `ftm run-quarter` command that began the run writes it again"
 
 MapDataset = Literal["firm-topics", "firm-sentences"]
 _S = TypeVar("_S")
@@ -197,8 +198,16 @@ def read_progress(store: ObjectStore, layout: RunLayout) -> dict[str, BatchProgr
 
 
 def read_run_manifest(store: ObjectStore, layout: RunLayout) -> PrefetchManifest:
-    """The run's own copy of the prefetch manifest."""
-    return decode_manifest(store.get(layout.manifest), key=store.name(layout.manifest))
+    """The run's own copy of the prefetch manifest.
+
+    Raises:
+        CorruptObjectError: it is gone or damaged.
+    """
+    name = store.name(layout.manifest)
+    try:
+        return decode_manifest(store.get(layout.manifest), key=name)
+    except ObjectNotFoundError as error:
+        raise CorruptObjectError(f"{name} is gone; {_MEND}", key=layout.manifest) from error
 
 
 def read_calls(store: ObjectStore, manifest: PrefetchManifest) -> pa.Table:
@@ -345,20 +354,24 @@ def _read_batches(store: ObjectStore, spec: RunSpec, *, begun: bool) -> list[Bat
     except ObjectNotFoundError as error:
         if not begun:
             return []
-        raise CorruptObjectError(f"{store.name(key)} is gone; {_MEND_BATCHES}", key=key) from error
+        raise CorruptObjectError(f"{store.name(key)} is gone; {_MEND}", key=key) from error
     if hashlib.sha256(data).hexdigest() != spec.batches_sha256:
         raise CorruptObjectError(
-            f"{store.name(key)} is not the batch manifest of its run; {_MEND_BATCHES}", key=key
+            f"{store.name(key)} is not the batch manifest of its run; {_MEND}", key=key
         )
     return decode_batches(data, key=store.name(key))
 
 
 def _read_outcomes(store: ObjectStore, layout: RunLayout) -> dict[str, BatchOutcome]:
-    """The last outcome of every batch; later attempts win."""
+    """The last outcome of every batch; later attempts win. A damaged one only says nothing."""
     folder = f"{layout.root}/jobs"
     keys = [info.key for info in store.list(folder) if info.key.endswith(".outcome.json")]
-    found = [decode_outcome(store.get(key), key=store.name(key)) for key in _by_attempt(keys)]
-    return {batch.batch_id: batch for outcome in found for batch in outcome.batches}
+    found: dict[str, BatchOutcome] = {}
+    for key in _by_attempt(keys):
+        with suppress(CorruptObjectError):
+            outcome = decode_outcome(store.get(key), key=store.name(key))
+            found |= {batch.batch_id: batch for batch in outcome.batches}
+    return found
 
 
 def _by_attempt(keys: Iterable[str]) -> list[str]:

@@ -20,20 +20,25 @@ from ftm.analysis.run_reader import (
     run_ids,
 )
 from ftm.core.errors import (
+    CorruptObjectError,
     FtmError,
     ManifestNotFoundError,
-    StoreError,
+    ManifestVersionError,
+    ObjectNotFoundError,
 )
 from ftm.core.layout import PrefetchLayout
 from ftm.core.quarter import Quarter
 from ftm.core.settings import Settings
-from ftm.storage.checkpoint import decode_session
+from ftm.storage.checkpoint import decode_session, finishing_command
 from ftm.storage.lease import Writer
 from ftm.storage.manifest import PrefetchManifest, encode_manifest, load_manifest
 from ftm.storage.object_store import ObjectStore
 from ftm.storage.open_lease import find_holder, peek_leased
+from ftm.storage.run_records import RunSpec
 
 _T = TypeVar("_T")
+
+Fingerprint = Callable[[Settings], Mapping[str, str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,12 +79,14 @@ class OngoingPrefetch:
         n_attempted: firms tried, whatever became of them.
         n_firms: of these, with durable sentences.
         holder: who is at it, on S3 until when; empty when nobody is.
+        resume: the command that finishes it; empty when it has not got that far.
     """
 
     kind: str
     n_attempted: int
     n_firms: int
     holder: str = ""
+    resume: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +135,7 @@ class RunStatus:
         holder: who carries it on now, on S3 until when; empty when nobody does.
         is_published: loaders read it unless they are told another.
         is_partial: its prefetch had not got to every firm the plan keeps.
-        is_outdated: the quarter was prefetched further, or anew, since: no command resumes it.
+        outdated: why the same command would begin another run by now; empty when it would not.
         resume: the command that goes on with it; empty for one that is complete or outdated.
     """
 
@@ -147,7 +154,7 @@ class RunStatus:
     holder: str = ""
     is_published: bool = False
     is_partial: bool = False
-    is_outdated: bool = False
+    outdated: str = ""
     resume: str = ""
 
     @property
@@ -185,6 +192,7 @@ def read_status(
     *,
     settings: Settings | None = None,
     store_flag: str | None = None,
+    fingerprint: Fingerprint | None = None,
 ) -> QuarterStatus:
     """What exists of a quarter; a quarter nobody ever touched is all None and empty.
 
@@ -196,6 +204,8 @@ def read_status(
         settings: what commands take from the environment, for the one that resumes a run; None:
             read it.
         store_flag: the store as commands are to be given it; None: they need not be.
+        fingerprint: of the models that settings name, to tell whether a run would still be found;
+            None: not told.
 
     Raises:
         StoreError: the store cannot be read.
@@ -211,11 +221,18 @@ def read_status(
         published=guard.read("published run", lambda: published_run(store, quarter)),
         unreadable=guard.unreadable,
     )
-    context = _Context(store, quarter, status.published, manifest, settings, store_flag)
+    given = settings or Settings.load()
+    context = _Context(store, quarter, status.published, manifest, given, store_flag, fingerprint)
     found = [
         guard.read(f"run {run}", partial(context.read_run, run)) for run in run_ids(store, quarter)
     ]
     runs = sorted((run for run in found if run), key=lambda run: (run.created_at, run.run_id))
+    known = {run.run_id for run in runs} | {what.removeprefix("run ") for what in guard.unreadable}
+    if status.published is not None and status.published not in known:
+        guard.unreadable["published run"] = (
+            f"the pointer names run {status.published}, which is gone; the `ftm run-quarter` "
+            "command of the run that is to be read publishes it"
+        )
     return replace(status, runs=tuple(runs))
 
 
@@ -235,9 +252,7 @@ class _Guard:
             return read()
         except ManifestNotFoundError:
             return None
-        except StoreError:
-            raise
-        except FtmError as error:
+        except (CorruptObjectError, ManifestVersionError, ObjectNotFoundError) as error:
             self.unreadable[what] = str(error)
             return None
 
@@ -250,8 +265,9 @@ class _Context:
     quarter: Quarter
     published: str | None
     manifest: PrefetchManifest | None
-    settings: Settings | None
+    settings: Settings
     store_flag: str | None
+    fingerprint: Fingerprint | None
 
     def read_run(self, run_id: str) -> RunStatus:
         """One run, with who is at it and how to go on."""
@@ -260,12 +276,10 @@ class _Context:
         holder = _holder(self.store, layout.lease, layout.lock_name)
         status = _run(run, holder=holder)
         is_partial = not read_run_manifest(self.store, layout).complete
-        is_outdated = (
-            self.manifest is not None and _sha256(self.manifest) != run.spec.manifest_sha256
-        )
+        outdated = self._outdated(run.spec)
         command = resume_command(
             run.spec,
-            settings=self.settings or Settings.load(),
+            settings=self.settings,
             store=self.store_flag,
             partial=is_partial,
         )
@@ -273,8 +287,28 @@ class _Context:
             status,
             is_published=run_id == self.published,
             is_partial=is_partial,
-            is_outdated=is_outdated,
-            resume="" if status.is_complete or is_outdated else command,
+            outdated=outdated,
+            resume="" if status.is_complete or outdated else command,
+        )
+
+    def _outdated(self, spec: RunSpec) -> str:
+        if self.manifest is not None and _sha256(self.manifest) != spec.manifest_sha256:
+            return "the quarter was prefetched further since"
+        changed = self._changed(spec)
+        return f"made with other models or libraries ({', '.join(changed)})" if changed else ""
+
+    def _changed(self, spec: RunSpec) -> list[str]:
+        """Parts of the run's fingerprint that are other ones here by now."""
+        if self.fingerprint is None:
+            return []
+        fields = {name: spec.model[name] for name in Settings.model_fields if name in spec.model}
+        seed = int(spec.model.get("seed", self.settings.seed))
+        try:
+            here = self.fingerprint(self.settings.model_copy(update=fields | {"seed": seed}))
+        except (FtmError, ValueError):  # a model that is not installed here
+            return []
+        return sorted(
+            k for k in here.keys() | spec.model.keys() if here.get(k) != spec.model.get(k)
         )
 
 
@@ -316,6 +350,7 @@ def _ongoing(store: ObjectStore, quarter: Quarter) -> OngoingPrefetch | None:
         n_attempted=session.n_attempted if session else 0,
         n_firms=len(session.durable()) if session else 0,
         holder=_holder(store, layout.checkpoint, layout.lock_name),
+        resume=finishing_command(session, str(quarter)) if session else "",
     )
 
 

@@ -90,9 +90,14 @@ def status(quarter: str, store: str | None, as_json: bool) -> None:
     """
     from ftm.analysis.status import read_status
     from ftm.cli import status_table
+    from ftm.wiring import get_model_fingerprint
 
     found = read_status(
-        _open(store), Quarter.parse(quarter), settings=Settings.load(), store_flag=store
+        _open(store),
+        Quarter.parse(quarter),
+        settings=Settings.load(),
+        store_flag=store,
+        fingerprint=get_model_fingerprint,
     )
     if as_json:
         _print_json(dataclasses.asdict(found))

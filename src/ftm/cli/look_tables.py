@@ -80,7 +80,7 @@ def _prefetch_word(line: QuarterLine) -> str:
     if line.generation is None:
         return "not finished"
     word = "complete" if line.complete else "in part"
-    return f"{word}, another under way" if line.ongoing else word
+    return f"{word}, another unfinished" if line.ongoing else word
 
 
 def _number(n: int | None) -> str:

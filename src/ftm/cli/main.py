@@ -8,7 +8,7 @@ from importlib import import_module
 
 import click
 
-from ftm.cli.named_store import name_store, store_given
+from ftm.cli.named_store import runnable
 from ftm.core.errors import ConfigError, FtmError
 from ftm.core.version import VERSION
 
@@ -73,7 +73,7 @@ def main() -> None:
         click.echo("ftm: stopped; run the same command again to resume", err=True)
         sys.exit(130)
     except FtmError as error:
-        click.echo(f"ftm: {name_store(str(error), store_given(sys.argv[1:]))}", err=True)
+        click.echo(f"ftm: {runnable(str(error))}", err=True)
         sys.exit(2 if isinstance(error, ConfigError) else 1)
     # click hands back the code of --help, --version and ctx.exit(n); commands return None.
     sys.exit(code if isinstance(code, int) else 0)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from ftm.core.counted import counted
-from ftm.core.errors import NoCallsError, UnknownFirmError
+from ftm.core.errors import FtmError, ManifestNotFoundError, NoCallsError, UnknownFirmError
 from ftm.core.quarter import Quarter
 
 Work = Callable[[Quarter, Sequence[str] | None], None]
-"""Does one quarter; raises NoCallsError or UnknownFirmError before it wrote anything."""
+"""Does one quarter; raises what is said of `for_each_quarter` before it wrote anything."""
 
 
 def for_each_quarter(
@@ -28,18 +28,18 @@ def for_each_quarter(
         say: told what is left out.
 
     Raises:
-        NoCallsError: no quarter has a call.
+        NoCallsError, ManifestNotFoundError: every quarter lacks that, the first's is told.
         UnknownFirmError: a firm has a call in none of them; what else was asked for is done.
     """
     if len(quarters) == 1:
         work(quarters[0], firm_ids)
         return
     known: set[str] = set()
-    empty: list[NoCallsError] = []
+    empty: list[FtmError] = []
     for quarter in quarters:
         try:
             known |= _work_with_known(quarter, firm_ids, work, say)
-        except NoCallsError as error:
+        except (NoCallsError, ManifestNotFoundError) as error:
             empty.append(error)
             say(str(error))
     if len(empty) == len(quarters):

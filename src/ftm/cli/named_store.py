@@ -1,13 +1,17 @@
-"""Commands that messages name, made to run as they stand when the store was given as a flag."""
+"""Commands that messages name, made to run as they stand when the store was given as a flag.
+
+Messages are made where nobody knows the command line; every line the CLI prints goes through here.
+"""
 
 from __future__ import annotations
 
 import re
 import shlex
+import sys
 from collections.abc import Sequence
 
 _COMMAND = re.compile(
-    r"`(ftm (?:prefetch|preprocess|run-quarter|attrition|status|show|quarters)\b[^`]*)`"
+    r"`(ftm (?:prefetch|preprocess|run-quarter|attrition|status|show|quarters) --[^`]*)`"
 )
 _FLAG = "--store"
 
@@ -32,3 +36,8 @@ def name_store(text: str, store: str | None) -> str:
         return f"`{command}`" if _FLAG in command else f"`{command} {_FLAG} {shlex.quote(store)}`"
 
     return _COMMAND.sub(complete, text)
+
+
+def runnable(text: str) -> str:
+    """The text with this command's own `--store`."""
+    return name_store(text, store_given(sys.argv[1:]))

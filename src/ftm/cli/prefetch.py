@@ -7,7 +7,6 @@ import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
-from datetime import datetime
 from functools import partial
 from pathlib import Path
 from types import FrameType
@@ -17,10 +16,9 @@ import click
 from click.core import ParameterSource
 
 from ftm.cli.many_quarters import for_each_quarter
+from ftm.cli.prefetch_arguments import AsOf, GivenOptions, firm_ids, words
 from ftm.cli.prefetch_texts import Told, tell_given_up, tell_plan, tell_revision, tell_summary
 from ftm.cli.progress import show_progress
-from ftm.connectors.discovery import PlanOptions
-from ftm.core.errors import ConfigError
 from ftm.core.quarter import Quarter
 from ftm.core.settings import Settings
 
@@ -46,6 +44,11 @@ if TYPE_CHECKING:
     is_flag=True,
     help="Drop an unfinished refresh or preprocess; what is published stays.",
 )
+@click.option(
+    "--accept-losses",
+    is_flag=True,
+    help="Publish a refresh though most of the firms stored are not in it.",
+)
 @click.option("--check-revisions", is_flag=True, help="Only say what a refresh would change.")
 @click.option(
     "--calls",
@@ -54,8 +57,8 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--as-of",
-    type=click.DateTime(["%Y-%m-%d"]),
-    help="Ignore transcript versions made after this day (UTC).",
+    type=AsOf(),
+    help="Ignore transcript versions made after this day (UTC); `none` ends that.",
 )
 @click.option("--linktypes", help="CCM link types that count.  [default: LU,LC]")
 @click.option("--workers", type=click.IntRange(min=1), help="Text processes.  [default: all cores]")
@@ -74,9 +77,10 @@ def prefetch(
     limit: int | None,
     refresh: bool,
     give_up: bool,
+    accept_losses: bool,
     check_revisions: bool,
     calls: Any,
-    as_of: datetime | None,
+    as_of: Any,
     linktypes: str | None,
     workers: int | None,
     chunk_size: int | None,
@@ -90,8 +94,8 @@ def prefetch(
     Needs a WRDS login (one Duo push, however many quarters). Only firms that are not stored yet
     are read: a killed prefetch, a subset and a later full run are all continued by the same
     command, and without anything pending nobody logs in. Which call stands for a firm (--calls,
-    --as-of, --linktypes) is settled once: without these options that stays as it was, also in a
-    refresh.
+    --as-of, --linktypes) is settled once: each of these that is not given stays as it was, also in
+    a refresh.
 
     \b
     ftm prefetch --quarter 2023Q1 --dry-run
@@ -104,7 +108,8 @@ def prefetch(
     Exits 1 when most of the firms failed, though the others are stored.
     """
     if give_up:
-        _refuse_beside("--give-up drops what is unfinished as a whole", *_OF_A_PLAN, *_OTHER_ENDS)
+        others = (*_OF_A_PLAN, *_OF_THE_TEXT, *_OTHER_ENDS)
+        _refuse_beside("--give-up drops what is unfinished as a whole", *others)
     if check_revisions:
         _refuse_beside("--check-revisions looks at the plan as stored", *_OF_A_PLAN, "dry_run")
     from ftm.wiring import get_prefetcher, get_store, get_store_to_plan_for
@@ -117,8 +122,8 @@ def prefetch(
     asked: dict[str, Any] = {
         "limit": limit,
         "refresh": refresh,
-        "options": _plan_options(calls, as_of, linktypes),
     }
+    given = GivenOptions(calls, as_of, None if linktypes is None else words(linktypes))
     settings = Settings.load(store=store, nlp=nlp)
     if dry_run:
         opened = get_store_to_plan_for(settings)
@@ -136,7 +141,13 @@ def prefetch(
             ask=ask_on_terminal(),
         ) as prefetcher,
     ):
-        answer = _answer_of(prefetcher, asked, check_revisions=check_revisions, dry_run=dry_run)
+        answer = (
+            _revision_of(prefetcher)
+            if check_revisions
+            else _plan_of(prefetcher, asked, given)
+            if dry_run
+            else _prefetch_of(prefetcher, {**asked, "accept_losses": accept_losses}, given)
+        )
         mostly_failed = _tell_each(prefetcher, wanted, chosen, answer, progress, as_json=as_json)
     if mostly_failed:
         click.get_current_context().exit(1)
@@ -146,15 +157,22 @@ Answer = Callable[[Quarter, Sequence[str] | None], tuple[Told, bool]]
 """What there is to tell of a quarter and of these firms in it, and whether most of them failed."""
 
 
-def _answer_of(
-    prefetcher: WRDSPrefetcher, asked: dict[str, Any], *, check_revisions: bool, dry_run: bool
-) -> Answer:
+def _revision_of(prefetcher: WRDSPrefetcher) -> Answer:
+    return lambda quarter, _: (tell_revision(quarter, prefetcher.check_revisions(quarter)), False)
+
+
+def _plan_of(prefetcher: WRDSPrefetcher, asked: dict[str, Any], given: GivenOptions) -> Answer:
     def answer(quarter: Quarter, ids: Sequence[str] | None) -> tuple[Told, bool]:
-        if check_revisions:
-            return tell_revision(quarter, prefetcher.check_revisions(quarter)), False
-        if dry_run:
-            return tell_plan(prefetcher.plan_quarter(quarter, ids, **asked)), False
-        summary = prefetcher.prefetch_quarter(quarter, ids, **asked)
+        options = given.over(lambda: prefetcher.options_so_far(quarter))
+        return tell_plan(prefetcher.plan_quarter(quarter, ids, **asked, options=options)), False
+
+    return answer
+
+
+def _prefetch_of(prefetcher: WRDSPrefetcher, asked: dict[str, Any], given: GivenOptions) -> Answer:
+    def answer(quarter: Quarter, ids: Sequence[str] | None) -> tuple[Told, bool]:
+        options = given.over(lambda: prefetcher.options_so_far(quarter))
+        summary = prefetcher.prefetch_quarter(quarter, ids, **asked, options=options)
         return tell_summary(summary), summary.mostly_failed
 
     return answer
@@ -193,6 +211,11 @@ def _tell_each(
     type=click.IntRange(min=1),
     help="Firms per chunk file.  [default: that of the prefetch]",
 )
+@click.option(
+    "--accept-losses",
+    is_flag=True,
+    help="Publish though firms that are stored failed or are left without a sentence.",
+)
 @click.option("--store", metavar="URL", help="s3://bucket[/prefix] or file:///folder.")
 @click.option("--json", "as_json", is_flag=True, help="The result as JSON.")
 def preprocess(
@@ -200,6 +223,7 @@ def preprocess(
     nlp: str | None,
     workers: int | None,
     chunk_size: int | None,
+    accept_losses: bool,
     store: str | None,
     as_json: bool,
 ) -> None:
@@ -228,6 +252,7 @@ def preprocess(
             preprocessor,
             chunk_size=chunk_size,
             checkpoint_interval=settings.prefetch_checkpoint,
+            accept_losses=accept_losses,
             progress=progress,
         )
     text, data = tell_summary(summary)
@@ -266,7 +291,9 @@ def _give_up(wanted: Iterable[Quarter], store: ObjectStore, *, as_json: bool) ->
             click.echo(json.dumps(data, sort_keys=True) if as_json else text)
 
 
-_OF_A_PLAN = ("firms", "firms_file", "limit", "refresh", "calls", "as_of", "linktypes")
+_OF_A_SELECTION = ("firms", "firms_file", "limit", "refresh", "accept_losses")
+_OF_A_PLAN = (*_OF_A_SELECTION, "calls", "as_of", "linktypes")
+_OF_THE_TEXT = ("workers", "chunk_size", "nlp")
 _OTHER_ENDS = ("check_revisions", "dry_run")
 
 
@@ -282,53 +309,3 @@ def _quarters(one: str | None, several: str | None) -> list[Quarter]:
     if (one is None) == (several is None):
         raise click.UsageError("give either --quarter 2023Q1 or --quarters 2016Q1..2016Q4")
     return [Quarter.parse(one)] if one is not None else Quarter.parse_range(several or "")
-
-
-def firm_ids(listed: str | None, file: Path | None) -> list[str] | None:
-    """Ids from the flag, from the file, from both; None when neither is given.
-
-    Raises:
-        ConfigError: an id is not a number, or there is none.
-    """
-    if listed is None and file is None:
-        return None
-    found = list(_checked(_words(listed or "")))
-    if file is not None:
-        found += _ids_in(file)
-    if not found:
-        where = f"{file} holds" if file is not None else "--firms has"
-        raise ConfigError(f"{where} no firm id; Capital IQ company ids are numbers, like 24937")
-    return found
-
-
-def _ids_in(file: Path) -> Iterator[str]:
-    """The ids of a file, as a person or Excel writes it: byte order mark, name of the column."""
-    lines = file.read_text(encoding="utf-8-sig", errors="replace").splitlines()
-    for number, line in enumerate(lines, 1):
-        words = _words(line)
-        if number > 1 or any(word.isdecimal() for word in words):
-            yield from _checked(words, f"{file}, line {number}: ")
-
-
-def _checked(ids: Sequence[str], where: str = "") -> Sequence[str]:
-    if wrong := [firm for firm in ids if not (firm.isascii() and firm.isdecimal())]:
-        raise ConfigError(
-            f"{where}not a firm id: {wrong[0]!r}; a Capital IQ company id is a number"
-        )
-    return ids
-
-
-def _plan_options(calls: Any, as_of: datetime | None, linktypes: str | None) -> PlanOptions | None:
-    """What was asked for, the rest being defaults; None when nothing was."""
-    if calls is None and as_of is None and linktypes is None:
-        return None
-    default = PlanOptions()
-    return PlanOptions(
-        calls or default.calls,
-        as_of.date() if as_of else None,
-        default.linktypes if linktypes is None else _words(linktypes),
-    )
-
-
-def _words(text: str) -> tuple[str, ...]:
-    return tuple(text.replace(",", " ").split())

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from ftm.cli.named_store import runnable
 from ftm.core.counted import counted
 from ftm.core.quarter import Quarter
 from ftm.core.schemas import PLAN_REASONS, SKIP_REASONS
@@ -81,7 +82,7 @@ def tell_revision(quarter: Quarter, revision: PlanRevision) -> Told:
                 for c in changes
             )
     if revision.n_changes:
-        lines.append(f"  `ftm prefetch --quarter {quarter} --refresh` takes them in")
+        lines.append(runnable(f"  `ftm prefetch --quarter {quarter} --refresh` takes them in"))
     return "\n".join(lines), {"quarter": str(quarter), **found}
 
 

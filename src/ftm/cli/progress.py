@@ -20,6 +20,7 @@ from rich.progress import (
 )
 from rich.progress import Progress as RichBar
 
+from ftm.cli.named_store import runnable
 from ftm.core.counted import counted
 from ftm.core.progress import Progress
 
@@ -103,7 +104,7 @@ class LineProgress:
 
     def message(self, text: str) -> None:
         """See core.progress.Progress."""
-        self._stream.write(f"{text}\n")
+        self._stream.write(f"{runnable(text)}\n")
         self._stream.flush()
 
     def finish(self) -> None:
@@ -171,7 +172,7 @@ class BarProgress:
 
     def message(self, text: str) -> None:
         """See core.progress.Progress."""
-        self._console.print(text, markup=False, highlight=False)
+        self._console.print(runnable(text), markup=False, highlight=False)
 
     def finish(self) -> None:
         """See core.progress.Progress; calling it twice is fine."""

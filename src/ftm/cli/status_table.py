@@ -16,6 +16,7 @@ from ftm.analysis.status import (
     QuarterStatus,
     RunStatus,
 )
+from ftm.cli.named_store import runnable
 from ftm.cli.tables import make_console, make_facts, print_facts
 from ftm.core.counted import counted
 
@@ -28,14 +29,29 @@ def print_status(found: QuarterStatus) -> None:
     console = make_console()
     console.print(Text(f"{found.quarter} in {found.store}", style="bold"))
     print_facts(console, _prefetch_facts(found))
+    for text in _ways_on(found):
+        console.print(runnable(text), markup=False, soft_wrap=True)
     for what, why in found.unreadable.items():
-        console.print(Text(f"{what} cannot be read: {why}", style="red"), soft_wrap=True)
+        text = runnable(f"{what} cannot be read: {why}")
+        console.print(Text(text, style="red"), soft_wrap=True)
     nothing_run = not found.runs and not found.unreadable
     if nothing_run and found.prefetch is not None:
-        console.print(f"No run yet; run `ftm run-quarter --quarter {found.quarter}`", markup=False)
+        text = f"No run yet; run `ftm run-quarter --quarter {found.quarter}`"
+        console.print(runnable(text), markup=False, soft_wrap=True)
     for run in found.runs:
         console.print()
         _print_run(console, run)
+
+
+def _ways_on(found: QuarterStatus) -> list[str]:
+    """What to do about an unfinished prefetch that nobody is at."""
+    ongoing = found.ongoing
+    if ongoing is None or ongoing.holder or not ongoing.resume:
+        return []
+    ways = [f"  go on with: `{ongoing.resume}`"]
+    if found.prefetch is not None:
+        ways.append(f"  or drop it: `ftm prefetch --quarter {found.quarter} --give-up`")
+    return ways
 
 
 def _print_run(console: Console, run: RunStatus) -> None:
@@ -68,8 +84,8 @@ def _prefetch_facts(found: QuarterStatus) -> dict[str, str]:
     word = _describe_prefetch(prefetch, found.quarter)
     facts = {
         "prefetch": "unreadable, see below" if "prefetch" in found.unreadable else word,
-        "under way": _describe_ongoing(found, ongoing) if ongoing and ongoing.holder else "",
-        "unfinished": _describe_ongoing(found, ongoing) if ongoing and not ongoing.holder else "",
+        "under way": _describe_ongoing(ongoing) if ongoing and ongoing.holder else "",
+        "unfinished": _describe_ongoing(ongoing) if ongoing and not ongoing.holder else "",
     }
     if prefetch is None:
         return facts
@@ -97,17 +113,13 @@ def _when(moment: str) -> str:
     return f"{datetime.fromisoformat(moment).astimezone(UTC):%Y-%m-%d %H:%M} UTC"
 
 
-def _describe_ongoing(found: QuarterStatus, ongoing: OngoingPrefetch) -> str:
+def _describe_ongoing(ongoing: OngoingPrefetch) -> str:
     tried = counted(ongoing.n_attempted, "firm")
     text = f"a {ongoing.kind or 'prefetch'} with {tried} tried, "
     text += f"{ongoing.n_firms} of them with durable sentences"
     if ongoing.holder:
         return f"{text}; held by {ongoing.holder}"
-    command = "preprocess" if ongoing.kind == "preprocess" else "prefetch"
-    text += f"; `ftm {command} --quarter {found.quarter}` resumes it"
-    if found.prefetch is None:
-        return text
-    return f"{text}, `ftm prefetch --quarter {found.quarter} --give-up` drops it"
+    return text
 
 
 def _describe_failures(failed: Mapping[str, str]) -> str:
@@ -137,8 +149,7 @@ def _run_facts(run: RunStatus) -> dict[str, str]:
         "model": f"{run.clustering} on {run.embedding_model}",
         "settings": ", ".join(f"{k} {run.model[k]}" for k in settings if k in run.model),
         "partial": "its prefetch had not got to every firm the plan keeps" * run.is_partial,
-        "outdated": "the quarter was prefetched further since; `ftm run-quarter` begins a new run"
-        * (run.is_outdated and not run.is_complete),
+        "outdated": run.outdated and f"{run.outdated}; `ftm run-quarter` begins another run",
         "firms": ", ".join(counts),
     }
 

@@ -8,6 +8,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from ftm.cli.named_store import runnable
+
 WIDTH = 100
 
 
@@ -31,7 +33,7 @@ def make_facts(facts: Mapping[str, str]) -> Table:
     table.add_column(overflow="fold")
     for name, value in facts.items():
         if value:
-            table.add_row(name, Text(value))
+            table.add_row(name, Text(runnable(value)))
     return table
 
 

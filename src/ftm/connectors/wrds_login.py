@@ -183,6 +183,8 @@ def _tell(why: str, where: str, settings: Settings, username: str) -> str:
         )
     if lowered.startswith("fatal") and "database" in lowered and "does not exist" in lowered:
         return f"no database {settings.wrds_dbname!r} at {where}; check FTM_WRDS_DBNAME"
+    if "pg_hba.conf" in lowered and "no encryption" not in lowered:
+        return f"{where} lets {username!r} not in from here: {first}; ask whoever runs it"
     if "ssl" in lowered or "certificate" in lowered or "no encryption" in lowered:
         return (
             f"no login at {where} with FTM_WRDS_SSLMODE={settings.wrds_sslmode}: {first}; WRDS"

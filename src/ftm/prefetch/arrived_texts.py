@@ -10,6 +10,7 @@ from ftm.connectors.discovery import PrefetchSource
 from ftm.core.counted import counted
 from ftm.prefetch.plan import PlanChange, kept_calls
 
+OPERATOR = "Operator"
 WITHOUT_TEXT = ("no_components", "no_text")
 """Reasons to skip a firm that more data at WRDS may lift."""
 
@@ -32,7 +33,9 @@ def find_arrived_texts(
         return ()
     found = []
     for turns in source.iter_turns(calls):
-        n_spoken = sum(bool(turn.raw_text.strip()) for turn in turns.turns)
+        n_spoken = sum(
+            turn.speaker_type != OPERATOR and bool(turn.raw_text.strip()) for turn in turns.turns
+        )
         if n_spoken:
             firm = turns.call
             now = f"{counted(n_spoken, 'component')} with text"

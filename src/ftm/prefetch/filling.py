@@ -37,6 +37,7 @@ def fill_quarter(
     progress: Progress,
     published: PrefetchManifest | None,
     same_options: bool = True,
+    accept_losses: bool = False,
 ) -> PrefetchManifest:
     """Store what is pending and publish the manifest; with nothing pending it stays as it is.
 
@@ -50,6 +51,7 @@ def fill_quarter(
         published: the manifest that this one replaces, of any generation.
         same_options: the plan was made with the options of the published one, so that it should
             keep about the same firms.
+        accept_losses: publish however few firms are left.
 
     Raises:
         PreprocessingError: too many firms that `published` holds would be lost; the next call
@@ -71,7 +73,9 @@ def fill_quarter(
         progress.finish()
         return writer.base
     lost = firms_lost(manifest, published)
-    if _are_too_many(lost, writer.session.kind, manifest, published, same_options=same_options):
+    if not accept_losses and _are_too_many(
+        lost, writer.session.kind, manifest, published, same_options=same_options
+    ):
         raise _refusal(writer, lost, published)
     writer.publish(manifest)
     progress.finish()
@@ -90,15 +94,20 @@ def _are_too_many(
 
     Preprocessing reads what was processed before: none of it may fail, and few firms may be left
     without a sentence. A refresh reads other transcripts and links, of which some may be bad, but
-    not most. Firms that a plan with other options leaves out are not lost, they are not wanted.
+    not most, unless it brings as many others. Firms that a plan with other options leaves out are
+    not lost, they are not wanted.
     """
     if not lost or published is None:
         return False
+    if not manifest.n_firms:
+        return True
     n_failed = sum(why.startswith("failed") for why in lost.values())
     if kind == "preprocess":
-        return n_failed > 0 or len(lost) > PREPROCESS_MAY_LOSE * published.n_firms
+        return n_failed > 0 or len(lost) > max(1, PREPROCESS_MAY_LOSE * published.n_firms)
+    if manifest.n_firms >= published.n_firms:
+        return False
     counted = [why for why in lost.values() if same_options or why != NOT_PLANNED]
-    return not manifest.n_firms or len(counted) > REFRESH_MAY_LOSE * published.n_firms
+    return len(counted) > REFRESH_MAY_LOSE * published.n_firms
 
 
 def _refusal(
@@ -111,8 +120,10 @@ def _refusal(
     n_stored = published.n_firms if published else 0
     return PreprocessingError(
         f"{len(lost)} of the {n_stored} firms stored of {writer.quarter} would be lost this time "
-        f"({some}), so what is published stays; the same command tries again those that failed, "
-        f"and `{GIVE_UP.format(writer.quarter)}` drops what it made"
+        f"({some}), so what is published stays; the same command "
+        + ("tries again those that failed, " * any(w.startswith("failed") for w in lost.values()))
+        + f"with --accept-losses publishes it as it is, and `{GIVE_UP.format(writer.quarter)}` "
+        "drops what it made"
     )
 
 

@@ -14,7 +14,6 @@ from ftm.prefetch.leftovers import files_of_session, remove_files
 from ftm.prefetch.opening import read_published
 from ftm.prefetch.prefetcher import utc_now
 from ftm.prefetch.publishing import is_published
-from ftm.prefetch.sessions import finishing_command
 from ftm.storage.checkpoint import (
     GivenUp,
     Kind,
@@ -22,6 +21,7 @@ from ftm.storage.checkpoint import (
     decode_given_up,
     decode_session,
     encode_given_up,
+    finishing_command,
 )
 from ftm.storage.lease import Clock, Document, LeasedObject, Writer
 from ftm.storage.object_store import ObjectStore
@@ -135,5 +135,5 @@ def _nothing_to_fall_back_on(quarter: Quarter, found: Session) -> ConfigError:
     return ConfigError(
         f"nothing of {quarter} is published yet, so giving up its unfinished {found.kind} "
         f"({found.n_attempted} firms done) would lose all there is; nothing was dropped; finish "
-        f"it: `{finishing_command(found, quarter)}`"
+        f"it: `{finishing_command(found, str(quarter))}`"
     )

@@ -7,17 +7,24 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
-from ftm.core.errors import CorruptObjectError, FtmError, ObjectNotFoundError
+from ftm.core.errors import ConfigError, CorruptObjectError, FtmError, ObjectNotFoundError
 from ftm.core.layout import PrefetchLayout
 from ftm.prefetch.leftovers import finish_giving_up
 from ftm.prefetch.plan_file import read_plan
+from ftm.prefetch.publishing import is_published
 from ftm.prefetch.quarter_writer import QuarterWriter
-from ftm.prefetch.sessions import Opening, Request, describe_opening, open_session
+from ftm.prefetch.sessions import (
+    Opening,
+    Request,
+    describe_opening,
+    describe_options,
+    open_session,
+)
 from ftm.storage.checkpoint import PlanChoice, decode_session
 from ftm.storage.lease import Clock, Writer
 from ftm.storage.manifest import PrefetchManifest, decode_manifest_of
 from ftm.storage.object_store import ObjectStore
-from ftm.storage.open_lease import open_leased
+from ftm.storage.open_lease import open_leased, peek_leased
 
 _GENERATION = re.compile(r"/gen=(\d+)/")
 
@@ -94,22 +101,35 @@ def choose_opening(
 ) -> Opening:
     """The session this request would work on, given the checkpoint's content; see open_session."""
     found = decode_session(document if isinstance(document, dict) else {}, key=layout.checkpoint)
+    if published.is_damaged and request.selection.is_some:
+        raise ConfigError(
+            f"the manifest of {request.quarter} is damaged, so a refresh of some firms might leave "
+            "out others that are stored; leave out --firms and --limit"
+        )
     starts_anew = request.kind != "prefetch"
     return open_session(
         request,
         found=found,
         manifest=published.manifest,
-        planned=_planned(store, layout, published) if request.options is None else None,
+        planned=find_planned(store, layout, published) if request.options is None else None,
         generations=find_generations(store, layout) if starts_anew else (),
         now=now,
     )
 
 
-def _planned(store: ObjectStore, layout: PrefetchLayout, published: Published) -> PlanChoice | None:
-    """Options of the published plan, else of the newest there is.
+def options_so_far(store: ObjectStore, layout: PrefetchLayout) -> PlanChoice | None:
+    """Options that a prefetch goes on with unless it is told others; None where there are none."""
+    published = read_published(store, layout, replaces=True)
+    found = decode_session(peek_leased(store, layout.checkpoint), key=layout.checkpoint)
+    if found is not None and not is_published(found, published.manifest):
+        return found.options
+    return find_planned(store, layout, published)
 
-    None where none can be read, which others tell.
-    """
+
+def find_planned(
+    store: ObjectStore, layout: PrefetchLayout, published: Published
+) -> PlanChoice | None:
+    """Options of the published plan, else of the newest there is; None where none can be read."""
     if published.manifest is not None:
         files = [published.manifest.plan.file]
     else:
@@ -160,11 +180,16 @@ def open_quarter(
         opening = choose_opening(
             store, layout, request, document=document, published=published, now=now
         )
-        is_published = published.manifest is not None
-        if notice := describe_opening(opening, request.quarter, is_published=is_published):
+        has_manifest = published.manifest is not None
+        if notice := describe_opening(opening, request.quarter, is_published=has_manifest):
             say(notice)
         if published.is_damaged:
             say(f"{request.quarter}: the damaged manifest is replaced when this is done")
+        if opening.assumes_options and (published.is_damaged or has_manifest):
+            say(
+                f"warning: how the plan of {request.quarter} was made cannot be read; the new one "
+                f"takes {describe_options(opening.session.options)}"
+            )
         writer = QuarterWriter(
             store,
             layout,

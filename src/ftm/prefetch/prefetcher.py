@@ -26,7 +26,13 @@ from ftm.prefetch.base import PlanReport, PrefetchSummary, Preprocessor, summari
 from ftm.prefetch.batching import pending_calls
 from ftm.prefetch.filling import fill_quarter
 from ftm.prefetch.on_demand import OnDemand
-from ftm.prefetch.opening import Published, choose_opening, open_quarter, read_published
+from ftm.prefetch.opening import (
+    Published,
+    choose_opening,
+    open_quarter,
+    options_so_far,
+    read_published,
+)
 from ftm.prefetch.plan import (
     PlanRevision,
     build_plan,
@@ -119,6 +125,7 @@ class WRDSPrefetcher:
         limit: int | None = None,
         refresh: bool = False,
         options: PlanOptions | None = None,
+        accept_losses: bool = False,
     ) -> PrefetchSummary:
         """Store every firm the plan keeps and that is not stored yet.
 
@@ -129,6 +136,7 @@ class WRDSPrefetcher:
             refresh: make a new plan and read everything anew, beside what is there.
             options: of the plan; None: those of the plan there is, else the defaults. A quarter's
                 plan is made once, other options need a refresh.
+            accept_losses: of a refresh: publish it though most of the stored firms are not in it.
 
         Raises:
             ConfigError: the quarter has not begun; nothing is written.
@@ -145,7 +153,7 @@ class WRDSPrefetcher:
         self._store.check_writable()
         while True:
             try:
-                return self._write(request)
+                return self._write(request, accept_losses=accept_losses)
             except WRDSConnectionError as error:
                 # Whoever asks again, now or later, gets another login; what was attempted is in
                 # the checkpoint.
@@ -153,7 +161,7 @@ class WRDSPrefetcher:
                 if not isinstance(error, WRDSConnectionLostError) or not self._reconnects(error):
                     raise
 
-    def _write(self, request: Request) -> PrefetchSummary:
+    def _write(self, request: Request, *, accept_losses: bool) -> PrefetchSummary:
         """Take up the quarter, alone, and go on until nothing is pending."""
         layout = PrefetchLayout(request.quarter)
         say = self._progress.message
@@ -178,6 +186,7 @@ class WRDSPrefetcher:
                     progress=self._progress,
                     published=opened.published.manifest,
                     same_options=self._same_options(opened.published.manifest, plan),
+                    accept_losses=accept_losses,
                 )
         return summarize(
             manifest,
@@ -189,6 +198,11 @@ class WRDSPrefetcher:
             resumed=not opened.opening.is_new,
             key=layout.manifest,
         )
+
+    def options_so_far(self, quarter: Quarter) -> PlanOptions:
+        """What `options=None` means for a quarter: those of its plan, else the defaults."""
+        choice = options_so_far(self._store, PrefetchLayout(quarter))
+        return PlanOptions() if choice is None else plan_options(choice)
 
     def _same_options(self, published: PrefetchManifest | None, plan: StoredPlan) -> bool:
         """Whether the published plan was made as this one; one that cannot be read counts so."""

@@ -30,6 +30,7 @@ def preprocess_quarter(
     *,
     chunk_size: int | None = None,
     checkpoint_interval: int = WRDSPrefetcher.CHECKPOINT_INTERVAL,
+    accept_losses: bool = False,
     clock: Clock = utc_now,
     progress: Progress | None = None,
     new_identity: Callable[[], Writer] = Writer.current,
@@ -46,6 +47,7 @@ def preprocess_quarter(
         chunk_size: firms tried per chunk; None: as many as the prefetch tried, or, if its manifest
             does not say, no fewer than its largest chunk holds and than WRDSPrefetcher.CHUNK_SIZE.
         checkpoint_interval: firms per part.
+        accept_losses: publish though firms that are stored failed or are left without a sentence.
         clock: the time, aware, UTC.
         progress: told of every firm.
         new_identity: who holds the lease.
@@ -94,6 +96,7 @@ def preprocess_quarter(
                 get_preprocessor=lambda: preprocessor,
                 progress=told,
                 published=source_manifest,
+                accept_losses=accept_losses,
             )
     return summarize(
         manifest,

@@ -11,7 +11,7 @@ from ftm.core.errors import ConfigError, FingerprintMismatchError, FtmError
 from ftm.core.quarter import Quarter
 from ftm.prefetch.plan_file import plan_choice
 from ftm.prefetch.publishing import is_published
-from ftm.storage.checkpoint import Kind, PlanChoice, Selection, Session
+from ftm.storage.checkpoint import Kind, PlanChoice, Selection, Session, finishing_command
 from ftm.storage.manifest import PrefetchManifest
 
 GIVE_UP = "ftm prefetch --quarter {} --give-up"
@@ -51,6 +51,7 @@ class Opening:
         session: new, or taken up.
         is_new: nothing is in the checkpoint yet.
         is_over: everything was published; only the cleaning up is left.
+        assumes_options: nobody gave the options of the plan, and none were to be found.
         given_up: the checkpoint holds this other session, to be replaced once the new one has a
             plan.
     """
@@ -58,6 +59,7 @@ class Opening:
     session: Session
     is_new: bool = False
     is_over: bool = False
+    assumes_options: bool = False
     given_up: Session | None = None
 
 
@@ -100,7 +102,8 @@ def open_session(
     options = request.options or planned or plan_choice(PlanOptions())
     session = _new_session(request, options, found, manifest, generations, now)
     _check_takes_none_away(request, manifest, session.generation)
-    return Opening(session, is_new=True, given_up=found)
+    assumed = request.options is None and planned is None
+    return Opening(session, is_new=True, assumes_options=assumed, given_up=found)
 
 
 def describe_opening(opening: Opening, quarter: Quarter, *, is_published: bool) -> str:
@@ -149,13 +152,12 @@ def _misfit(found: Session, request: Request, manifest: PrefetchManifest | None)
     quarter = request.quarter
     if "preprocess" in (found.kind, request.kind) and found.kind != request.kind:
         return ConfigError(
-            f"{quarter} has an unfinished {found.kind}; finish it first: "
-            f"`{finishing_command(found, quarter)}`{_or_drop(found, quarter, manifest)}"
+            f"{quarter} has an unfinished {found.kind}; {_ways_out(found, quarter, manifest)}"
         )
     if request.kind == "refresh" and found.kind == "prefetch":
         return ConfigError(f"{quarter} has an unfinished prefetch")
     return (
-        fingerprint_error(found.preprocessing, request.preprocessing, quarter)
+        _unfinished_fingerprint_error(found, request, manifest)
         or _options_error_of(found, request, manifest)
         or _size_error(found, request, manifest)
     )
@@ -173,16 +175,33 @@ def fingerprint_error(
     """The error when chunks were made by another pipeline than the one at hand."""
     if dict(stored) == dict(wanted):
         return None
+    return FingerprintMismatchError(
+        f"{quarter} was preprocessed by another text pipeline ({_changes(stored, wanted)}); use "
+        "that one (--nlp), redo the text without a login "
+        f"(`ftm preprocess --quarter {quarter}`), or "
+        f"read all anew (`ftm prefetch --quarter {quarter} --refresh`)"
+    )
+
+
+def _unfinished_fingerprint_error(
+    found: Session, request: Request, manifest: PrefetchManifest | None
+) -> FingerprintMismatchError | None:
+    """The same for a session that is not finished."""
+    if found.preprocessing == dict(request.preprocessing):
+        return None
+    return FingerprintMismatchError(
+        f"{request.quarter} has an unfinished {found.kind} by another text pipeline "
+        f"({_changes(found.preprocessing, request.preprocessing)}); finish it with that one "
+        f"(--nlp){_or_drop(found, request.quarter, manifest)}"
+    )
+
+
+def _changes(stored: Mapping[str, str], wanted: Mapping[str, str]) -> str:
     names = sorted(stored.keys() | wanted.keys())
-    changes = [
+    return "; ".join(
         f"{name} {stored.get(name)!r} there, {wanted.get(name)!r} here"
         for name in names
         if stored.get(name) != wanted.get(name)
-    ]
-    return FingerprintMismatchError(
-        f"{quarter} was preprocessed by another text pipeline ({'; '.join(changes)}); use that "
-        f"one (--nlp), redo the text without a login (`ftm preprocess --quarter {quarter}`), or "
-        f"read all anew (`ftm prefetch --quarter {quarter} --refresh`)"
     )
 
 
@@ -207,8 +226,8 @@ def _options_error_of(
         return None
     return ConfigError(
         f"{request.quarter} has an unfinished {found.kind} with {describe_options(found.options)}, "
-        f"this asks for {describe_options(request.options)}; finish it first: "
-        f"`{finishing_command(found, request.quarter)}`{_or_drop(found, request.quarter, manifest)}"
+        f"this asks for {describe_options(request.options)}; "
+        f"{_ways_out(found, request.quarter, manifest)}"
     )
 
 
@@ -218,10 +237,9 @@ def describe_options(options: PlanChoice) -> str:
     return f"--calls {options.calls}{as_of} --linktypes {','.join(options.linktypes)}"
 
 
-def finishing_command(found: Session, quarter: Quarter) -> str:
-    """What to type to finish an unfinished session; it knows its own options."""
-    command = "preprocess" if found.kind == "preprocess" else "prefetch"
-    return f"ftm {command} --quarter {quarter}"
+def _ways_out(found: Session, quarter: Quarter, manifest: PrefetchManifest | None) -> str:
+    command = finishing_command(found, str(quarter))
+    return f"finish it first: `{command}`{_or_drop(found, quarter, manifest)}"
 
 
 def _or_drop(found: Session, quarter: Quarter, manifest: PrefetchManifest | None) -> str:
@@ -238,8 +256,8 @@ def _size_error(
         return None
     return ConfigError(
         f"{request.quarter} has an unfinished {found.kind} with --chunk-size {found.chunk_size}, "
-        f"this asks for --chunk-size {request.chunk_size}; finish it first: "
-        f"`{finishing_command(found, request.quarter)}`{_or_drop(found, request.quarter, manifest)}"
+        f"this asks for --chunk-size {request.chunk_size}; "
+        f"{_ways_out(found, request.quarter, manifest)}"
     )
 
 

@@ -74,6 +74,11 @@ class Selection(_Model):
     limit: int | None
     after: int = 0
 
+    @property
+    def is_some(self) -> bool:
+        """Not every firm is asked for."""
+        return self.firm_ids is not None or self.limit is not None
+
     def is_same_request(self, other: Selection) -> bool:
         """Whether both ask for the same, whenever they began."""
         return (self.firm_ids, self.limit) == (other.firm_ids, other.limit)
@@ -233,3 +238,20 @@ def _decode(document: Document, name: str, model: type[_Held], key: str) -> _Hel
             "read it reads anew",
             key=key,
         ) from error
+
+
+_IDS_SHOWN = 10
+
+
+def finishing_command(session: Session, quarter: str) -> str:
+    """What to type to finish an unfinished session: it knows its options, but not whom you want."""
+    if session.kind == "preprocess":
+        return f"ftm preprocess --quarter {quarter}"
+    words = ["ftm prefetch --quarter", quarter]
+    words += ["--refresh"] if session.kind == "refresh" else []
+    chosen = session.selection
+    if chosen.firm_ids is not None:
+        more = ",…" if len(chosen.firm_ids) > _IDS_SHOWN else ""
+        words += ["--firms", ",".join(chosen.firm_ids[:_IDS_SHOWN]) + more]
+    words += [] if chosen.limit is None else ["--limit", str(chosen.limit)]
+    return " ".join(words)
