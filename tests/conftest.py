@@ -1,5 +1,7 @@
 """Session-wide servers, each started only when a test asks for it."""
 
+import signal
+
 import hypothesis
 
 pytest_plugins = [
@@ -8,6 +10,10 @@ pytest_plugins = [
     "tests.support.real_calls",
     "tests.support.stores",
 ]
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # A shell's background job ignores Ctrl-C, and so would all that the tests start.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 hypothesis.settings.register_profile("ftm", deadline=None, print_blob=True)
 hypothesis.settings.load_profile("ftm")
