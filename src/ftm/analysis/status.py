@@ -305,7 +305,7 @@ class _Context:
         seed = int(spec.model.get("seed", self.settings.seed))
         try:
             here = self.fingerprint(self.settings.model_copy(update=fields | {"seed": seed}))
-        except (FtmError, ValueError):  # a model that is not installed here
+        except FtmError:  # a model that is not installed here
             return []
         return sorted(
             k for k in here.keys() | spec.model.keys() if here.get(k) != spec.model.get(k)

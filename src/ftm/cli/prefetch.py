@@ -119,35 +119,28 @@ def prefetch(
         _give_up(wanted, get_store(Settings.load(store=store)), as_json=as_json)
         return
     chosen = firm_ids(firms, firms_file)
-    asked: dict[str, Any] = {
-        "limit": limit,
-        "refresh": refresh,
-    }
+    asked: dict[str, Any] = {"limit": limit, "refresh": refresh}
     given = GivenOptions(calls, as_of, None if linktypes is None else words(linktypes))
     settings = Settings.load(store=store, nlp=nlp)
-    if dry_run:
-        opened = get_store_to_plan_for(settings)
-    else:
-        opened = get_store(settings, create=not check_revisions)
+    plans = get_store_to_plan_for(settings) if dry_run else None
     with (
         sigterm_as_interrupt(),
         show_progress() as progress,
         get_prefetcher(
             settings,
             progress=progress,
-            store=opened,
+            store=plans or get_store(settings, create=not check_revisions),
             workers=workers,
             chunk_size=chunk_size,
             ask=ask_on_terminal(),
         ) as prefetcher,
     ):
-        answer = (
-            _revision_of(prefetcher)
-            if check_revisions
-            else _plan_of(prefetcher, asked, given)
-            if dry_run
-            else _prefetch_of(prefetcher, {**asked, "accept_losses": accept_losses}, given)
-        )
+        if check_revisions:
+            answer = _revision_of(prefetcher)
+        elif dry_run:
+            answer = _plan_of(prefetcher, asked, given)
+        else:
+            answer = _prefetch_of(prefetcher, {**asked, "accept_losses": accept_losses}, given)
         mostly_failed = _tell_each(prefetcher, wanted, chosen, answer, progress, as_json=as_json)
     if mostly_failed:
         click.get_current_context().exit(1)

@@ -60,8 +60,7 @@ def preprocess_quarter(
         StoreError: stopped; the same call goes on where this one was.
     """
     old = load_manifest(store, quarter)
-    layout = PrefetchLayout(Quarter.parse(quarter))
-    told = progress or NoProgress()
+    layout, told = PrefetchLayout(Quarter.parse(quarter)), progress or NoProgress()
     request = _request(
         store, layout, old, preprocessor, chunk_size=chunk_size, part_size=checkpoint_interval
     )
