@@ -5,6 +5,7 @@ import signal
 import hypothesis
 
 pytest_plugins = [
+    "tests.support.batch",
     "tests.support.demo_quarter",
     "tests.support.postgres",
     "tests.support.real_calls",

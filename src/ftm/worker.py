@@ -25,11 +25,12 @@ from ftm.mapping.circuit_breaker import BreakerSettings
 from ftm.mapping.firm_processor import FirmProcessor
 from ftm.mapping.map_job import MapOptions, run_map
 from ftm.mapping.run_inputs import (
-    check_fingerprint,
     check_machine,
+    check_model,
     read_batch,
     read_run_manifest,
     read_run_spec,
+    reason_to_leave,
     run_start,
     without_sentences,
 )
@@ -46,8 +47,8 @@ STAGE_WIDE = (ConfigError, ModelNotFoundError, StoreUnavailableError)
 _T = TypeVar("_T")
 
 
-def map_batch(settings: Settings, stop: StopSignal) -> BatchProgress:
-    """Do one batch of the map stage.
+def map_batch(settings: Settings, stop: StopSignal) -> BatchProgress | None:
+    """Do one batch of the map stage; None where the work is another job's.
 
     Raises:
         FtmError: see run_map; ConfigError when the environment does not say what to do.
@@ -57,6 +58,9 @@ def map_batch(settings: Settings, stop: StopSignal) -> BatchProgress:
     )
     store = wiring.get_store(settings)
     spec = read_run_spec(store, layout)
+    if why := reason_to_leave(store, layout, job_id=settings.job_id, attempt=settings.attempt):
+        log.warning("leaving without work: %s", why)
+        return None
     key = _need(settings.manifest_key, "MANIFEST_S3_KEY")
     line = read_batch(store, key, batch_id=settings.batch_id, index=settings.array_index)
     device = spec.model.get("device", "cpu")
@@ -80,20 +84,24 @@ def map_batch(settings: Settings, stop: StopSignal) -> BatchProgress:
         return run_map(
             ledger,
             source=source,
-            make_processor=lambda clock: _processor(settings, spec, clock),
+            make_processor=lambda clock: _processor(settings, spec, ledger, clock),
             options=MapOptions(
                 breaker=breaker_settings(settings), stopping=stop, droppable=lambda: stop
             ),
         )
 
 
-def _processor(settings: Settings, spec: RunSpec, clock: StageClock) -> FirmProcessor:
+def _processor(
+    settings: Settings, spec: RunSpec, ledger: BatchLedger, clock: StageClock
+) -> FirmProcessor:
     # One device per run: `auto` was resolved when the run was planned, never here.
     device = spec.model.get("device", "cpu") if settings.device == "auto" else settings.device
     own = settings.model_copy(update={"device": device})
     wiring.get_keep_kinds(own)
-    check_fingerprint(wiring.get_model_fingerprint(own), spec)
-    check_machine(wiring.get_machine(own), spec)
+    check_model(ledger.store, ledger.layout, spec, wiring.get_model_fingerprint(own))
+    machine = wiring.get_machine(own)
+    check_machine(machine, spec)
+    ledger.note_machine(machine)
     return wiring.get_firm_processor(own, timestamp=run_start(spec), clock=clock)
 
 
@@ -139,6 +147,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except FtmError as error:
         sys.stderr.write(f"ftm.worker: {' '.join(str(error).split())}\n")
         return STAGE_WIDE_EXIT if isinstance(error, STAGE_WIDE) else 1
+    if progress is None:
+        return 0
     if stop.number is not None and (progress.failed or not progress.complete):
         # Failed firms were to be tried again, and the stop may have come before them.
         return 128 + stop.number

@@ -27,7 +27,7 @@ from ftm.core.errors import (
 from ftm.core.layout import RunLayout
 from ftm.core.records import FirmTranscriptData, TranscriptData
 from ftm.core.schemas import FIRM_SENTENCES
-from ftm.jobs.firm_count import read_count
+from ftm.jobs.worker_log import read_count
 from ftm.mapping.batch_ledger import BatchLedger
 from ftm.mapping.circuit_breaker import BreakerSettings
 from ftm.mapping.firm_processor import FirmProcessor

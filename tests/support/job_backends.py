@@ -88,13 +88,13 @@ class JobBackendSuite:
         wait(backend, first)
         (out / "b0.start.json").unlink()
         assert backend.submit(stub_stage(out, "b0")) == first
-        assert backend.find("stage-1") == first
+        assert backend.find(stub_stage(out, "b0")) == first
         assert backend.poll(first)[0].state is JobState.SUCCEEDED
         assert not (out / "b0.start.json").exists()
 
-    def test_an_unknown_name_is_not_found(self, backend: JobBackend) -> None:
+    def test_an_unknown_name_is_not_found(self, backend: JobBackend, out: Path) -> None:
         """Find answers None for a name nobody submitted."""
-        assert backend.find("never") is None
+        assert backend.find(stub_stage(out, "b0", name="never")) is None
 
     def test_cancelling_sends_sigterm_and_leaves_the_finished_alone(
         self, backend: JobBackend, out: Path

@@ -54,6 +54,9 @@ class Answer:
 Script = Callable[[str, str, Callable[[], Answer]], Answer]
 """script(method, path, ask_moto) -> the answer to send."""
 
+Route = Callable[[bytes], Answer]
+"""route(body) -> the answer to a request that moto is not asked."""
+
 
 def error(status: str, code: str) -> Answer:
     """An S3 error answer, such as error("403 Forbidden", "AccessDenied")."""
@@ -84,6 +87,7 @@ class S3Server:
 
     traffic: list[Request] = field(default_factory=list)
     script: Script | None = None
+    routes: dict[str, Route] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._moto = DomainDispatcherApplication(create_backend_app)
@@ -123,7 +127,7 @@ class S3Server:
         return bucket
 
     def reset(self) -> None:
-        """Forget traffic and script."""
+        """Forget traffic and script; routes stay."""
         self.traffic.clear()
         self.script = None
 
@@ -135,6 +139,9 @@ class S3Server:
         method, path = environ["REQUEST_METHOD"], environ["PATH_INFO"]
 
         def ask_moto() -> Answer:
+            if route := self.routes.get(path):
+                length = int(environ.get("CONTENT_LENGTH") or 0)
+                return route(environ["wsgi.input"].read(length))
             return _ask(self._moto, environ)
 
         answer = self.script(method, path, ask_moto) if self.script else ask_moto()

@@ -24,6 +24,7 @@ def resume_command(
         partial: the run's prefetch was not complete.
     """
     words = ["ftm", "run-quarter", "--quarter", spec.quarter]
+    words += ["--backend", spec.backend] if spec.backend != "local" else []
     if spec.batch_size is not None:
         words += ["--batch-size", str(spec.batch_size)]
     for name in _FLAGS:

@@ -299,8 +299,8 @@ class _Context:
 
     def _changed(self, spec: RunSpec) -> list[str]:
         """Parts of the run's fingerprint that are other ones here by now."""
-        if self.fingerprint is None:
-            return []
+        if self.fingerprint is None or "image" in spec.model:
+            return []  # What an image holds is not to be seen from here.
         fields = {name: spec.model[name] for name in Settings.model_fields if name in spec.model}
         seed = int(spec.model.get("seed", self.settings.seed))
         try:

@@ -9,7 +9,7 @@ from importlib import import_module
 import click
 
 from ftm.cli.named_store import runnable
-from ftm.core.errors import ConfigError, FtmError
+from ftm.core.errors import ConfigError, FtmError, StoppedWatching
 from ftm.core.version import VERSION
 
 COMMANDS = {
@@ -17,6 +17,9 @@ COMMANDS = {
     "preprocess": "ftm.cli.prefetch:preprocess",
     "attrition": "ftm.cli.look:attrition",
     "run-quarter": "ftm.cli.run:run_quarter",
+    "watch": "ftm.cli.batch:watch",
+    "cancel": "ftm.cli.batch:cancel",
+    "logs": "ftm.cli.batch:logs",
     "status": "ftm.cli.look:status",
     "show": "ftm.cli.look:show",
     "quarters": "ftm.cli.look:quarters",
@@ -69,6 +72,9 @@ def main() -> None:
     except click.ClickException as error:
         click.echo(f"ftm: {_usage(error)}", err=True)
         sys.exit(error.exit_code)
+    except StoppedWatching as error:
+        click.echo(f"ftm: {runnable(str(error))}", err=True)
+        sys.exit(130)
     except (click.Abort, KeyboardInterrupt):
         click.echo("ftm: stopped; run the same command again to resume", err=True)
         sys.exit(130)

@@ -11,7 +11,8 @@ import sys
 from collections.abc import Sequence
 
 _COMMAND = re.compile(
-    r"`(ftm (?:prefetch|preprocess|run-quarter|attrition|status|show|quarters) --[^`]*)`"
+    r"`(ftm (?:prefetch|preprocess|run-quarter|watch|cancel|logs|attrition|status|show|quarters)"
+    r" --[^`]*)`"
 )
 _FLAG = "--store"
 

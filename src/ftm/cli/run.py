@@ -2,22 +2,14 @@
 
 from __future__ import annotations
 
-import dataclasses
-import json
-import shlex
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-from ftm.cli.progress import format_duration
 from ftm.cli.run_progress import watch_run
+from ftm.cli.run_texts import as_dict, describe, describe_estimate, estimate_as_dict
 from ftm.core.settings import Settings
 from ftm.orchestrate.quarter_orchestrator import BATCH_SIZE
-
-if TYPE_CHECKING:
-    from ftm.orchestrate.summary import RunSummary
-
-FAILURES_SHOWN = 5
 
 
 @click.command("run-quarter")
@@ -25,10 +17,10 @@ FAILURES_SHOWN = 5
 @click.option("--store", metavar="URL", help="s3://bucket[/prefix] or file:///folder.")
 @click.option(
     "--backend",
-    type=click.Choice(["local"]),
+    type=click.Choice(["local", "batch"]),
     default="local",
     show_default=True,
-    help="Where batches run: processes of this machine.",
+    help="Where batches run: processes of this machine, or containers of AWS Batch.",
 )
 @click.option(
     "--batch-size",
@@ -41,8 +33,8 @@ FAILURES_SHOWN = 5
 @click.option(
     "--workers",
     type=click.IntRange(min=1),
-    help="Processes at once, each with its own copy of the model.  [default: one per 4 cores, "
-    "one on a GPU]",
+    help="Local processes at once, each with its own copy of the model.  [default: one per 4 "
+    "cores, one on a GPU]",
 )
 @click.option("--clustering", metavar="METHOD", help="ward, leiden or umap-hdbscan.")
 @click.option("--embedding-model", metavar="NAME", help="A folder or a sentence-transformers name.")
@@ -63,6 +55,16 @@ FAILURES_SHOWN = 5
     is_flag=True,
     help="Leave loaders with the run they read now, as for a run with another seed.",
 )
+@click.option(
+    "--price-per-hour",
+    type=click.FloatRange(min=0),
+    metavar="PRICE",
+    help="Of one job of AWS Batch: what is expected and what was used is told in money, too.",
+)
+@click.option(
+    "--no-wait", is_flag=True, help="Return when the jobs are submitted (--backend batch)."
+)
+@click.option("--dry-run", is_flag=True, help="Say what would be submitted, and submit nothing.")
 @click.option("--json", "as_json", is_flag=True, help="The summary as JSON.")
 def run_quarter(
     quarter: str,
@@ -71,6 +73,8 @@ def run_quarter(
     workers: int | None,
     allow_partial_prefetch: bool,
     no_publish: bool,
+    no_wait: bool,
+    dry_run: bool,
     as_json: bool,
     **given: Any,
 ) -> None:
@@ -86,79 +90,30 @@ def run_quarter(
     ftm run-quarter --quarter 2023Q1 --batch-size 50 --device cuda --dtype bfloat16
     ftm run-quarter --quarter 2023Q1 --seed 7 --no-publish
     ftm run-quarter --quarter 2023Q1 --store file:///data/ftm --json > summary.json
+    ftm run-quarter --quarter 2023Q1 --backend batch --price-per-hour 0.53
+    ftm run-quarter --quarter 2023Q1 --backend batch --no-wait
     """
     from ftm.wiring import get_orchestrator
 
     settings = Settings.load(**given)
+    if no_wait and backend == "local":
+        raise click.UsageError("--no-wait: local jobs end with this command; use --backend batch")
     with (
         watch_run() as watcher,
         get_orchestrator(settings, backend=backend, workers=workers, watcher=watcher) as runner,
     ):
+        if dry_run:
+            plan = runner.estimate_quarter(
+                quarter, batch_size=batch_size, allow_partial_prefetch=allow_partial_prefetch
+            )
+            click.echo(estimate_as_dict(plan) if as_json else describe_estimate(plan))
+            return
         summary = runner.run_quarter(
             quarter,
             batch_size=batch_size,
+            wait=not no_wait,
             allow_partial_prefetch=allow_partial_prefetch,
             publish=not no_publish,
         )
     lines = describe(summary, given["store"])
     click.echo(as_dict(summary) if as_json else "\n".join(lines))
-
-
-def as_dict(summary: RunSummary) -> str:
-    """The summary as JSON, one key a line."""
-    found = dataclasses.asdict(summary) | {"outlier_share": round(summary.outlier_share, 4)}
-    return json.dumps(found | {"seconds": round(summary.seconds, 1)}, indent=1)
-
-
-def describe(summary: RunSummary, store: str | None = None) -> list[str]:
-    """The summary in a few lines; `store` is what the command was given, if it was."""
-    what = f"{summary.quarter}, run {summary.run_id}"
-    if summary.state == "submitted":
-        return [f"{what}: {summary.n_batches} batches with {summary.n_firms} firms submitted"]
-    head = {
-        "complete": f"{what}: complete in {format_duration(summary.seconds)}",
-        "already complete": f"{what}: already complete, nothing to do",
-    }[summary.state]
-    return [
-        head,
-        *_partial(summary),
-        f"  firms     {summary.n_done:>9,}{_and_not_done(summary)}",
-        f"  topics    {summary.n_topics:>9,}",
-        f"  sentences {summary.n_sentences:>9,}, of which {summary.n_clustered:,} clustered",
-        f"  outliers  {summary.outlier_share:>9.1%} of the clustered sentences are in no topic",
-        *_failures(summary),
-        f"  where     {summary.topics}",
-        f"  next      {_next_command(summary, store)}",
-    ]
-
-
-def _partial(summary: RunSummary) -> list[str]:
-    """What a reader of the topics must know: firms that are in the sample, and not in the run."""
-    if not summary.n_not_prefetched:
-        return []
-    n = f"{summary.n_not_prefetched:>9,}"
-    return [f"  partial   {n} firms more are in the plan; they were not prefetched by then"]
-
-
-def _next_command(summary: RunSummary, store: str | None) -> str:
-    """Shows a firm of the run; names the run and the store where `ftm show` would take others."""
-    words = ["ftm", "show", "--quarter", summary.quarter, "--firm", summary.example_firm]
-    words += [] if summary.published else ["--run", summary.run_id]
-    words += ["--store", store] if store else []
-    return shlex.join(words)
-
-
-def _and_not_done(summary: RunSummary) -> str:
-    parts = [
-        (summary.n_without_topics, "of them without a topic"),
-        (len(summary.failed), "failed"),
-        (len(summary.skipped), "skipped"),
-    ]
-    return "".join(f", {n} {what}" for n, what in parts if n)
-
-
-def _failures(summary: RunSummary) -> list[str]:
-    shown = list(summary.failed.items())[:FAILURES_SHOWN]
-    lines = [f"  failed    {firm}: {why}" for firm, why in shown]
-    rest = len(summary.failed) - len(shown)
-    return lines + ([f"  failed    and {rest} more; see ftm status"] if rest else [])

@@ -27,13 +27,15 @@
     │   └── WRDSQueryError
     │       └── WRDSPermissionError (PermissionError)
     ├── JobError                                the job backend failed
+    │   ├── AWSAccessError (PermissionError)    no, expired or too weak credentials
+    │   └── AWSUnavailableError                 throttled, or no answer: what runs goes on
     ├── OrchestratorError
     │   ├── PrefetchRequiredError
     │   └── BatchFailedError
     └── LLMUnavailableError (ConnectionError)
 
 A message says what failed, the value, what was expected and the command that mends it.
-Only `TransientStoreError`, private to the store, is ever retried.
+Only `TransientStoreError`, private to the store, and `AWSUnavailableError` are ever retried.
 """
 
 
@@ -163,6 +165,14 @@ class JobError(FtmError):
     """The job backend could not submit, watch or cancel."""
 
 
+class AWSAccessError(JobError, PermissionError):
+    """AWS does not accept the credentials, or they may not do this."""
+
+
+class AWSUnavailableError(JobError):
+    """AWS throttles, or does not answer; jobs that run are not touched by it."""
+
+
 class OrchestratorError(FtmError):
     """A quarter could not be carried through."""
 
@@ -182,6 +192,10 @@ class BatchFailedError(OrchestratorError):
     def __init__(self, message: str, *, batch_ids: tuple[str, ...] = ()) -> None:
         super().__init__(message)
         self.batch_ids = batch_ids
+
+
+class StoppedWatching(KeyboardInterrupt):
+    """Ctrl-C while watching jobs that go on by themselves; says how to come back."""
 
 
 class LLMUnavailableError(FtmError, ConnectionError):

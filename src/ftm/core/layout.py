@@ -114,6 +114,15 @@ class RunLayout:
     def progress_root(self) -> str:
         return f"progress/{self.quarter}/run={self.run_id}"
 
+    def job_claim(self, stage: str, attempt: int) -> str:
+        """Whose jobs work on an attempt; where workers may write, and no batch's record."""
+        return f"{self.progress_root}/claims/{stage}_{attempt}"
+
+    @property
+    def model_claim(self) -> str:
+        """What the first worker of the run computes with."""
+        return f"{self.progress_root}/claims/model"
+
     def progress(self, batch_id: str) -> str:
         return f"{self.progress_root}/{batch_id}.json"
 
@@ -129,6 +138,12 @@ class RunLayout:
 
     def processed(self, table: str) -> str:
         return f"processed/quarter={self.quarter}/run={self.run_id}/{table}.parquet"
+
+
+def run_of_key(key: str) -> RunLayout:
+    """The run that a key below `runs/` belongs to."""
+    _, quarter, run_id = key.split("/")[:3]
+    return RunLayout(Quarter.parse(quarter), run_id)
 
 
 def batch_id(quarter: Quarter, number: int) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import tomllib
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -46,6 +47,7 @@ class Settings(BaseSettings):
     store: str | None = Field(None, validation_alias=_env("FTM_STORE"))
     s3_bucket: str | None = Field(None, validation_alias=_env("S3_BUCKET"))
     aws_endpoint_url: str | None = Field(None, validation_alias=_env("AWS_ENDPOINT_URL"))
+    aws_region: str | None = Field(None, validation_alias=_env("AWS_REGION", "AWS_DEFAULT_REGION"))
     # WRDS
     wrds_host: str = Field("wrds-pgdata.wharton.upenn.edu", validation_alias=_env("FTM_WRDS_HOST"))
     wrds_port: int = Field(9737, validation_alias=_env("FTM_WRDS_PORT"))
@@ -77,6 +79,14 @@ class Settings(BaseSettings):
     )
     max_failure_rate: float = Field(0.05, ge=0, le=1, validation_alias=_env("MAX_FAILURE_RATE"))
     min_processed_for_rate: int = Field(100, ge=1, validation_alias=_env("MIN_PROCESSED_FOR_RATE"))
+    # AWS Batch
+    batch_queue: str | None = Field(None, validation_alias=_env("FTM_BATCH_QUEUE"))
+    batch_job_definition: str | None = Field(
+        None, validation_alias=_env("FTM_BATCH_JOB_DEFINITION")
+    )
+    job_timeout_s: int = Field(6 * 3600, ge=60, validation_alias=_env("FTM_JOB_TIMEOUT_S"))
+    job_attempts: int = Field(5, ge=1, le=10, validation_alias=_env("FTM_JOB_ATTEMPTS"))
+    price_per_hour: float | None = Field(None, ge=0, validation_alias=_env("FTM_PRICE_PER_HOUR"))
     # naming
     naming: Literal["keywords", "llm"] = Field("keywords", validation_alias=_env("FTM_NAMING"))
     llm_base_url: str | None = Field(None, validation_alias=_env("LLM_BASE_URL"))
@@ -90,6 +100,7 @@ class Settings(BaseSettings):
     batch_id: str | None = Field(None, validation_alias=_env("BATCH_ID"))
     array_index: int | None = Field(None, validation_alias=_env("AWS_BATCH_JOB_ARRAY_INDEX"))
     run_id: str | None = Field(None, validation_alias=_env("FTM_RUN_ID"))
+    attempt: int | None = Field(None, ge=1, validation_alias=_env("FTM_ATTEMPT"))
     job_id: str | None = Field(None, validation_alias=_env("AWS_BATCH_JOB_ID"))
     worker_cores: int | None = Field(None, ge=1, validation_alias=_env("FTM_WORKER_CORES"))
 
@@ -171,15 +182,19 @@ def _read_toml(path: Path) -> dict[str, Any]:
     return keys
 
 
-def variables(settings: Settings) -> dict[str, str]:
+def variables(settings: Settings, *, always: Collection[str] = ()) -> dict[str, str]:
     """The non-secret settings that differ from their default, as environment variables.
 
     A worker started with these (and the worker-only ones) sees the same settings.
+
+    Args:
+        settings: of the run.
+        always: fields that are named even if they have their default.
     """
     found: dict[str, str] = {}
     for name, info in Settings.model_fields.items():
         value = getattr(settings, name)
-        if name in SECRETS or value is None or value == info.default:
+        if name in SECRETS or value is None or (value == info.default and name not in always):
             continue
         text = str(value).lower() if isinstance(value, bool) else str(value)
         found[variable_name(info)] = text

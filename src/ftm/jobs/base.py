@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import ClassVar
 
 STAGE_WIDE_EXIT = 2
 """A worker's exit code for what every other batch of the stage would meet as well."""
@@ -57,6 +58,8 @@ class JobStatus:
         log: where its output is (a path, or a log stream).
         n_done: firms with an outcome by what the running job says, durable or not; None where the
             backend cannot know.
+        n_attempts: starts of the job, Spot losses included; 0 before the first.
+        seconds: that all attempts together ran, as far as they ended.
     """
 
     batch_id: str
@@ -65,21 +68,42 @@ class JobStatus:
     exit_code: int | None = None
     log: str = ""
     n_done: int | None = None
+    n_attempts: int = 0
+    seconds: float = 0.0
 
 
 class JobBackend(ABC):
-    """Runs stages. Handles are strings that survive the process that made them."""
+    """Runs stages. Handles are strings; where jobs outlive the process, handles do so too."""
+
+    outlives_us: ClassVar[bool] = False
+    """Jobs go on when the process that submitted them ends."""
+
+    def check(self) -> None:
+        """Refuse what could only fail or wait for ever, before anything is recorded.
+
+        Raises:
+            JobError: says what is wrong.
+        """
+        return
 
     @abstractmethod
     def submit(self, jobs: StageJobs) -> str:
         """Start a stage; the same name again returns the handle of the jobs already there."""
 
-    def find(self, name: str) -> str | None:  # noqa: ARG002
-        """The handle of jobs submitted under this name that still exist, or None.
+    def find(self, jobs: StageJobs, handle: str | None = None) -> str | None:  # noqa: ARG002
+        """The handle of jobs that were submitted and still exist, or None; not submitted anew.
 
         A backend whose jobs end with this process finds only its own.
+
+        Args:
+            jobs: by their name, and by handle if there is one; `poll` answers in their order.
+            handle: on record.
         """
         return None
+
+    def notices(self, handle: str) -> list[str]:  # noqa: ARG002
+        """What else the user should know about jobs that do not advance, in words."""
+        return []
 
     @abstractmethod
     def poll(self, handle: str) -> list[JobStatus]:

@@ -12,7 +12,8 @@ from pathlib import Path
 
 from ftm.core.errors import JobError
 from ftm.jobs.base import STAGE_WIDE_EXIT, JobBackend, JobState, JobStatus, StageJobs
-from ftm.jobs.firm_count import read_count
+from ftm.jobs.exit_codes import KILLED, explain
+from ftm.jobs.worker_log import last_line, read_count
 
 GRACE_S = 30.0
 """Between SIGTERM and SIGKILL, as AWS Batch gives a container:
@@ -23,13 +24,7 @@ _TAIL_BYTES = 4096
 CORES_PER_WORKER = 4
 """Embedding uses up to four cores well; a second worker costs its own copy of the model."""
 
-KILLED = 137
-"""Exit code of a process that SIGKILL ended."""
-
-UNFLUSHED = 120
-"""Exit code of a Python process that could not flush its output:
-https://docs.python.org/3/library/sys.html#sys.exit"""
-
+_IF_KILLED = "use fewer --workers"
 _SUPERVISOR = Path(__file__).with_name("supervisor.py")
 
 _INHERITED = (
@@ -106,9 +101,9 @@ class LocalBackend(JobBackend):
         self.poll(jobs.name)
         return jobs.name
 
-    def find(self, name: str) -> str | None:
+    def find(self, jobs: StageJobs, handle: str | None = None) -> str | None:
         """See JobBackend; knows only jobs this object submitted."""
-        return name if name in self._stages else None
+        return next((name for name in (handle, jobs.name) if name in self._stages), None)
 
     def poll(self, handle: str) -> list[JobStatus]:
         """See JobBackend; also starts what there is room for."""
@@ -218,7 +213,9 @@ class LocalBackend(JobBackend):
             late = f"; it did not end within {self._grace_s:g} s and was killed"
             job.set(JobState.CANCELLED, cancelled + (late if code == KILLED else ""), code)
         else:
-            job.set(JobState.FAILED, f"{explain(code)}{_last_line(job.log)}", code)
+            job.set(
+                JobState.FAILED, f"{explain(code, if_killed=_IF_KILLED)}{_last_line(job.log)}", code
+            )
         return True
 
     def _wait(self, jobs: Sequence[_Job], reason: str) -> None:
@@ -253,24 +250,10 @@ def inherited(environment: Mapping[str, str]) -> dict[str, str]:
     }
 
 
-def explain(exit_code: int) -> str:
-    """An exit code in words."""
-    if exit_code == KILLED:
-        return "killed (exit 137), most likely out of memory: use fewer --workers"
-    if exit_code == UNFLUSHED:
-        return "its log could not be written (exit 120), most likely because the disk is full"
-    if exit_code == 143:
-        return "stopped by SIGTERM (exit 143)"
-    if exit_code > 128:
-        return f"ended by signal {exit_code - 128} (exit {exit_code})"
-    return f"exit {exit_code}"
-
-
 def _last_line(log: Path) -> str:
     """`: ` and the last line the worker wrote; empty when it wrote nothing."""
-    lines = reversed(_tail(log).split("\n"))
-    last = next((line.strip() for line in lines if line.strip()), "")
-    return f": {last[:300]}" if last else ""
+    last = last_line(_tail(log))
+    return f": {last}" if last else ""
 
 
 def _tail(log: Path) -> str:

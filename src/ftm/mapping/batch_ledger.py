@@ -92,8 +92,8 @@ class BatchLedger:
         unavailable: Mapping[str, str],
         job_id: str = "",
     ) -> None:
-        self._store = store
-        self._layout = layout
+        self.store = store
+        self.layout = layout
         self._line = line
         skipped = {f: unavailable[f] for f in line.firm_ids if f in unavailable}
         self.firm_ids = tuple(f for f in line.firm_ids if f not in skipped)
@@ -109,6 +109,11 @@ class BatchLedger:
     def n_firms(self) -> int:
         """Firms of the batch, those without sentences included."""
         return len(self._line.firm_ids)
+
+    def note_machine(self, machine: str) -> None:
+        """What computes from here on; goes into the record with its next change."""
+        self._fresh = self._fresh.model_copy(update={"machine": machine})
+        self._progress = self._progress.model_copy(update={"machine": machine})
 
     @property
     def progress(self) -> BatchProgress:
@@ -209,8 +214,8 @@ class BatchLedger:
     def _keys(self, number: int) -> tuple[str, str]:
         batch = self._line.batch_id
         return (
-            self._layout.firm_topics_part(batch, number),
-            self._layout.firm_sentences_part(batch, number),
+            self.layout.firm_topics_part(batch, number),
+            self.layout.firm_sentences_part(batch, number),
         )
 
     def _is_listed(self, number: int) -> bool:
@@ -245,7 +250,7 @@ class BatchLedger:
     def _put(self, files: Mapping[str, bytes]) -> None:
         self._check_alone()
         for key, data in files.items():
-            self._store.put(key, data)
+            self.store.put(key, data)
 
     def _update(self, **changes: object) -> None:
         self._progress = self._progress.model_copy(update=changes)
@@ -254,9 +259,9 @@ class BatchLedger:
     def _write(self) -> None:
         etag = self._check_alone()
         data = self._progress.encode()
-        key = self._layout.progress(self._line.batch_id)
+        key = self.layout.progress(self._line.batch_id)
         try:
-            self._store.put(key, data, if_absent=etag is None, if_match=etag)
+            self.store.put(key, data, if_absent=etag is None, if_match=etag)
         except (ObjectExistsError, PreconditionFailedError) as error:
             raise self._taken() from error
         self._last_seen = data
@@ -274,28 +279,28 @@ class BatchLedger:
 
     def _taken(self) -> LeaseLostError:
         return LeaseLostError(
-            f"another worker does {self._line.batch_id} of run {self._layout.run_id}, this one "
-            f"leaves it; `ftm status --quarter {self._layout.quarter}` says how far it is"
+            f"another worker does {self._line.batch_id} of run {self.layout.run_id}, this one "
+            f"leaves it; `ftm status --quarter {self.layout.quarter}` says how far it is"
         )
 
     def _read_record(self) -> tuple[bytes | None, str | None]:
         try:
-            return self._store.get_versioned(self._layout.progress(self._line.batch_id))
+            return self.store.get_versioned(self.layout.progress(self._line.batch_id))
         except ObjectNotFoundError:
             return None, None
 
     def _read_progress(self) -> BatchProgress | None:
-        key = self._layout.progress(self._line.batch_id)
+        key = self.layout.progress(self._line.batch_id)
         data, _ = self._read_record()
         self._last_seen = data
         if data is None:
             return None
-        stored = decode_progress(data, key=self._store.name(key))
+        stored = decode_progress(data, key=self.store.name(key))
         strangers = {*stored.done, *stored.failed} - set(self._line.firm_ids)
         known = {k for n in range(len(self._slices)) for k in self._keys(n)}
         if stored.batch_id != self._line.batch_id or strangers or not known >= set(stored.parts):
             raise CorruptObjectError(
-                f"{self._store.name(key)} is the progress of another batch than "
+                f"{self.store.name(key)} is the progress of another batch than "
                 f"{self._line.batch_id} of the batch manifest; delete it and rerun",
                 key=key,
             )
@@ -323,7 +328,7 @@ class BatchLedger:
 
     def _verified(self, key: str, wanted: str) -> bytes | None:
         try:
-            data = self._store.get(key)
+            data = self.store.get(key)
         except ObjectNotFoundError:
             data = b""
         if sha256(data).hexdigest() == wanted:

@@ -20,7 +20,7 @@ from ftm.core.errors import (
     StoreError,
 )
 from ftm.core.records import FirmTranscriptData
-from ftm.jobs.firm_count import format_count
+from ftm.jobs.worker_log import format_count
 from ftm.mapping.batch_ledger import BatchLedger, Part
 from ftm.mapping.circuit_breaker import BreakerSettings, CircuitBreaker
 from ftm.mapping.failures import FATAL, describe_failure
@@ -143,6 +143,7 @@ class _Pipeline:
         self._outcomes = dict.fromkeys(ledger.progress.done, True)
         self._n_counted = 0
         self._told_s = float("-inf")
+        self._at = ""
 
     @cached_property
     def _processor(self) -> FirmProcessor:
@@ -187,6 +188,8 @@ class _Pipeline:
             self._count(firm_id, ok=True)
         self._tell()
         for firm in self._read(part):
+            self._at = firm.firm_id
+            self._tell()
             context = self._options.droppable()
             pending = self._attempt(part, firm, partial(self._processor.start, firm), context)
             if pending is not None:
@@ -275,7 +278,7 @@ class _Pipeline:
             settled = {*progress.done, *progress.kept, *progress.failed, *progress.skipped}
             for part in self._open.values():
                 settled.update(part.rows, part.failed)
-            log.info(format_count(len(settled), self._ledger.n_firms))
+            log.info(format_count(len(settled), self._ledger.n_firms, self._at))
 
     def _count(self, firm_id: str, *, ok: bool) -> None:
         """Tell the breaker of every outcome that is next in the batch's order."""

@@ -10,9 +10,11 @@ from hashlib import sha256
 
 from ftm.core.errors import ConfigError, CorruptObjectError, ObjectNotFoundError
 from ftm.core.layout import RunLayout
+from ftm.core.version import VERSION
+from ftm.storage.claims import claim_jobs, claim_model
 from ftm.storage.manifest import PrefetchManifest, decode_manifest
 from ftm.storage.object_store import ObjectStore
-from ftm.storage.run_records import BatchLine, RunSpec, decode_batches, decode_spec
+from ftm.storage.run_records import BatchLine, ModelClaim, RunSpec, decode_batches, decode_spec
 
 log = logging.getLogger(__name__)
 
@@ -111,6 +113,51 @@ def read_run_manifest(store: ObjectStore, layout: RunLayout, spec: RunSpec) -> P
 def without_sentences(manifest: PrefetchManifest) -> dict[str, str]:
     """Firms the prefetch holds no sentences of, with the reason."""
     return {**manifest.skipped, **{f: f"prefetch failed: {e}" for f, e in manifest.failed.items()}}
+
+
+def reason_to_leave(
+    store: ObjectStore, layout: RunLayout, *, job_id: str | None, attempt: int | None
+) -> str:
+    """Why a job of AWS Batch must not work: another set of jobs has its work; empty if it may.
+
+    The first set of an attempt that looks is put on record here, if the orchestrator did not live
+    to do so: AWS Batch may have been asked twice, and at most one set ever works.
+
+    Args:
+        store: where the run is.
+        layout: the run's keys.
+        job_id: of this job, `{parent}:{index}` for a child; None outside AWS Batch.
+        attempt: it belongs to; None outside a run of the orchestrator.
+    """
+    if not job_id or attempt is None:
+        return ""
+    own = job_id.partition(":")[0]
+    first = claim_jobs(store, layout, stage="map", attempt=attempt, job_id=own)
+    if first != own:
+        return f"job {first} is on record for attempt {attempt}, this is {own}"
+    if store.exists(layout.jobs("map", attempt + 1)):
+        return f"attempt {attempt + 1} has begun, this job is of attempt {attempt}"
+    return ""
+
+
+def check_model(
+    store: ObjectStore, layout: RunLayout, spec: RunSpec, own: Mapping[str, str]
+) -> None:
+    """Refuse to mix two models in one run.
+
+    A spec made on this kind of machine has the whole fingerprint. One made for an image has what
+    was asked for, and the image's name; versions and weights are those of the run's first worker.
+
+    Raises:
+        ConfigError: names what differs.
+    """
+    if "image" not in spec.model:
+        check_fingerprint(own, spec)
+        return
+    asked = {name: value for name, value in spec.model.items() if name != "image"}
+    check_fingerprint({n: own.get(n, "") for n in asked}, spec.model_copy(update={"model": asked}))
+    first = claim_model(store, layout, ModelClaim(model=dict(own), ftm_version=VERSION))
+    check_fingerprint(own, spec.model_copy(update={"model": first.model}))
 
 
 def check_fingerprint(own: Mapping[str, str], spec: RunSpec) -> None:

@@ -22,14 +22,16 @@ from ftm.core.errors import (
 from ftm.core.layout import PrefetchLayout
 from ftm.core.quarter import Quarter
 from ftm.core.settings import Settings
-from ftm.jobs.base import JobBackend
+from ftm.jobs.base import JobBackend, JobStatus
+from ftm.orchestrate.attempts import find_submitted
 from ftm.orchestrate.publish import publish_run
 from ftm.orchestrate.run_plan import RunPlan, mend_batches, plan_run, record_plan
 from ftm.orchestrate.run_watch import ProgressReader, RunWatcher, SilentWatcher
-from ftm.orchestrate.stage_runner import StageRunner
+from ftm.orchestrate.stage_runner import Attempt, StageRunner
 from ftm.orchestrate.summary import RunState, RunSummary, collect
+from ftm.orchestrate.usage import Estimate, estimate, read_usage
 from ftm.storage.lease import Writer
-from ftm.storage.manifest import PrefetchManifest, load_manifest
+from ftm.storage.manifest import PrefetchManifest, decode_manifest, load_manifest
 from ftm.storage.object_store import ObjectStore
 from ftm.storage.open_lease import open_leased
 from ftm.storage.run_records import BatchLine
@@ -51,6 +53,10 @@ def _as_is(settings: Settings) -> Settings:
     return settings
 
 
+def _unknown_machine(settings: Settings) -> str:  # noqa: ARG001
+    return ""
+
+
 class QuarterOrchestrator:
     """Carries a quarter through its stages; every step can be killed and run again.
 
@@ -65,6 +71,9 @@ class QuarterOrchestrator:
         make_prefetcher: builds the prefetcher of `run_prefetch`; not needed for anything else.
         clock: UTC now; a new run's created_at.
         poll_s: seconds between two looks at the jobs.
+        backend_name: `local` or `batch`, for the record.
+        machine: processor and GPU that jobs run on, for the record; "" where it is not known.
+        price_per_hour: of one job, for what a run costs.
     """
 
     def __init__(
@@ -79,6 +88,9 @@ class QuarterOrchestrator:
         make_prefetcher: Callable[[], WRDSPrefetcher] | None = None,
         clock: Callable[[], datetime] = utc_now,
         poll_s: float = 0.5,
+        backend_name: str = "local",
+        machine: Callable[[Settings], str] = _unknown_machine,
+        price_per_hour: float | None = None,
     ) -> None:
         self._store = store
         self._settings = settings
@@ -87,7 +99,18 @@ class QuarterOrchestrator:
         self._make_prefetcher = make_prefetcher
         self._clock = clock
         self._watcher = watcher or SilentWatcher()
-        self._runner = StageRunner(store, backend, watcher=self._watcher, poll_s=poll_s)
+        self._backend = backend
+        self._backend_name = backend_name
+        self._machine = machine
+        self._price_per_hour = price_per_hour
+        self._runner = StageRunner(
+            store,
+            backend,
+            backend_name=backend_name,
+            watcher=self._watcher,
+            poll_s=poll_s,
+            price_per_hour=price_per_hour,
+        )
 
     def prefetch_exists(self, quarter: str | Quarter) -> bool:
         """Whether the quarter has a manifest, complete or not."""
@@ -163,24 +186,125 @@ class QuarterOrchestrator:
             CorruptObjectError: the plan of the prefetch is gone or damaged; nothing was written.
         """
         started_s = time.monotonic()
-        manifest = self._manifest(Quarter.parse(quarter))
-        self._check_complete(manifest, allow_partial_prefetch)
-        settings = self._resolve(self._settings)
-        plan = self._plan(manifest, settings, batch_size, publish=publish)
-        # The summary needs it: better told now than after hours of work.
-        read_calls(self._store, manifest)
-        record_plan(self._store, plan)
+        plan, settings = self._prepare(
+            quarter, batch_size, allow_partial=allow_partial_prefetch, publish=publish
+        )
+        self._backend.check()
+        record_plan(self._store, plan, machine=self._machine(settings))
         if not self._pending(plan):
+            self._runner.settle(plan, settings)
             with suppress(CorruptObjectError):
                 return self._conclude(plan, "already complete", started_s, publish=publish)
         with self._alone(plan):
             # Read again: whoever held the lease until now may have done something.
             if pending := self._pending(plan) or self._damaged(plan):
+                if self._backend.outlives_us:
+                    self._watcher.message(f"plan: {self._estimate(plan, pending).describe()}")
                 attempt = self._runner.submit(plan, pending, settings)
                 if not wait:
-                    return self._submitted(plan)
+                    return self._submitted(plan, attempt)
                 self._runner.watch(plan, attempt)
             return self._conclude(plan, "complete", started_s, publish=publish)
+
+    def estimate_quarter(
+        self,
+        quarter: str | Quarter,
+        batch_size: int = BATCH_SIZE,
+        *,
+        allow_partial_prefetch: bool = False,
+    ) -> Estimate:
+        """What `run_quarter` would submit, and what that is likely to take; writes nothing.
+
+        Raises:
+            PrefetchRequiredError: no manifest, or an incomplete one.
+        """
+        plan, _ = self._prepare(quarter, batch_size, allow_partial=allow_partial_prefetch)
+        self._backend.check()
+        return self._estimate(plan, self._pending(plan))
+
+    def watch_quarter(self, quarter: str | Quarter, run_id: str | None = None) -> RunSummary:
+        """Come back to jobs that were submitted, wait for them, and conclude their run.
+
+        Args:
+            quarter: which.
+            run_id: which run; None: the newest whose jobs have not been seen to end.
+
+        Raises:
+            OrchestratorError: there is none, or its jobs cannot be found.
+            BatchFailedError: at least one batch failed.
+        """
+        started_s = time.monotonic()
+        plan, attempt = self._reattach(Quarter.parse(quarter), run_id)
+        with self._alone(plan):
+            self._runner.watch(plan, attempt)
+            return self._conclude(plan, "complete", started_s, publish=plan.spec.publish)
+
+    def cancel_quarter(
+        self, quarter: str | Quarter, run_id: str | None = None
+    ) -> tuple[str, list[JobStatus]]:
+        """End the jobs of a run; what is done is kept, and the command that began it resumes it.
+
+        Args:
+            quarter: which.
+            run_id: which run; None: the newest whose jobs have not been seen to end.
+
+        Returns:
+            The run's id, and how each of its jobs ended.
+
+        Raises:
+            OrchestratorError: there is none, its jobs cannot be found, or they do not end.
+        """
+        plan, attempt = self._reattach(Quarter.parse(quarter), run_id)
+        return plan.spec.run_id, self._runner.cancel(plan, attempt, "ftm cancel ended it")
+
+    def _reattach(self, quarter: Quarter, run_id: str | None) -> tuple[RunPlan, Attempt]:
+        run = find_submitted(self._store, quarter, run_id, backend=self._backend_name)
+        plan = RunPlan(
+            spec=run.spec, batches=run.batches, manifest=self._store.get(run.layout.manifest)
+        )
+        attempt = self._runner.reattach(plan, self._settings)
+        if attempt is None:
+            raise OrchestratorError(
+                f"the jobs of run {run.spec.run_id} of {quarter} cannot be found in AWS Batch; the "
+                "`ftm run-quarter` command that began it submits what is not done"
+            )
+        return plan, attempt
+
+    def _prepare(
+        self,
+        quarter: str | Quarter,
+        batch_size: int,
+        *,
+        allow_partial: bool,
+        publish: bool = True,
+    ) -> tuple[RunPlan, Settings]:
+        manifest = self._manifest(Quarter.parse(quarter))
+        self._check_complete(manifest, allow_partial)
+        settings = self._resolve(self._settings)
+        plan = plan_run(
+            manifest,
+            batch_size=batch_size,
+            model=self._fingerprint(settings),
+            checkpoint_firms=settings.map_checkpoint,
+            now=self._clock(),
+            publish=publish,
+            backend=self._backend_name,
+        )
+        # The summary needs it: better told now than after hours of work.
+        read_calls(self._store, manifest)
+        return plan, settings
+
+    def _estimate(self, plan: RunPlan, pending: Sequence[BatchLine]) -> Estimate:
+        manifest = decode_manifest(plan.manifest, key=plan.layout.manifest)
+        firms = {firm for batch in pending for firm in batch.firm_ids}
+        chunks = {file for firm, file in manifest.firm_to_chunk.items() if firm in firms}
+        return estimate(
+            self._store,
+            plan.spec,
+            pending,
+            n_chunks=len(chunks),
+            price_per_hour=self._price_per_hour,
+        )
 
     @contextmanager
     def _alone(self, plan: RunPlan) -> Iterator[None]:
@@ -235,18 +359,6 @@ class QuarterOrchestrator:
             "--allow-partial-prefetch"
         )
 
-    def _plan(
-        self, manifest: PrefetchManifest, settings: Settings, batch_size: int, *, publish: bool
-    ) -> RunPlan:
-        return plan_run(
-            manifest,
-            batch_size=batch_size,
-            model=self._fingerprint(settings),
-            checkpoint_firms=settings.map_checkpoint,
-            now=self._clock(),
-            publish=publish,
-        )
-
     def _pending(self, plan: RunPlan) -> list[BatchLine]:
         """Batches with firms to do, those that failed before included."""
         progress = ProgressReader(self._store, plan.layout).read()
@@ -266,13 +378,14 @@ class QuarterOrchestrator:
             )
         return damaged
 
-    def _submitted(self, plan: RunPlan) -> RunSummary:
+    def _submitted(self, plan: RunPlan, attempt: Attempt) -> RunSummary:
+        given = set(attempt.record.batch_ids)
         return RunSummary(
             quarter=str(plan.quarter),
             run_id=plan.spec.run_id,
             state="submitted",
-            n_batches=len(plan.batches),
-            n_firms=sum(len(batch.firm_ids) for batch in plan.batches),
+            n_batches=len(given),
+            n_firms=sum(len(b.firm_ids) for b in plan.batches if b.batch_id in given),
         )
 
     def _conclude(
@@ -287,4 +400,11 @@ class QuarterOrchestrator:
         if publish and not plan.spec.is_trial:
             publish_run(self._store, plan.layout, {"firms.parquet": firms})
         published = published_run(self._store, plan.quarter) == plan.spec.run_id
-        return replace(summary, published=published)
+        usage = read_usage(self._store, plan.layout, self._price_per_hour)
+        return replace(
+            summary,
+            published=published,
+            job_hours=usage.job_hours,
+            n_retried=usage.n_retried,
+            cost=usage.cost,
+        )

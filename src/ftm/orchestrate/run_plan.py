@@ -16,8 +16,7 @@ from ftm.core.version import VERSION
 from ftm.orchestrate.batches import plan_batches
 from ftm.storage.manifest import PrefetchManifest, encode_manifest, firms_of
 from ftm.storage.object_store import ObjectStore
-from ftm.storage.run_records import BatchLine, RunSpec, decode_spec, encode_batches
-from ftm.topics.device import machine_name
+from ftm.storage.run_records import BatchLine, RunSpec, encode_batches
 
 _RUN_ID_CHARACTERS = 12
 
@@ -55,6 +54,7 @@ def plan_run(
     checkpoint_firms: int,
     now: datetime,
     publish: bool = True,
+    backend: str = "local",
 ) -> RunPlan:
     """Work out a run; pure.
 
@@ -68,6 +68,7 @@ def plan_run(
         checkpoint_firms: firms per map part.
         now: UTC; the run's start, if it is new.
         publish: whether readers are to be pointed at it; for the record, if it is new.
+        backend: where its jobs are to run; for the record, if it is new.
 
     Raises:
         ConfigError: the batch size cannot be used.
@@ -91,23 +92,27 @@ def plan_run(
             "ftm_version": VERSION,
             "batch_size": batch_size,
             "publish": publish,
+            "backend": backend,
         }
     )
     return RunPlan(spec=spec, batches=tuple(batches), manifest=data)
 
 
-def record_plan(store: ObjectStore, plan: RunPlan) -> None:
+def record_plan(store: ObjectStore, plan: RunPlan, *, machine: str) -> None:
     """Write what is not yet there, or damaged, of a run: its manifest first, then its spec.
 
     The run id stands for the content; a spec that exists keeps its `created_at`, which is in every
     row the run writes.
+
+    Args:
+        store: where to.
+        plan: the run.
+        machine: for the record of a new run; empty where its jobs run elsewhere.
     """
     _put_as_planned(store, plan.layout.manifest, plan.manifest)
     if not store.exists(plan.layout.spec):
-        machine = machine_name(plan.spec.model.get("device", "cpu"))
-        put_once(
-            store, plan.layout.spec, plan.spec.model_copy(update={"machine": machine}).encode()
-        )
+        spec = plan.spec.model_copy(update={"machine": machine})
+        put_once(store, plan.layout.spec, spec.encode())
 
 
 def mend_batches(store: ObjectStore, plan: RunPlan) -> None:
@@ -125,14 +130,6 @@ def _put_as_planned(store: ObjectStore, key: str, data: bytes) -> None:
         found = b""
     if found != data:
         store.put(key, data)
-
-
-def read_spec(store: ObjectStore, layout: RunLayout) -> RunSpec | None:
-    """The recorded spec of a run, or None for a new one."""
-    try:
-        return decode_spec(store.get(layout.spec), key=store.name(layout.spec))
-    except ObjectNotFoundError:
-        return None
 
 
 def put_once(store: ObjectStore, key: str, data: bytes) -> bool:

@@ -2,31 +2,33 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
 from ftm.analysis.run_reader import STAGE
-from ftm.core.errors import BatchFailedError, FtmError
-from ftm.core.layout import RunLayout
-from ftm.core.settings import Settings, variables
-from ftm.jobs.base import STAGE_WIDE_EXIT, JobBackend, JobState, JobStatus, StageJobs
+from ftm.core.errors import AWSUnavailableError, FtmError, OrchestratorError, StoppedWatching
+from ftm.core.settings import Settings
+from ftm.jobs.base import JobBackend, JobStatus, StageJobs
+from ftm.orchestrate.attempts import (
+    claim_attempt,
+    has_outcome,
+    last_attempt,
+    raise_failures,
+    record_outcome,
+)
 from ftm.orchestrate.run_plan import RunPlan, put_once
 from ftm.orchestrate.run_watch import ProgressReader, RunWatcher, view_batches
+from ftm.orchestrate.usage import describe_end, read_usage
+from ftm.orchestrate.worker_environment import worker_environment
+from ftm.storage.claims import claim_jobs, claimed_jobs
 from ftm.storage.object_store import ObjectStore
-from ftm.storage.run_records import (
-    BatchLine,
-    BatchOutcome,
-    JobRecord,
-    StageOutcome,
-    decode_job,
-    encode_batches,
-)
+from ftm.storage.run_records import BatchLine, JobRecord
 
-_NOT_FOR_WORKERS = ("WRDS_", "FTM_WRDS_", "PGPASSFILE", "LLM_", "S3_BUCKET")
-
-_BROKEN = (JobState.FAILED, JobState.CANCELLED)
+CANCEL_PATIENCE_S = 300.0
+"""From a cancel to the end of the last job: those that run get SIGTERM and save what is done."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,13 +43,16 @@ class StageRunner:
     """Runs the map stage of a planned run.
 
     Every attempt leaves, in this order, its batch manifest and its job record, both put if
-    absent, before anything is submitted; its outcome after the last job ended.
+    absent, before anything is submitted; then, where jobs outlive this process, the id of the one
+    set of jobs that may work on it; its outcome after the last job ended.
 
     Args:
         store: where the records go.
         backend: where batches run.
+        backend_name: `local` or `batch`, for the record.
         watcher: told how it goes.
         poll_s: seconds between two looks at the jobs.
+        price_per_hour: of one job, if it is known.
     """
 
     def __init__(
@@ -55,13 +60,18 @@ class StageRunner:
         store: ObjectStore,
         backend: JobBackend,
         *,
+        backend_name: str,
         watcher: RunWatcher,
         poll_s: float,
+        price_per_hour: float | None = None,
     ) -> None:
         self._store = store
         self._backend = backend
+        self._backend_name = backend_name
         self._watcher = watcher
         self._poll_s = poll_s
+        self._price_per_hour = price_per_hour
+        self._told: set[str] = set()
 
     def submit(self, plan: RunPlan, pending: Sequence[BatchLine], settings: Settings) -> Attempt:
         """The jobs of the last attempt if they still run, else a new attempt at `pending`.
@@ -71,19 +81,47 @@ class StageRunner:
             pending: its batches with something to do.
             settings: what workers get, but for secrets and what is not theirs.
         """
-        last = self._last_attempt(plan.layout)
-        if last is not None and (handle := self._still_running(last)):
-            return Attempt(last, handle)
-        record = self._claim(plan, (last.attempt if last else 0) + 1, pending)
-        put_once(self._store, plan.layout.jobs(STAGE, record.attempt), record.encode())
-        jobs = StageJobs(
-            name=record.name,
-            stage=STAGE,
-            batch_ids=tuple(record.batch_ids),
-            environment=self._environment(plan, record.attempt, settings),
-            tags={"project": "ftm", "quarter": str(plan.quarter), "run": plan.spec.run_id},
+        last = last_attempt(self._store, plan.layout)
+        if last is not None and (running := self.settle(plan, settings)):
+            return running
+        if last is not None and self._was_never_submitted(plan, last):
+            return self._submit(plan, last, settings)
+        record = claim_attempt(
+            self._store,
+            plan,
+            (last.attempt if last else 0) + 1,
+            pending,
+            name=self._name(plan),
+            backend=self._backend_name,
         )
-        return Attempt(record, self._backend.submit(jobs))
+        put_once(self._store, plan.layout.jobs(STAGE, record.attempt), record.encode())
+        return self._submit(plan, record, settings)
+
+    def settle(self, plan: RunPlan, settings: Settings) -> Attempt | None:
+        """The last attempt, if its jobs still run; one whose jobs ended unwatched is recorded."""
+        found = self.reattach(plan, settings)
+        if found is None:
+            return None
+        statuses = self._backend.poll(found.handle)
+        if not all(status.state.is_final for status in statuses):
+            return found
+        if not has_outcome(self._store, plan.layout, found.record):
+            record_outcome(self._store, plan, found.record, statuses)
+        return None
+
+    def reattach(self, plan: RunPlan, settings: Settings) -> Attempt | None:
+        """The last attempt and its jobs, ended or not; None if there is none, or none are left."""
+        record = last_attempt(self._store, plan.layout)
+        if record is None or record.backend != self._backend_name:
+            return None
+        jobs = self._jobs(plan, record, settings)
+        known = self._claimed(plan, record)
+        handle = self._backend.find(jobs, known)
+        if handle is None:
+            return None
+        if known is None and self._backend.outlives_us:
+            handle = self._claim(plan, record, jobs, handle)
+        return Attempt(record, handle)
 
     def watch(self, plan: RunPlan, attempt: Attempt) -> None:
         """Wait for the attempt's jobs, then record how they ended.
@@ -91,53 +129,84 @@ class StageRunner:
         Raises:
             BatchFailedError: a batch of the run is not complete, or a job of this attempt failed,
                 even one that was to retry firms of a batch complete without them.
+            StoppedWatching: Ctrl-C; jobs that outlive this process go on.
         """
         statuses = self._wait(plan, attempt)
-        self._record_outcome(plan.layout, attempt.record, statuses)
-        self._raise_failures(plan, statuses)
+        ended = record_outcome(self._store, plan, attempt.record, statuses)
+        if self._backend.outlives_us:
+            usage = read_usage(self._store, plan.layout, self._price_per_hour)
+            self._watcher.message(describe_end(ended, usage))
+        raise_failures(self._store, plan, statuses)
 
-    def _last_attempt(self, layout: RunLayout) -> JobRecord | None:
-        keys = [info.key for info in self._store.list(f"{layout.root}/jobs")]
-        records = [
-            decode_job(self._store.get(key), key=self._store.name(key))
-            for key in keys
-            if not key.endswith(".outcome.json")
-        ]
-        of_stage = [record for record in records if record.stage == STAGE]
-        return max(of_stage, key=lambda record: record.attempt, default=None)
+    def cancel(self, plan: RunPlan, attempt: Attempt, reason: str) -> list[JobStatus]:
+        """End the attempt's jobs, wait for that, and record how they ended.
 
-    def _still_running(self, record: JobRecord) -> str | None:
-        handle = self._backend.find(record.name)
-        if handle is None or all(s.state.is_final for s in self._backend.poll(handle)):
+        Raises:
+            OrchestratorError: they do not end.
+        """
+        self._backend.cancel(attempt.handle, reason)
+        end_s = time.monotonic() + CANCEL_PATIENCE_S
+        while True:
+            found = self._backend.poll(attempt.handle)
+            if all(status.state.is_final for status in found):
+                record_outcome(self._store, plan, attempt.record, found)
+                return found
+            if time.monotonic() > end_s:
+                raise OrchestratorError(
+                    f"the jobs of run {plan.spec.run_id} were told to stop, but have not within "
+                    f"{CANCEL_PATIENCE_S:.0f} s; run the same command again"
+                )
+            time.sleep(self._poll_s)
+
+    def _name(self, plan: RunPlan) -> str:
+        # A queue may serve several stores, and the same run may be in each of them.
+        store = hashlib.sha256(self._store.url.encode()).hexdigest()[:8]
+        return f"ftm-{plan.quarter}-{plan.spec.run_id}-{store}-{STAGE}"
+
+    def _claimed(self, plan: RunPlan, record: JobRecord) -> str | None:
+        if not self._backend.outlives_us:
             return None
-        return handle
+        return claimed_jobs(self._store, plan.layout, stage=STAGE, attempt=record.attempt)
 
-    def _claim(self, plan: RunPlan, attempt: int, pending: Sequence[BatchLine]) -> JobRecord:
-        """Write the attempt's batch manifest. The first lists every batch: it defines the run."""
-        lines = plan.batches if attempt == 1 else pending
-        data = encode_batches(list(lines))
-        if not put_once(self._store, plan.layout.batch_manifest(attempt), data):
-            return self._claim(plan, attempt + 1, pending)
-        return JobRecord(
-            name=f"ftm-{plan.quarter}-{plan.spec.run_id}-{STAGE}-{attempt}",
-            stage=STAGE,
-            attempt=attempt,
-            batch_ids=[line.batch_id for line in lines],
+    def _was_never_submitted(self, plan: RunPlan, record: JobRecord) -> bool:
+        """Whether an attempt was put on record, and then nothing came of it."""
+        return (
+            self._backend.outlives_us
+            and record.backend == self._backend_name
+            and self._claimed(plan, record) is None
+            and not has_outcome(self._store, plan.layout, record)
         )
 
-    def _environment(self, plan: RunPlan, attempt: int, settings: Settings) -> dict[str, str]:
-        given = {
-            name: value
-            for name, value in variables(settings).items()
-            if not name.startswith(_NOT_FOR_WORKERS)
-        }
-        return given | {
-            "FTM_STORE": self._store.url,
-            "DATA_SOURCE": "s3",
-            "QUARTER": str(plan.quarter),
-            "FTM_RUN_ID": plan.spec.run_id,
-            "MANIFEST_S3_KEY": plan.layout.batch_manifest(attempt),
-        }
+    def _submit(self, plan: RunPlan, record: JobRecord, settings: Settings) -> Attempt:
+        jobs = self._jobs(plan, record, settings)
+        handle = self._backend.submit(jobs)
+        if self._backend.outlives_us:
+            handle = self._claim(plan, record, jobs, handle)
+        return Attempt(record, handle)
+
+    def _claim(self, plan: RunPlan, record: JobRecord, jobs: StageJobs, handle: str) -> str:
+        """Put these jobs on record; where others came first, end these and take those."""
+        first = claim_jobs(
+            self._store, plan.layout, stage=STAGE, attempt=record.attempt, job_id=handle
+        )
+        if first == handle:
+            return handle
+        self._backend.cancel(handle, f"another set of jobs, {first}, is on record")
+        if self._backend.find(jobs, first) is None:
+            raise OrchestratorError(
+                f"job {first} is on record for attempt {record.attempt} of run "
+                f"{plan.spec.run_id} and cannot be found; run the same command again in a minute"
+            )
+        return first
+
+    def _jobs(self, plan: RunPlan, record: JobRecord, settings: Settings) -> StageJobs:
+        return StageJobs(
+            name=record.name,
+            stage=STAGE,
+            batch_ids=tuple(record.batch_ids),
+            environment=worker_environment(self._store.url, plan, record, settings),
+            tags={"project": "ftm", "quarter": str(plan.quarter), "run": plan.spec.run_id},
+        )
 
     def _wait(self, plan: RunPlan, attempt: Attempt) -> list[JobStatus]:
         reader = ProgressReader(self._store, plan.layout)
@@ -146,16 +215,37 @@ class StageRunner:
         self._watcher.start(text, view_batches(plan.batches, reader.read()))
         try:
             while True:
-                statuses = self._backend.poll(attempt.handle)
+                statuses = self._look(attempt.handle)
                 self._watcher.update(view_batches(plan.batches, reader.read(), statuses))
-                if all(status.state.is_final for status in statuses):
+                if statuses and all(status.state.is_final for status in statuses):
                     return statuses
                 time.sleep(self._poll_s)
+        except KeyboardInterrupt as error:
+            self._leave(plan, attempt)
+            if self._backend.outlives_us:
+                raise StoppedWatching(_how_to_come_back(plan)) from error
+            raise
         except BaseException:
             self._leave(plan, attempt)
             raise
         finally:
             self._watcher.finish()
+
+    def _look(self, handle: str) -> list[JobStatus]:
+        """The jobs' states; none while AWS does not answer, which touches no job."""
+        try:
+            statuses = self._backend.poll(handle)
+            self._tell_once(*self._backend.notices(handle))
+        except AWSUnavailableError as error:
+            self._tell_once(f"{error}; the jobs go on, and so does watching them")
+            return []
+        return statuses
+
+    def _tell_once(self, *texts: str) -> None:
+        for text in texts:
+            if text not in self._told:
+                self._told.add(text)
+                self._watcher.message(text)
 
     def _leave(self, plan: RunPlan, attempt: Attempt) -> None:
         """End the jobs that cannot outlive this process, and record that they were stopped."""
@@ -163,56 +253,18 @@ class StageRunner:
         if text := self._backend.farewell():
             self._watcher.message(text)
         self._backend.close()
+        if self._backend.outlives_us:
+            return
         # Whatever stopped the command is what the user is to read.
         with suppress(FtmError):
             statuses = self._backend.poll(attempt.handle)
             if all(status.state.is_final for status in statuses):
-                self._record_outcome(plan.layout, attempt.record, statuses)
+                record_outcome(self._store, plan, attempt.record, statuses)
 
-    def _record_outcome(
-        self, layout: RunLayout, record: JobRecord, statuses: Sequence[JobStatus]
-    ) -> None:
-        batches = [
-            BatchOutcome(
-                batch_id=status.batch_id,
-                state=status.state.value,
-                reason=status.reason,
-                exit_code=status.exit_code,
-                log=status.log,
-            )
-            for status in statuses
-        ]
-        outcome = StageOutcome(name=record.name, batches=batches)
-        self._store.put(layout.outcome(STAGE, record.attempt), outcome.encode())
 
-    def _raise_failures(self, plan: RunPlan, statuses: Sequence[JobStatus]) -> None:
-        progress = ProgressReader(self._store, plan.layout).read()
-        ended = {status.batch_id: status for status in statuses}
-        broken = {status.batch_id for status in statuses if status.state in _BROKEN}
-        complete = {batch_id for batch_id, record in progress.items() if record.complete}
-        failed = [b.batch_id for b in plan.batches if b.batch_id not in complete - broken]
-        if not failed:
-            return
-        self._raise_if_stage_wide(plan, statuses, failed)
-        first = ended.get(failed[0])
-        reason = (first.reason if first else "") or "its job ended without completing it"
-        log = f" (log: {first.log})" if first and first.log else ""
-        raise BatchFailedError(
-            f"{len(failed)} of {len(plan.batches)} batches of run {plan.spec.run_id} failed: "
-            f"{failed[0]}: {reason}{log}; what is done is kept: mend the cause and run the "
-            "same command again",
-            batch_ids=tuple(failed),
-        )
-
-    def _raise_if_stage_wide(
-        self, plan: RunPlan, statuses: Sequence[JobStatus], failed: Sequence[str]
-    ) -> None:
-        told = [status for status in statuses if status.exit_code == STAGE_WIDE_EXIT]
-        if not told or any(status.state is JobState.SUCCEEDED for status in statuses):
-            return
-        log = f" (log: {told[0].log})" if told[0].log else ""
-        raise BatchFailedError(
-            f"run {plan.spec.run_id} was stopped, since every batch would fail alike: "
-            f"{told[0].batch_id}: {told[0].reason}{log}; mend it and run the same command again",
-            batch_ids=tuple(failed),
-        )
+def _how_to_come_back(plan: RunPlan) -> str:
+    where = f"--quarter {plan.quarter} --run {plan.spec.run_id}"
+    return (
+        f"stopped watching; the jobs of run {plan.spec.run_id} go on: `ftm watch {where}` comes "
+        f"back to them, `ftm cancel {where}` ends them"
+    )

@@ -44,6 +44,9 @@ class RunSummary:
         n_clustered: sentences that went into clustering.
         n_outliers: of these, in no topic.
         seconds: this command took.
+        job_hours: that jobs of AWS Batch ran, those of earlier attempts included; 0 for local ones.
+        n_retried: batches whose job was started more than once.
+        cost: job_hours times the price of an hour; None without a price.
         topics: URL of the folder of firm-topics parts; empty until there is something.
         published: loaders read this run unless they are told another.
         example_firm: a firm to look at, that with the most topics; empty until there is something.
@@ -64,6 +67,9 @@ class RunSummary:
     n_clustered: int = 0
     n_outliers: int = 0
     seconds: float = 0.0
+    job_hours: float = 0.0
+    n_retried: int = 0
+    cost: float | None = None
     topics: str = ""
     published: bool = False
     example_firm: str = ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from obstore.store import LocalStore, S3Store
@@ -77,13 +78,16 @@ def _bucket_and_prefix(rest: str, url: str) -> tuple[str, str]:
     return bucket, prefix
 
 
-def s3_backend(rest: str, url: str, *, endpoint_url: str | None) -> S3Store:
+def s3_backend(
+    rest: str, url: str, *, endpoint_url: str | None, region: str | None = None
+) -> S3Store:
     """A bucket, or a folder in one, with boto3's credentials.
 
     Args:
         rest: what follows `s3://`.
         url: the whole, for messages.
         endpoint_url: None for AWS.
+        region: of the bucket; None: what boto3 finds.
 
     Raises:
         ConfigError: no valid bucket or prefix.
@@ -100,6 +104,7 @@ def s3_backend(rest: str, url: str, *, endpoint_url: str | None) -> S3Store:
             f"no AWS credentials for s3://{bucket} ({error}); run `aws configure` or `aws sso "
             "login`, or set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
         ) from error
+    options: dict[str, Any] = {"region": region} if region else {}
     return S3Store(
         bucket,
         prefix=prefix or None,
@@ -113,4 +118,5 @@ def s3_backend(rest: str, url: str, *, endpoint_url: str | None) -> S3Store:
         # Retries are `_call`'s, so that they are seen and counted once.
         retry_config={"max_retries": 0},
         credential_provider=credentials,
+        **options,
     )

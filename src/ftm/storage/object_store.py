@@ -309,6 +309,7 @@ def open_store(
     url: str,
     *,
     endpoint_url: str | None = None,
+    region: str | None = None,
     create: bool = True,
     hook: WriteHook = _no_hook,
     retry: RetryPolicy | None = None,
@@ -318,6 +319,7 @@ def open_store(
     Args:
         url: `s3://bucket[/prefix]`, `file:///folder` or `memory://`.
         endpoint_url: where S3 is, when it is not AWS (AWS_ENDPOINT_URL).
+        region: of the bucket; None: what boto3 finds.
         create: make the folder of `file://` if it is missing; False for whoever only reads, so
             that a mistyped path is an error and leaves no empty folder behind.
         hook: failpoint for tests.
@@ -337,7 +339,7 @@ def open_store(
         backend = file_backend(folder, create=create)
         return ObjectStore(backend, url=url, scheme="file", folder=folder, hook=hook, retry=retry)
     if scheme == "s3":
-        bucket = s3_backend(rest, url, endpoint_url=endpoint_url)
+        bucket = s3_backend(rest, url, endpoint_url=endpoint_url, region=region)
         return ObjectStore(bucket, url=url, scheme="s3", hook=hook, retry=retry)
     raise ConfigError(f"unknown store {url!r}; use s3://bucket[/prefix] or file:///folder")
 

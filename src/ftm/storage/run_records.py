@@ -39,8 +39,10 @@ class RunSpec(_Record):
         batch_size: what the run's first command asked for, for the record only: the batches are
             what counts. None: an ftm wrote it that did not record it.
         publish: False: that command was to leave readers with the run they had.
+        backend: where that command's jobs ran, `local` or `batch`, for the record only.
         machine: processor and GPU of the run's first command, for the record only: another model
-            may give other last bits, but may go on with the run.
+            may give other last bits, but may go on with the run. Empty where jobs run elsewhere:
+            each batch's progress says what computed it.
     """
 
     mend = (
@@ -59,6 +61,7 @@ class RunSpec(_Record):
     machine: str = ""
     batch_size: int | None = None
     publish: bool = True
+    backend: str = "local"
 
     @property
     def is_trial(self) -> bool:
@@ -90,6 +93,7 @@ class BatchProgress(_Record):
             firms being tried again); replaced by the full part before that is listed in parts.
         kept: firms with their rows in the partial parts, in batch order.
         job_id: of the job that wrote it last; empty outside AWS.
+        machine: processor and GPU of the worker that wrote it last.
     """
 
     mend = "delete it: the `ftm run-quarter` command that began the run then does this batch again"
@@ -103,6 +107,7 @@ class BatchProgress(_Record):
     partial: dict[str, str] = {}
     kept: list[str] = []
     job_id: str = ""
+    machine: str = ""
 
 
 class JobRecord(_Record):
@@ -113,6 +118,7 @@ class JobRecord(_Record):
         stage: like map.
         attempt: 1, 2, …
         batch_ids: what this attempt works on; child i on batch_ids[i].
+        backend: where it is submitted, `local` or `batch`.
     """
 
     mend = "delete it: it says what an attempt was about to submit, no result hangs on it"
@@ -121,16 +127,52 @@ class JobRecord(_Record):
     stage: str
     attempt: int
     batch_ids: list[str]
+    backend: str = "local"
+
+
+class JobClaim(_Record):
+    """`progress/…/claims/{stage}_{attempt}`: the one set of jobs that may do an attempt.
+
+    Args:
+        job_id: of the job, or of the parent of the array.
+    """
+
+    mend = "cancel the run's jobs (`ftm cancel`), delete it, and run the same command again"
+
+    job_id: str
+
+
+class ModelClaim(_Record):
+    """`progress/…/claims/model`: what the run's first worker computes with, and so all of them.
+
+    Args:
+        model: `ftm.topics.fingerprint.model_fingerprint`, as that worker works it out.
+        ftm_version: its code.
+    """
+
+    mend = "delete it: the next worker of the run writes it again"
+
+    model: dict[str, str]
+    ftm_version: str
 
 
 class BatchOutcome(_Record):
-    """How one batch's job ended: state, why in words, exit code, where its log is."""
+    """How one batch's job ended: state, why in words, exit code, where its log is.
+
+    Args:
+        n_attempts: starts of its job, Spot losses included; 0 where that is not known.
+        seconds: that they ran, all together.
+        n_firms: of the batch.
+    """
 
     batch_id: str
     state: str
     reason: str = ""
     exit_code: int | None = None
     log: str = ""
+    n_attempts: int = 0
+    seconds: float = 0.0
+    n_firms: int = 0
 
 
 class StageOutcome(_Record):
@@ -149,6 +191,24 @@ def decode_job(data: bytes, *, key: str) -> JobRecord:
         CorruptObjectError: not a job record.
     """
     return _decode(JobRecord, data, key)
+
+
+def decode_job_claim(data: bytes, *, key: str) -> JobClaim:
+    """Read which jobs are on record.
+
+    Raises:
+        CorruptObjectError: no such record.
+    """
+    return _decode(JobClaim, data, key)
+
+
+def decode_model_claim(data: bytes, *, key: str) -> ModelClaim:
+    """Read what the run's first worker computes with.
+
+    Raises:
+        CorruptObjectError: no such record.
+    """
+    return _decode(ModelClaim, data, key)
 
 
 def decode_outcome(data: bytes, *, key: str) -> StageOutcome:

@@ -52,15 +52,50 @@ def model_fingerprint(
     Raises:
         ModelNotFoundError: no such embedding model.
     """
-    kinds = ",".join(sorted({kind.strip() for kind in keep_kinds.split(",") if kind.strip()}))
     return {
         "topics_version": TOPICS_VERSION,
         "embed_text": embed_text,
-        "keep_kinds": kinds,
+        "keep_kinds": _sorted_kinds(keep_kinds),
         "kind_rules": constants_sha256(kind_rules),
         **embedding_fingerprint(embedding_model, device=device, dtype=dtype, batch_size=batch_size),
         **clustering_fingerprint(clustering, seed=seed),
     }
+
+
+def image_fingerprint(
+    image: str,
+    *,
+    embedding_model: str,
+    embed_text: str,
+    clustering: str,
+    seed: int,
+    keep_kinds: str,
+    device: str,
+    dtype: str,
+) -> dict[str, str]:
+    """What a run's topics depend on when containers of an image compute them.
+
+    Every key but `image` has the value that `model_fingerprint` gives it in the container; the
+    image, best by digest, stands for the versions and weights that only the container knows.
+
+    Args:
+        image: of the job definition.
+        embedding_model: this and the rest as for `model_fingerprint`.
+        embed_text: `raw` or `cleaned`.
+        clustering: as in the settings.
+        seed: of every random choice.
+        keep_kinds: kinds of sentences that are clustered, with commas.
+        device: resolved, never `auto`.
+        dtype: of the embedding model's arithmetic.
+    """
+    found = {"image": image, "embed_text": embed_text, "keep_kinds": _sorted_kinds(keep_kinds)}
+    found["embedding_model"] = embedding_model
+    if embedding_model != NOOP:
+        found |= {"device": device, "dtype": dtype}
+    found["clustering"] = clustering
+    if clustering != NOOP:
+        found["seed"] = str(seed)
+    return found
 
 
 def embedding_fingerprint(
@@ -100,6 +135,10 @@ def constants_sha256(*modules: ModuleType) -> str:
         if name.isupper() and (plain := _plain(value)) is not None
     }
     return hashlib.sha256(json.dumps(found, sort_keys=True).encode()).hexdigest()
+
+
+def _sorted_kinds(kinds: str) -> str:
+    return ",".join(sorted({kind.strip() for kind in kinds.split(",") if kind.strip()}))
 
 
 def _plain(value: object) -> str | None:

@@ -1,0 +1,185 @@
+"""Calls to AWS that bear throttling and outages, and errors in words. The only boto3 in `jobs`."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import boto3
+import stamina
+from botocore.config import Config
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    HTTPClientError,
+    NoCredentialsError,
+    NoRegionError,
+    PartialCredentialsError,
+)
+from botocore.exceptions import (
+    ConnectionError as BotoConnectionError,
+)
+
+from ftm.core.errors import AWSAccessError, AWSUnavailableError, ConfigError, JobError
+
+_LOG = logging.getLogger(__name__)
+_T = TypeVar("_T")
+
+THROTTLED = frozenset(
+    {
+        *("Throttling", "ThrottlingException", "ThrottledException", "TooManyRequestsException"),
+        *("RequestLimitExceeded", "RequestThrottled", "SlowDown", "PriorRequestNotComplete"),
+    }
+)
+_EXPIRED = frozenset(
+    {
+        *("ExpiredToken", "ExpiredTokenException", "InvalidClientTokenId", "InvalidToken"),
+        *("UnrecognizedClientException", "SignatureDoesNotMatch", "InvalidSignatureException"),
+        *("AuthFailure", "RequestExpired"),
+    }
+)
+_DENIED = frozenset({"AccessDenied", "AccessDeniedException", "UnauthorizedOperation"})
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long throttling and outages are borne, in one call.
+
+    Args:
+        limit_s: after that the call fails with AWSUnavailableError.
+        wait_s: before the first retry; doubles up to 10 s, with jitter.
+    """
+
+    limit_s: float = 60.0
+    wait_s: float = 0.5
+
+
+class AWSClient:
+    """One service's client, made on the first call.
+
+    Args:
+        service: `batch`, `logs`, …
+        region: None: what boto3 finds (AWS_REGION, the profile).
+        endpoint_url: None for AWS.
+        patience: with throttling and outages.
+    """
+
+    def __init__(
+        self,
+        service: str,
+        *,
+        region: str | None = None,
+        endpoint_url: str | None = None,
+        patience: Patience | None = None,
+    ) -> None:
+        self._service = service
+        self._region = region
+        self._endpoint_url = endpoint_url
+        self._patience = patience or Patience()
+        self._client: Any = None
+
+    @property
+    def region(self) -> str:
+        """The region calls go to."""
+        return str(self._get().meta.region_name)
+
+    def call(self, operation: str, **request: Any) -> dict[str, Any]:
+        """One call, tried again while AWS throttles or does not answer.
+
+        Args:
+            operation: in snake case, like `describe_jobs`.
+            request: its parameters, named as AWS names them.
+
+        Raises:
+            AWSUnavailableError: throttled, or no answer, for as long as patience lasts.
+            AWSAccessError: no, expired or too weak credentials.
+            ConfigError: no region.
+            JobError: AWS refused the request.
+        """
+
+        def once() -> dict[str, Any]:
+            return self._once(operation, request)
+
+        return self._retried(once)
+
+    def once(self, operation: str, **request: Any) -> dict[str, Any]:
+        """One call, never tried again: for those that do something twice when repeated."""
+        return self._once(operation, request)
+
+    def _once(self, operation: str, request: dict[str, Any]) -> dict[str, Any]:
+        try:
+            answer: dict[str, Any] = getattr(self._get(), operation)(**request)
+        except (ClientError, BotoCoreError) as error:
+            raise explain(error, what=f"{self._service} {operation}") from error
+        return answer
+
+    def _retried(self, once: Callable[[], _T]) -> _T:
+        for attempt in stamina.retry_context(
+            on=AWSUnavailableError,
+            attempts=None,
+            timeout=self._patience.limit_s,
+            wait_initial=self._patience.wait_s,
+            wait_max=10.0,
+            wait_jitter=self._patience.wait_s,
+        ):
+            with attempt:
+                return once()
+        raise AssertionError("stamina ends by returning or raising")
+
+    def _get(self) -> Any:
+        if self._client is None:
+            # Retries are stamina's, in one place; botocore's own would multiply them.
+            config = Config(retries={"total_max_attempts": 1}, connect_timeout=5, read_timeout=30)
+            try:
+                # A session of its own: the default one keeps credentials that were renewed since.
+                self._client = boto3.Session().client(
+                    self._service,
+                    region_name=self._region,
+                    endpoint_url=self._endpoint_url,
+                    config=config,
+                )
+            except (BotoCoreError, ValueError) as error:
+                raise explain(error, what=self._service) from error
+        return self._client
+
+
+def explain(error: Exception, *, what: str) -> JobError | ConfigError:
+    """The ftm error for one of boto3's.
+
+    Args:
+        error: what boto3 raised.
+        what: service and operation.
+    """
+    if isinstance(error, NoRegionError):
+        return ConfigError("no AWS region is set; set AWS_REGION, or aws_region in ftm.toml")
+    if isinstance(error, (NoCredentialsError, PartialCredentialsError)):
+        return AWSAccessError(
+            f"{what}: no AWS credentials ({error}); run `aws configure` or `aws sso login`, or set "
+            "AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+        )
+    if isinstance(error, ClientError):
+        return _from_answer(error, what)
+    if isinstance(error, (BotoConnectionError, HTTPClientError)):
+        return AWSUnavailableError(f"{what}: AWS does not answer ({error})")
+    return JobError(f"{what}: {error}")
+
+
+def _from_answer(error: ClientError, what: str) -> JobError:
+    code = str(error.response.get("Error", {}).get("Code", ""))
+    text = str(error.response.get("Error", {}).get("Message", "")) or code
+    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    if code in THROTTLED or status in (429, 500, 502, 503, 504):
+        return AWSUnavailableError(f"{what}: AWS answers {code or status}: {text}")
+    if code in _EXPIRED:
+        return AWSAccessError(
+            f"{what}: AWS does not accept the credentials ({code}: {text}); renew them, for "
+            "example with `aws sso login`"
+        )
+    if code in _DENIED or status in (401, 403):
+        return AWSAccessError(
+            f"{what}: access denied: {text}; ask whoever runs the account for the operator policy "
+            "(terraform output operator_policy_arn)"
+        )
+    return JobError(f"{what}: AWS refuses ({code}): {text}")

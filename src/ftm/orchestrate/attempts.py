@@ -1,0 +1,166 @@
+"""The records of a stage's attempts: what one is to do, how it ended, and what to make of that."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ftm.analysis.run_reader import STAGE, RunRecords, list_runs, read_run
+from ftm.core.errors import BatchFailedError, OrchestratorError
+from ftm.core.layout import RunLayout
+from ftm.core.quarter import Quarter
+from ftm.jobs.base import STAGE_WIDE_EXIT, JobState, JobStatus
+from ftm.orchestrate.run_plan import RunPlan, put_once
+from ftm.orchestrate.run_watch import ProgressReader
+from ftm.storage.object_store import ObjectStore
+from ftm.storage.run_records import (
+    BatchLine,
+    BatchOutcome,
+    JobRecord,
+    StageOutcome,
+    decode_job,
+    encode_batches,
+)
+
+_BROKEN = (JobState.FAILED, JobState.CANCELLED)
+
+
+def last_attempt(store: ObjectStore, layout: RunLayout) -> JobRecord | None:
+    """What was last put on record to be submitted; None before the first."""
+    return next(reversed(list_attempts(store, layout)), None)
+
+
+def list_attempts(store: ObjectStore, layout: RunLayout) -> list[JobRecord]:
+    """What was put on record to be submitted, oldest first."""
+    keys = [info.key for info in store.list(f"{layout.root}/jobs")]
+    records = [
+        decode_job(store.get(key), key=store.name(key))
+        for key in keys
+        if not key.endswith(".outcome.json")
+    ]
+    of_stage = [record for record in records if record.stage == STAGE]
+    return sorted(of_stage, key=lambda record: record.attempt)
+
+
+def claim_attempt(
+    store: ObjectStore,
+    plan: RunPlan,
+    attempt: int,
+    pending: Sequence[BatchLine],
+    *,
+    name: str,
+    backend: str,
+) -> JobRecord:
+    """Write an attempt's batch manifest. The first lists every batch: it defines the run.
+
+    Args:
+        store: where the run is.
+        plan: the run.
+        attempt: its number, or a later one where that is taken.
+        pending: what a later attempt than the first is to do.
+        name: of the jobs, but for the attempt's number.
+        backend: where they are going to be submitted.
+    """
+    lines = plan.batches if attempt == 1 else pending
+    data = encode_batches(list(lines))
+    if not put_once(store, plan.layout.batch_manifest(attempt), data):
+        return claim_attempt(store, plan, attempt + 1, pending, name=name, backend=backend)
+    return JobRecord(
+        name=f"{name}-{attempt}",
+        stage=STAGE,
+        attempt=attempt,
+        batch_ids=[line.batch_id for line in lines],
+        backend=backend,
+    )
+
+
+def has_outcome(store: ObjectStore, layout: RunLayout, record: JobRecord) -> bool:
+    """Whether it is on record how the attempt ended."""
+    return store.exists(layout.outcome(STAGE, record.attempt))
+
+
+def record_outcome(
+    store: ObjectStore, plan: RunPlan, record: JobRecord, statuses: Sequence[JobStatus]
+) -> list[BatchOutcome]:
+    """Write how an attempt's jobs ended, and return it."""
+    sizes = {batch.batch_id: len(batch.firm_ids) for batch in plan.batches}
+    batches = [
+        BatchOutcome(
+            batch_id=status.batch_id,
+            state=status.state.value,
+            reason=status.reason,
+            exit_code=status.exit_code,
+            log=status.log,
+            n_attempts=status.n_attempts,
+            seconds=status.seconds,
+            n_firms=sizes.get(status.batch_id, 0),
+        )
+        for status in statuses
+    ]
+    outcome = StageOutcome(name=record.name, batches=batches)
+    store.put(plan.layout.outcome(STAGE, record.attempt), outcome.encode())
+    return batches
+
+
+def raise_failures(store: ObjectStore, plan: RunPlan, statuses: Sequence[JobStatus]) -> None:
+    """Raise if the run is not complete.
+
+    Raises:
+        BatchFailedError: a batch is not complete, or its job failed.
+    """
+    progress = ProgressReader(store, plan.layout).read()
+    ended = {status.batch_id: status for status in statuses}
+    broken = {status.batch_id for status in statuses if status.state in _BROKEN}
+    complete = {batch_id for batch_id, record in progress.items() if record.complete}
+    failed = [b.batch_id for b in plan.batches if b.batch_id not in complete - broken]
+    if not failed:
+        return
+    _raise_if_stage_wide(plan, statuses, failed)
+    first = ended.get(failed[0])
+    reason = (first.reason if first else "") or "its job ended without completing it"
+    log = f" (log: {first.log})" if first and first.log else ""
+    raise BatchFailedError(
+        f"{len(failed)} of {len(plan.batches)} batches of run {plan.spec.run_id} failed: "
+        f"{failed[0]}: {reason}{log}; what is done is kept: mend the cause and run the "
+        "same command again",
+        batch_ids=tuple(failed),
+    )
+
+
+def _raise_if_stage_wide(
+    plan: RunPlan, statuses: Sequence[JobStatus], failed: Sequence[str]
+) -> None:
+    told = [status for status in statuses if status.exit_code == STAGE_WIDE_EXIT]
+    if not told or any(status.state is JobState.SUCCEEDED for status in statuses):
+        return
+    log = f" (log: {told[0].log})" if told[0].log else ""
+    raise BatchFailedError(
+        f"run {plan.spec.run_id} was stopped, since every batch would fail alike: "
+        f"{told[0].batch_id}: {told[0].reason}{log}; mend it and run the same command again",
+        batch_ids=tuple(failed),
+    )
+
+
+def find_submitted(
+    store: ObjectStore, quarter: Quarter, run_id: str | None, *, backend: str
+) -> RunRecords:
+    """The run asked for, else the newest whose jobs have not been seen to end.
+
+    Raises:
+        OrchestratorError: there is none; says what there is.
+    """
+    runs = [read_run(store, quarter, run_id)] if run_id else list_runs(store, quarter)
+    for run in reversed(runs):
+        record = last_attempt(store, run.layout)
+        if record is None or record.backend != backend:
+            continue
+        if run_id or not has_outcome(store, run.layout, record):
+            return run
+    if run_id:
+        raise OrchestratorError(
+            f"run {run_id} of {quarter} was not submitted to AWS Batch; local jobs end with the "
+            "command that started them: run that again"
+        )
+    raise OrchestratorError(
+        f"no run of {quarter} has jobs in AWS Batch to come back to; `ftm status --quarter "
+        f"{quarter}` says what there is"
+    )

@@ -1,0 +1,182 @@
+"""What a run's jobs took, and what the next ones are likely to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+
+from ftm.analysis.run_reader import STAGE
+from ftm.core.counted import counted
+from ftm.core.errors import FtmError
+from ftm.core.layout import RunLayout, run_of_key
+from ftm.jobs.base import JobState
+from ftm.storage.object_store import ObjectStore
+from ftm.storage.run_records import (
+    BatchLine,
+    BatchOutcome,
+    RunSpec,
+    StageOutcome,
+    decode_outcome,
+    decode_spec,
+)
+
+_RUNS_LOOKED_AT = 10
+_COMPARED = ("device", "dtype", "embedding_model", "clustering")
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What all attempts of a run took.
+
+    Args:
+        job_hours: that jobs ran, attempts lost to Spot included.
+        n_retried: batches whose job was started more than once, in one attempt or over several.
+        price_per_hour: of one job, None if it is not known.
+    """
+
+    job_hours: float = 0.0
+    n_retried: int = 0
+    price_per_hour: float | None = None
+
+    @property
+    def cost(self) -> float | None:
+        """job_hours times the price, in its currency; None without a price."""
+        return None if self.price_per_hour is None else self.job_hours * self.price_per_hour
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """What is going to be submitted.
+
+    Args:
+        quarter: like 2023Q1.
+        run_id: of the run.
+        n_firms: to do.
+        n_batches: to do.
+        n_chunks: they read.
+        seconds_per_firm: by an earlier run; None if there is none to go by.
+        like_run: that run.
+        price_per_hour: of one job, None if it is not known.
+    """
+
+    quarter: str
+    run_id: str
+    n_firms: int
+    n_batches: int
+    n_chunks: int
+    seconds_per_firm: float | None = None
+    like_run: str = ""
+    price_per_hour: float | None = None
+
+    @property
+    def job_hours(self) -> float | None:
+        """Expected; None with no earlier run to go by."""
+        return self.seconds_per_firm and self.n_firms * self.seconds_per_firm / 3600
+
+    def describe(self) -> str:
+        """One line: firms, batches, chunks, expected hours, money."""
+        what = (
+            f"{counted(self.n_firms, 'firm')} in {counted(self.n_batches, 'batch', 'batches')} of "
+            f"{counted(self.n_chunks, 'chunk')}"
+        )
+        if self.job_hours is None:
+            return f"{what}; no earlier run of this kind says how long that takes"
+        text = f"{what}; about {self.job_hours:.1f} job hours, at the pace of run {self.like_run}"
+        if self.price_per_hour is not None:
+            cost = self.job_hours * self.price_per_hour
+            text += f", about {cost:,.2f} at {self.price_per_hour:g} an hour"
+        return text
+
+
+def read_usage(store: ObjectStore, layout: RunLayout, price_per_hour: float | None) -> Usage:
+    """Add up the outcomes of all attempts of a run."""
+    starts: dict[str, int] = {}
+    seconds = 0.0
+    for outcome in _outcomes(store, layout):
+        for batch in outcome.batches:
+            seconds += batch.seconds
+            starts[batch.batch_id] = starts.get(batch.batch_id, 0) + batch.n_attempts
+    retried = sum(n > 1 for n in starts.values())
+    return Usage(seconds / 3600, retried, price_per_hour)
+
+
+def estimate(
+    store: ObjectStore,
+    spec: RunSpec,
+    pending: Sequence[BatchLine],
+    *,
+    n_chunks: int,
+    price_per_hour: float | None,
+) -> Estimate:
+    """What the pending batches of a run are likely to take.
+
+    Args:
+        store: holds earlier runs, of this quarter or another.
+        spec: of the run.
+        pending: its batches with something to do.
+        n_chunks: that they read.
+        price_per_hour: of one job.
+    """
+    seconds_per_firm, like_run = _pace(store, spec)
+    return Estimate(
+        quarter=spec.quarter,
+        run_id=spec.run_id,
+        n_firms=sum(len(batch.firm_ids) for batch in pending),
+        n_batches=len(pending),
+        n_chunks=n_chunks,
+        seconds_per_firm=seconds_per_firm,
+        like_run=like_run,
+        price_per_hour=price_per_hour,
+    )
+
+
+def _pace(store: ObjectStore, spec: RunSpec) -> tuple[float | None, str]:
+    """Seconds a firm took in the newest run with the same models and device; None if there is none.
+
+    Only first attempts count: a later one may have had little left to do of a batch.
+    """
+    keys = [i.key for i in store.list("runs") if i.key.endswith(f"/{STAGE}_1.outcome.json")]
+    earlier = []
+    for key in keys[-_RUNS_LOOKED_AT:]:
+        # An old record that cannot be read only fails to help here.
+        with suppress(FtmError):
+            layout = run_of_key(key)
+            other = decode_spec(store.get(layout.spec), key=layout.spec)
+            if all(other.model.get(k) == spec.model.get(k) for k in _COMPARED):
+                earlier.append(
+                    (other.created_at, other.run_id, decode_outcome(store.get(key), key=key))
+                )
+    for _, run_id, outcome in sorted(earlier, key=lambda each: each[:2], reverse=True):
+        whole = [b for b in outcome.batches if b.state == JobState.SUCCEEDED and b.seconds]
+        if n_firms := sum(b.n_firms for b in whole):
+            return sum(b.seconds for b in whole) / n_firms, run_id
+    return None, ""
+
+
+def _outcomes(store: ObjectStore, layout: RunLayout) -> Iterator[StageOutcome]:
+    for info in store.list(f"{layout.root}/jobs"):
+        if info.key.endswith(".outcome.json"):
+            with suppress(FtmError):
+                yield decode_outcome(store.get(info.key), key=store.name(info.key))
+
+
+def describe_end(batches: Sequence[BatchOutcome], usage: Usage) -> str:
+    """How an attempt ended, in one line."""
+    states = [batch.state for batch in batches]
+    parts = [
+        (states.count(JobState.SUCCEEDED), "succeeded"),
+        (states.count(JobState.FAILED), "failed"),
+        (states.count(JobState.CANCELLED), "cancelled"),
+        (sum(batch.n_attempts > 1 for batch in batches), "started more than once"),
+    ]
+    told = ", ".join(f"{n} {what}" for n, what in parts if n)
+    return f"batches: {told}; {describe_usage(usage)}"
+
+
+def describe_usage(usage: Usage) -> str:
+    """`3.2 job hours in all, 1.68 at 0.526 an hour`."""
+    text = f"{usage.job_hours:.2f} job hours in all"
+    if usage.cost is not None:
+        text += f", {usage.cost:,.2f} at {usage.price_per_hour:g} an hour"
+    return text
