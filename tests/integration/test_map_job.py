@@ -294,7 +294,7 @@ def _part_keys(number: int) -> tuple[str, str]:
 
 def test_the_log_counts_firms_every_few_seconds(caplog: pytest.LogCaptureFixture) -> None:
     """At most a line every two seconds, the first and the last always, skipped firms included."""
-    seconds = count(0, 0.5)
+    seconds = count(0, 0.25)
     caplog.set_level("INFO", "ftm.mapping.map_job")
     run(guarded(), unavailable={IDS[3]: "operator_only"}, now_s=lambda: next(seconds))
     counts = [read_count(f"INFO {m}") for m in caplog.messages if m.startswith("progress: ")]

@@ -26,7 +26,7 @@ from ftm.core.errors import (
 from ftm.core.layout import PrefetchLayout, RunLayout, current_pointer
 from ftm.core.schemas import FIRMS
 from ftm.core.settings import Settings
-from ftm.jobs.base import JobState, JobStatus
+from ftm.jobs.base import JobState, JobStatus, StageJobs
 from ftm.orchestrate.quarter_orchestrator import QuarterOrchestrator
 from ftm.orchestrate.summary import RunSummary
 from ftm.storage.lease import Writer
@@ -34,7 +34,6 @@ from ftm.storage.object_store import ObjectStore, open_store
 from ftm.storage.open_lease import open_leased
 from ftm.storage.parquet import from_bytes
 from ftm.storage.run_records import decode_spec
-from ftm.topics.device import machine_name
 from ftm.wiring import get_model_fingerprint
 from tests.support.business_firms import QUARTER
 from tests.support.inline_backend import InlineBackend
@@ -60,6 +59,7 @@ def make(
         "settings": noop_settings(),
         "fingerprint": get_model_fingerprint,
         "clock": lambda: NOW,
+        "machine": lambda _: "a machine",
         **given,
     }
     return QuarterOrchestrator(store, backend or InlineBackend(store), poll_s=0, **options)
@@ -107,7 +107,7 @@ def test_the_spec_names_the_machine_outside_of_the_run_id(store: ObjectStore) ->
     run = make(store).run_quarter("2023Q1", batch_size=3).run_id
     key = f"runs/2023Q1/{run}/spec.json"
     spec = decode_spec(store.get(key), key=key)
-    assert spec.machine == machine_name("cpu") != ""
+    assert spec.machine == "a machine"
     store.put(key, spec.model_copy(update={"machine": "another"}).encode())
     assert make(store).run_quarter("2023Q1", batch_size=3).run_id == run
     assert decode_spec(store.get(key), key=key).machine == "another"
@@ -130,6 +130,11 @@ def test_workers_are_told_where_what_and_no_secrets(store: ObjectStore) -> None:
         "FTM_CLUSTERING": "noop",
         "FTM_DEVICE": "cpu",
         "FTM_SEED": "5",
+        "FTM_DTYPE": "float32",
+        "FTM_EMBED_TEXT": "raw",
+        "FTM_KEEP_KINDS": "content",
+        "CHECKPOINT_INTERVAL": "50",
+        "FTM_ATTEMPT": "1",
     }
 
 
@@ -571,8 +576,9 @@ class FindingBackend(InlineBackend):
 
     running = ""
 
-    def find(self, name: str) -> str | None:
+    def find(self, jobs: StageJobs, handle: str | None = None) -> str | None:  # noqa: ARG002
         """See JobBackend."""
+        name = jobs.name
         return name if name in {jobs.name for jobs in self.submitted} else None
 
     def poll(self, handle: str) -> list[JobStatus]:

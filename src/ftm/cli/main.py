@@ -9,7 +9,8 @@ from importlib import import_module
 import click
 
 from ftm.cli.named_store import runnable
-from ftm.core.errors import ConfigError, FtmError, StoppedWatching
+from ftm.core.errors import ConfigError, FtmError
+from ftm.core.interrupts import StoppedWatching
 from ftm.core.version import VERSION
 
 COMMANDS = {

@@ -194,9 +194,5 @@ class BatchFailedError(OrchestratorError):
         self.batch_ids = batch_ids
 
 
-class StoppedWatching(KeyboardInterrupt):
-    """Ctrl-C while watching jobs that go on by themselves; says how to come back."""
-
-
 class LLMUnavailableError(FtmError, ConnectionError):
     """The language-model server could not be reached."""

@@ -9,7 +9,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from ftm.analysis.run_reader import STAGE
-from ftm.core.errors import AWSUnavailableError, FtmError, OrchestratorError, StoppedWatching
+from ftm.core.errors import AWSUnavailableError, FtmError, OrchestratorError
+from ftm.core.interrupts import StoppedWatching
 from ftm.core.settings import Settings
 from ftm.jobs.base import JobBackend, JobStatus, StageJobs
 from ftm.orchestrate.attempts import (

@@ -8,7 +8,7 @@ from ftm.storage.run_records import JobRecord
 
 _NOT_FOR_WORKERS = (
     *("WRDS_", "FTM_WRDS_", "PGPASSFILE", "LLM_", "S3_BUCKET"),
-    *("FTM_BATCH_", "FTM_JOB_", "FTM_PRICE_"),
+    *("FTM_BATCH_", "FTM_JOB_", "FTM_PRICE_", "FTM_POLL_S"),
 )
 
 MODEL_SETTINGS = (

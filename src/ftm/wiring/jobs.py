@@ -129,7 +129,6 @@ def get_orchestrator(
     workers: int | None = None,
     watcher: RunWatcher | None = None,
     progress: Progress | None = None,
-    poll_s: float | None = None,
 ) -> Iterator[QuarterOrchestrator]:
     """An orchestrator on the store of the settings.
 
@@ -142,7 +141,6 @@ def get_orchestrator(
         watcher: told how a run goes.
         progress: told how `run_prefetch` goes; None: messages, like that of a pending Duo push,
             go to stderr.
-        poll_s: seconds between two looks at the jobs; None: as suits the backend.
 
     Raises:
         ConfigError: another backend, or what it needs is not set.
@@ -173,7 +171,7 @@ def get_orchestrator(
             fingerprint=where.fingerprint,
             machine=where.machine,
             backend_name=backend,
-            poll_s=where.poll_s if poll_s is None else poll_s,
+            poll_s=settings.poll_s or where.poll_s,
             price_per_hour=settings.price_per_hour,
             watcher=watcher,
             make_prefetcher=make_prefetcher,
