@@ -3,8 +3,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+# A folder with Terraform's AWS provider; empty downloads it.
+TF_PLUGIN_DIR ?=
 
-.PHONY: setup demo check lint format types layers test test-fast bench clean help
+.PHONY: setup demo check lint format types layers terraform test test-fast bench clean help
 .DEFAULT_GOAL := setup
 
 setup: $(STAMP)  ## make .venv and install everything (2 to 5 minutes, 3 GB)
@@ -17,7 +19,7 @@ $(STAMP): pyproject.toml constraints.txt
 demo: setup  ## a synthetic quarter from an embedded PostgreSQL to firm topics (a few minutes)
 	$(BIN)/ftm demo
 
-check: setup lint types layers test  ## everything CI checks
+check: setup lint types layers terraform test  ## everything CI checks
 
 lint: setup
 	$(BIN)/ruff format --check src tests benchmarks
@@ -32,6 +34,21 @@ types: setup
 
 layers: setup
 	$(BIN)/lint-imports --no-cache
+
+# In a copy, so that a user's own state, lock file and backend are neither used nor changed.
+terraform:  ## format and validity of terraform/, if terraform is installed
+	@command -v terraform >/dev/null || { echo "terraform: not installed, skipped"; exit 0; }; \
+	set -e; terraform fmt -check -recursive terraform; \
+	rm -rf build/terraform; mkdir -p build/terraform; \
+	tar -C terraform --exclude='.terraform*' --exclude='*.tfstate*' --exclude=backend.tf -cf - . \
+		| tar -C build/terraform -xf -; \
+	cd build/terraform/examples/complete; \
+	if terraform init -input=false -no-color -backend=false \
+		$(if $(TF_PLUGIN_DIR),-plugin-dir=$(abspath $(TF_PLUGIN_DIR))) >init.log 2>&1; \
+	then terraform validate; \
+	elif grep -q "Failed to query available provider packages" init.log; \
+	then echo "terraform: formatted, not validated: the AWS provider is out of reach (TF_PLUGIN_DIR=folder)"; \
+	else cat init.log; exit 1; fi
 
 test: setup  ## every test, in two processes
 	$(BIN)/python -m pytest -n 2 --dist loadgroup

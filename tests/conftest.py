@@ -10,6 +10,8 @@ pytest_plugins = [
     "tests.support.postgres",
     "tests.support.real_calls",
     "tests.support.stores",
+    "tests.support.terraform_moto",
+    "tests.support.xdist_groups",
 ]
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

@@ -1,0 +1,13 @@
+terraform {
+  # 1.9: a validation may name other variables.
+  required_version = ">= 1.9"
+
+  required_providers {
+    aws = {
+      source  = "hashicorp/aws"
+      version = "~> 5.100"
+    }
+  }
+
+  # The state holds names and ARNs of all that was made: keep it in a bucket, see backend.tf.example.
+}
