@@ -73,17 +73,22 @@ def main() -> None:
     except click.ClickException as error:
         click.echo(f"ftm: {_usage(error)}", err=True)
         sys.exit(error.exit_code)
-    except StoppedWatching as error:
-        click.echo(f"ftm: {runnable(str(error))}", err=True)
-        sys.exit(130)
-    except (click.Abort, KeyboardInterrupt):
-        click.echo("ftm: stopped; run the same command again to resume", err=True)
+    except (click.Abort, KeyboardInterrupt) as error:
+        click.echo(f"ftm: {runnable(_how_to_resume(error))}", err=True)
         sys.exit(130)
     except FtmError as error:
         click.echo(f"ftm: {runnable(str(error))}", err=True)
         sys.exit(2 if isinstance(error, ConfigError) else 1)
     # click hands back the code of --help, --version and ctx.exit(n); commands return None.
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _how_to_resume(error: BaseException) -> str:
+    """What Ctrl-C leaves behind; click wraps it into an error of its own."""
+    for each in (error, error.__cause__):
+        if isinstance(each, StoppedWatching):
+            return str(each)
+    return "stopped; run the same command again to resume"
 
 
 def _usage(error: click.ClickException) -> str:

@@ -126,6 +126,7 @@ class BatchBackend(JobBackend):
         if not found:
             self._miss(stage)
         elif not stage.is_array:
+            stage.counts = {str(found[0].get("status")): 1}
             self._note(stage, {0: found[0]})
         else:
             self._look_at_children(stage, handle, found[0])
@@ -216,7 +217,7 @@ class BatchBackend(JobBackend):
         else:
             if counts.get("FAILED", 0) != stage.counts.get("FAILED", 0):
                 self._describe(stage, handle, self._queue.children(handle, "FAILED"))
-            states = dict.fromkeys(range(n_children), JobState.PENDING)
+            states: dict[int, JobState] = {}
             if counts.get("RUNNING"):
                 running = self._queue.children(handle, "RUNNING")
                 states |= dict.fromkeys(running, JobState.RUNNING)
@@ -224,7 +225,7 @@ class BatchBackend(JobBackend):
                 succeeded = self._queue.children(handle, "SUCCEEDED")
                 states |= dict.fromkeys(succeeded, JobState.SUCCEEDED)
             stage.statuses = [
-                s if s.state.is_final else replace(s, state=states[i])
+                s if s.state.is_final else replace(s, state=states.get(i, s.state))
                 for i, s in enumerate(stage.statuses)
             ]
             stage.missing_since_s = None
@@ -267,11 +268,11 @@ class BatchBackend(JobBackend):
         self._queue.cancel(handle, f"{CANCELLED}not started, would end like {told[0]}")
 
     def _note_movement(self, stage: _Stage) -> None:
-        waiting = any(s.state is JobState.PENDING for s in stage.statuses)
-        running = any(s.state is JobState.RUNNING for s in stage.statuses)
-        if not waiting or running or not stage.is_waiting:
+        counts = stage.counts
+        moves = bool(counts.get("RUNNING") or counts.get("STARTING"))
+        was_waiting, stage.is_waiting = stage.is_waiting, bool(counts.get("RUNNABLE")) and not moves
+        if not (was_waiting and stage.is_waiting):
             stage.moved_s = self._clock_s()
-        stage.is_waiting = waiting and not running
 
 
 def retry_strategy(attempts: int) -> dict[str, Any]:

@@ -213,8 +213,8 @@ class StageRunner:
         reader = ProgressReader(self._store, plan.layout)
         n_todo = len(attempt.record.batch_ids)
         text = f"run {plan.spec.run_id}: {n_todo} of {len(plan.batches)} batches to do"
-        self._watcher.start(text, view_batches(plan.batches, reader.read()))
         try:
+            self._watcher.start(text, view_batches(plan.batches, reader.read()))
             while True:
                 statuses = self._look(attempt.handle)
                 self._watcher.update(view_batches(plan.batches, reader.read(), statuses))
