@@ -99,6 +99,12 @@ class Job:
         return found
 
     @property
+    def log_group(self) -> str:
+        """Of the job definition, or AWS Batch's own."""
+        logging = self.definition["containerProperties"].get("logConfiguration", {})
+        return str(logging.get("options", {}).get("awslogs-group", LOG_GROUP))
+
+    @property
     def command(self) -> list[str]:
         """Of the overrides, else of the job definition; `python` is this one."""
         overrides = self.request.get("containerOverrides", {})
@@ -198,7 +204,7 @@ class Job:
         if ended.exit_code is not None:
             container = {"exitCode": ended.exit_code, "logStreamName": stream}
             if ended.lines:
-                self.service.log(stream, ended.lines)
+                self.service.log(self.log_group, stream, ended.lines)
         if ended.reason:
             container["reason"] = ended.reason
         self.attempts.append(
@@ -382,17 +388,17 @@ class BatchService:
         )
         return str(answer["jobDefinitionArn"])
 
-    def log(self, stream: str, lines: list[tuple[int, str]]) -> None:
+    def log(self, group: str, stream: str, lines: list[tuple[int, str]]) -> None:
         """Put lines into CloudWatch."""
         logs = self.client("logs")
         with self._lock:
-            groups = logs.describe_log_groups(logGroupNamePrefix=LOG_GROUP)["logGroups"]
-            if not groups:
-                logs.create_log_group(logGroupName=LOG_GROUP)
-        logs.create_log_stream(logGroupName=LOG_GROUP, logStreamName=stream)
+            groups = logs.describe_log_groups(logGroupNamePrefix=group)["logGroups"]
+            if group not in {each["logGroupName"] for each in groups}:
+                logs.create_log_group(logGroupName=group)
+        logs.create_log_stream(logGroupName=group, logStreamName=stream)
         events = [{"timestamp": at, "message": text} for at, text in lines if text]
         if events:
-            logs.put_log_events(logGroupName=LOG_GROUP, logStreamName=stream, logEvents=events)
+            logs.put_log_events(logGroupName=group, logStreamName=stream, logEvents=events)
 
     def thaw(self) -> None:
         """Start what waited while `is_frozen`."""
