@@ -35,7 +35,7 @@ _STATES = {
     "FAILED": JobState.FAILED,
 }
 _ROLE = ("unable to assume", "not authorized to perform: sts:assumerole", "role is invalid")
-_IF_KILLED = "give the job definition more memory and run the same command again"
+_IF_KILLED = "give the job definition more (Terraform: memory_mib)"
 
 
 def describe_job(detail: Detail, batch_id: str) -> JobStatus:
@@ -189,7 +189,7 @@ def _why_failed(detail: Detail, status_reason: str, container_reason: str, losse
     if status_reason.startswith(SPOT_LOSS):
         return (
             f"its Spot host was taken back {counted(losses, 'time')}, as often as a job is tried "
-            "again; run the same command again, or use a queue with on-demand instances"
+            "again; Spot is scarce: try later, or use a queue with on-demand instances"
         )
     if "cannotpull" in low or "imagenotfound" in low or "pull image" in low:
         return (
@@ -200,10 +200,7 @@ def _why_failed(detail: Detail, status_reason: str, container_reason: str, losse
         return f"its role cannot be used ({told}); check the job definition's roles (`ftm doctor`)"
     if "exceeded timeout" in low:
         limit_s = detail.get("timeout", {}).get("attemptDurationSeconds", 0)
-        return (
-            f"ran longer than its limit of {limit_s:,} s; what is done is kept: raise "
-            "FTM_JOB_TIMEOUT_S and run the same command again"
-        )
+        return f"ran longer than its limit of {limit_s:,} s: raise FTM_JOB_TIMEOUT_S"
     if code == KILLED:
         return f"killed (exit 137), likely out of memory: {limit}"
     if "resourceinitialization" in low or "cannotstart" in low or "cannotcreate" in low:
