@@ -6,6 +6,7 @@ import hypothesis
 
 pytest_plugins = [
     "tests.support.batch",
+    "tests.support.batch_runs",
     "tests.support.demo_quarter",
     "tests.support.postgres",
     "tests.support.real_calls",

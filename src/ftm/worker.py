@@ -20,6 +20,7 @@ from ftm.core.quarter import Quarter
 from ftm.core.settings import Settings
 from ftm.core.version import VERSION
 from ftm.jobs.base import STAGE_WIDE_EXIT
+from ftm.jobs.worker_log import WORKER_SAYS
 from ftm.mapping.batch_ledger import BatchLedger
 from ftm.mapping.circuit_breaker import BreakerSettings
 from ftm.mapping.firm_processor import FirmProcessor
@@ -145,7 +146,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         progress = map_batch(Settings.load(), stop)
     except FtmError as error:
-        sys.stderr.write(f"ftm.worker: {' '.join(str(error).split())}\n")
+        sys.stderr.write(f"{WORKER_SAYS}{' '.join(str(error).split())}\n")
         return STAGE_WIDE_EXIT if isinstance(error, STAGE_WIDE) else 1
     if progress is None:
         return 0

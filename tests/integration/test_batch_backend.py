@@ -16,7 +16,7 @@ from ftm.jobs.batch import BatchLimits, retry_strategy
 from ftm.jobs.batch_queue import BatchQueue
 from ftm.jobs.cloudwatch import CloudWatchLogs
 from tests.support.batch import QUICK, Cluster
-from tests.support.batch_service import Ended, Job
+from tests.support.batch_jobs import Ended, Job
 from tests.support.job_backends import JobBackendSuite, stub_stage, wait, wait_for
 from tests.support.s3_server import Answer
 
@@ -140,6 +140,15 @@ def test_a_worker_that_fails_is_quoted(cluster: Cluster, backend: JobBackend, ou
     assert failed.reason == "exit 1: ftm.worker: the chunk is damaged"
 
 
+def test_a_bug_is_quoted_without_its_words(
+    cluster: Cluster, backend: JobBackend, out: Path
+) -> None:
+    """What a library says may quote a call; only the kind of its error leaves the log."""
+    cluster.service.runner = lambda _: Ended(1, lines=said("ValueError: 'we expect margins to'"))
+    (failed,) = wait(backend, backend.submit(stub_stage(out, "b0")))
+    assert failed.reason == "exit 1: ValueError, see its log"
+
+
 def test_jobs_are_found_by_another_process(
     cluster: Cluster, backend: JobBackend, out: Path
 ) -> None:
@@ -203,11 +212,11 @@ def test_throttling_is_borne(cluster: Cluster, backend: JobBackend, out: Path) -
 def test_a_submission_that_is_throttled_is_made_once(
     cluster: Cluster, backend: JobBackend, out: Path
 ) -> None:
-    """A throttled SubmitJob is made again after a look for what it may have submitted."""
-    cluster.batch_queue().check()
-    cluster.service.n_throttled = 2  # of the look by name, then of the submission
+    """A throttled SubmitJob is made again, after a look for what it may have submitted."""
+    cluster.service.throttled, cluster.service.n_throttled = "submitjob", 4
     wait(backend, backend.submit(stub_stage(out, "b0")))
     assert len(cluster.service.parents()) == 1
+    assert cluster.service.n_throttled == 0
 
 
 def test_throttling_without_end_is_an_error_that_touches_no_job(
@@ -252,6 +261,53 @@ def test_jobs_that_vanish_are_given_up_after_minutes(
     assert "knows nothing of its job" in gone[0].reason
 
 
+@pytest.mark.parametrize("batches", [("b0",), ("b0", "b1")])
+def test_empty_answers_now_and_then_are_no_vanishing(
+    cluster: Cluster, out: Path, batches: tuple[str, ...]
+) -> None:
+    """Only jobs that stay unknown have vanished; found in between, the clock starts anew."""
+    clock = Clock()
+    watching = cluster.backend(clock_s=clock)
+    cluster.service.is_frozen = True
+    handle = watching.submit(stub_stage(out, *batches))
+    for _ in range(3):
+        cluster.service.n_hidden = 1
+        assert {s.state for s in watching.poll(handle)} == {JobState.PENDING}
+        watching.poll(handle)
+        clock.now_s += 3600
+
+
+def test_lists_ahead_of_the_counts_lose_no_hours(cluster: Cluster, backend: JobBackend) -> None:
+    """All listed as succeeded while the counts still say running: starts and seconds are known."""
+    cluster.service.is_frozen = True
+    cluster.service.runner = succeed
+    handle = backend.submit(StageJobs("l-1", "map", ("b0", "b1", "b2"), {}))
+    for child in cluster.service.parents()[0].children:
+        child.run()
+        child.attempts[0]["stoppedAt"] = child.attempts[0]["startedAt"] + 2000
+    cluster.service.lag = {"SUCCEEDED": 2, "RUNNING": 1}
+    cluster.service.parent_status = "PENDING"
+    statuses = backend.poll(handle)
+    assert {s.state for s in statuses} == {JobState.SUCCEEDED}
+    assert [s.seconds for s in statuses] == [2.0, 2.0, 2.0]
+
+
+def test_ended_is_said_only_when_it_is_known_how(cluster: Cluster, backend: JobBackend) -> None:
+    """A child that a list has as succeeded and DescribeJobs does not know yet is still running."""
+    cluster.service.is_frozen = True
+    cluster.service.runner = succeed
+    handle = backend.submit(StageJobs("l-1", "map", ("b0", "b1"), {}))
+    children = cluster.service.parents()[0].children
+    for child in children:
+        child.run()
+    cluster.service.lag = {"SUCCEEDED": 1}
+    cluster.service.parent_status = "PENDING"
+    gone = cluster.service.jobs.pop(children[1].job_id)
+    assert [s.state.value for s in backend.poll(handle)] == ["succeeded", "running"]
+    cluster.service.jobs[gone.job_id] = gone
+    assert [s.state.value for s in wait(backend, handle)] == ["succeeded", "succeeded"]
+
+
 def test_a_child_that_vanishes_is_given_up_too(
     cluster: Cluster, backend: JobBackend, out: Path
 ) -> None:
@@ -267,15 +323,34 @@ def test_a_child_that_vanishes_is_given_up_too(
     assert (fine.state, gone.state) == (JobState.SUCCEEDED, JobState.FAILED)
 
 
-def test_what_every_batch_would_meet_cancels_those_that_wait(cluster: Cluster, out: Path) -> None:
-    """Exit 2 before any success: what has not started is not started, what runs goes on."""
-    cluster.service.worker = STUB
-    backend = cluster.backend()
-    batches = [f"b{i}" for i in range(6)]
-    statuses = wait(backend, backend.submit(stub_stage(out, *batches, i0="exit 2", i1="exit 2")))
-    assert statuses[0].exit_code == 2
-    cancelled = [s for s in statuses if s.state is JobState.CANCELLED]
-    assert {s.reason for s in cancelled} <= {f"not started, would end like b{i}" for i in (0, 1)}
+@pytest.mark.parametrize("n_throttled", [0, 3])
+def test_what_every_batch_would_meet_cancels_those_that_wait(
+    cluster: Cluster, backend: JobBackend, n_throttled: int
+) -> None:
+    """Exit 2 before any success: what has not started is not started, throttled or not."""
+    cluster.service.is_frozen = True
+    cluster.service.runner = lambda _: Ended(2)
+    handle = backend.submit(StageJobs("n-1", "map", tuple(f"b{i}" for i in range(4)), {}))
+    cluster.service.parents()[0].children[1].run()
+    cluster.service.throttled, cluster.service.n_throttled = "canceljob", n_throttled
+    statuses = wait(backend, handle)
+    assert [s.state.value for s in statuses] == ["cancelled", "failed", "cancelled", "cancelled"]
+    assert {s.reason for s in statuses if s.exit_code is None} == {"not started, would end like b1"}
+
+
+def test_a_cancel_that_aws_refuses_for_long_is_tried_again(
+    cluster: Cluster, backend: JobBackend
+) -> None:
+    """Throttled beyond patience, the waiting jobs are cancelled by a later look."""
+    cluster.service.is_frozen = True
+    cluster.service.runner = lambda _: Ended(2)
+    handle = backend.submit(StageJobs("n-1", "map", ("b0", "b1"), {}))
+    cluster.service.parents()[0].children[0].run()
+    cluster.service.throttled, cluster.service.n_throttled = "canceljob", 10_000
+    with pytest.raises(AWSUnavailableError):
+        backend.poll(handle)
+    cluster.service.n_throttled = 0
+    assert wait(backend, handle)[1].state is JobState.CANCELLED
 
 
 def test_ten_thousand_children_are_watched_with_a_bounded_number_of_calls(
@@ -295,7 +370,13 @@ def test_ten_thousand_children_are_watched_with_a_bounded_number_of_calls(
     states = {s.state for s in backend.poll(handle)}
     assert states == {JobState.RUNNING}
     assert cluster.service.n_calls() - before == 1 + n // 1000
-    for child in children:
+    for child in children[: n // 2]:
+        child.run()
+    before = cluster.service.n_calls()
+    found = backend.poll(handle)
+    assert sum(s.state is JobState.SUCCEEDED for s in found) == n // 2
+    assert cluster.service.n_calls() - before == 1 + n // 1000
+    for child in children[n // 2 :]:
         child.run()
     before = cluster.service.n_calls()
     statuses = backend.poll(handle)
@@ -351,6 +432,25 @@ def test_waiting_for_long_is_explained(
         batch.update_compute_environment(computeEnvironment=name, state="ENABLED")
     assert notice.startswith("no job has started for 10 minutes: ")
     assert words in notice
+
+
+def test_the_reason_of_any_waiting_child_is_found(cluster: Cluster, out: Path) -> None:
+    """AWS says why on the job at the head of the queue, whichever child that is; asked seldom."""
+    clock = Clock()
+    watching = cluster.backend(clock_s=clock)
+    cluster.service.is_frozen = True
+    handle = watching.submit(stub_stage(out, "b0", "b1", "b2"))
+    told = "CAPACITY:INSUFFICIENT_INSTANCE_CAPACITY - no instance of type [g5.xlarge]"
+    cluster.service.parents()[0].children[2].status_reason = told
+    watching.poll(handle)
+    clock.now_s += 601
+    watching.poll(handle)
+    before = cluster.service.n_calls()
+    (notice,) = watching.notices(handle)
+    assert told in notice
+    assert cluster.service.n_calls() - before == 4  # a page, that job, queue, environments
+    clock.now_s += 300
+    assert watching.notices(handle) == []
 
 
 def test_a_misconfiguration_is_quoted(cluster: Cluster, backend: JobBackend, out: Path) -> None:

@@ -6,81 +6,47 @@ import json
 import re
 import signal
 import subprocess
+import sys
 import time
-from collections.abc import Callable
 
-import pyarrow as pa
 import pytest
 
 from ftm.analysis.loaders import load_topics
-from ftm.analysis.run_reader import iter_parts, list_runs
+from ftm.analysis.run_reader import list_runs
 from ftm.core.errors import OrchestratorError
-from ftm.core.layout import PrefetchLayout, RunLayout
-from ftm.core.settings import Settings
+from ftm.core.layout import PrefetchLayout
 from ftm.orchestrate.quarter_orchestrator import QuarterOrchestrator
 from ftm.orchestrate.run_watch import SilentWatcher
-from ftm.storage.claims import claim_jobs, claimed_jobs
 from ftm.storage.object_store import ObjectStore, open_store
-from ftm.storage.run_records import decode_batches, decode_job, decode_outcome
+from ftm.storage.run_records import decode_batches, decode_outcome
 from ftm.wiring import get_orchestrator
 from tests.support.batch import Cluster
+from tests.support.batch_runs import (
+    BATCH,
+    LOCAL,
+    RUN,
+    SECRET,
+    layout_of,
+    settings_of,
+    tables,
+    wait_until,
+)
 from tests.support.business_firms import QUARTER, make_firms
-from tests.support.cli import run_ftm, start_ftm
+from tests.support.cli import ftm_environment, run_ftm, start_ftm
 from tests.support.quarters import write_quarter
-from tests.support.runs import noop_settings
 from tests.support.s3_server import Bucket
 
-RUN = ("run-quarter", "--quarter", "2023Q1", "--batch-size", "3", "--backend", "batch")
-LOCAL = ("run-quarter", "--quarter", "2023Q1", "--batch-size", "3", "--no-publish")
-BATCH = "2023Q1_batch_000"
-SECRET = "sk-do-not-tell-4711"
-
 
 @pytest.fixture
-def store(s3: Bucket) -> ObjectStore:
+def store(batch_store: ObjectStore) -> ObjectStore:
     """Seven firms in three chunks, in a bucket."""
-    opened = open_store(s3.url, endpoint_url=s3.server.url)
-    write_quarter(opened, 7, firms_per_chunk=3, n_sentences=45)
-    return opened
+    return batch_store
 
 
 @pytest.fixture
-def variables(cluster: Cluster, store: ObjectStore) -> dict[str, str]:
+def variables(batch_variables: dict[str, str]) -> dict[str, str]:
     """The environment of a researcher who submits to the cluster."""
-    return {**cluster.variables, "FTM_STORE": store.url, "FTM_POLL_S": "0.2"}
-
-
-def settings_of(variables: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Settings:
-    """The same in this process."""
-    for name, value in variables.items():
-        monkeypatch.setenv(name, value)
-    return noop_settings()
-
-
-def layout_of(store: ObjectStore) -> RunLayout:
-    """Keys of the only run."""
-    (run,) = list_runs(store, QUARTER)
-    return run.layout
-
-
-def wait_until(condition: Callable[[], bool], limit_s: float = 60) -> None:
-    """Look again and again."""
-    end = time.monotonic() + limit_s
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.05)
-
-
-def tables(store: ObjectStore, run_number: int) -> dict[str, list[tuple[str, pa.Table]]]:
-    """What a run's parts hold, batch by batch, but for the time the run began."""
-    run = list_runs(store, QUARTER)[run_number]
-    return {
-        dataset: [
-            (batch, table.drop_columns(set(table.column_names) & {"processing_timestamp"}))
-            for batch, table in iter_parts(store, run, dataset)
-        ]
-        for dataset in ("firm-topics", "firm-sentences")
-    }
+    return batch_variables
 
 
 def test_jobs_of_batch_write_what_local_processes_write(
@@ -94,7 +60,7 @@ def test_jobs_of_batch_write_what_local_processes_write(
     assert summary["job_hours"] > 0
     assert summary["cost"] == pytest.approx(2 * summary["job_hours"])
     assert "plan: 7 firms in 3 batches of 3 chunks; no earlier run" in done.stderr
-    assert "batches: 3 succeeded; 0.00 job hours in all" in done.stderr
+    assert "batches: 3 succeeded; 0.0" in done.stderr
     local = run_ftm(*LOCAL, **variables)
     assert local.returncode == 0, local.stderr
     assert tables(store, 0) == tables(store, 1)
@@ -306,159 +272,55 @@ def test_a_dry_run_submits_and_writes_nothing(
     assert cluster.service.parents() == []
 
 
-class Died(BaseException):
-    """The orchestrator is no more."""
-
-
-def submit_and_die(settings: Settings, hook: Callable[[str, str], None]) -> None:
-    """Run the quarter in this process until the hook raises."""
-    with get_orchestrator(settings, backend="batch") as runner:
-        runner._store.hook = hook
-        with pytest.raises(Died):
-            runner.run_quarter("2023Q1", batch_size=3)
-
-
-@pytest.mark.parametrize("moment", ["before put", "after put"])
-def test_an_orchestrator_that_dies_around_the_record_leaves_one_set(
-    cluster: Cluster,
-    store: ObjectStore,
-    variables: dict[str, str],
-    monkeypatch: pytest.MonkeyPatch,
-    moment: str,
-) -> None:
-    """Killed between submission and record, or just after: the next command takes up the jobs."""
-    cluster.service.is_frozen = True
-    settings = settings_of(variables, monkeypatch)
-
-    def die(when: str, key: str) -> None:
-        if when == moment and "/claims/map_1" in key:
-            raise Died
-
-    submit_and_die(settings, die)
-    cluster.service.thaw()
-    done = run_ftm(*RUN, **variables)
-    assert done.returncode == 0, done.stderr
-    assert len(cluster.service.parents()) == 1
-    claimed = claimed_jobs(store, layout_of(store), stage="map", attempt=1)
-    assert claimed == cluster.service.parents()[0].job_id
-    assert not store.exists(layout_of(store).jobs("map", 2))
-
-
-def test_an_orchestrator_that_dies_before_submitting_is_resumed_as_the_same_attempt(
-    cluster: Cluster,
-    store: ObjectStore,
-    variables: dict[str, str],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """An intent of which nothing came is carried out under its own name."""
-    settings = settings_of(variables, monkeypatch)
-
-    def die(when: str, key: str) -> None:
-        if when == "after put" and key.endswith("jobs/map_1.json"):
-            raise Died
-
-    submit_and_die(settings, die)
-    assert cluster.service.parents() == []
-    assert run_ftm(*RUN, **variables).returncode == 0
-    record = decode_job(store.get(layout_of(store).jobs("map", 1)), key="record")
-    assert cluster.service.parents()[0].request["jobName"] == record.name
-    assert not store.exists(layout_of(store).jobs("map", 2))
-
-
-def test_of_two_sets_of_jobs_one_works(
+def test_expired_credentials_end_watching_and_say_how_to_come_back(
     cluster: Cluster, store: ObjectStore, variables: dict[str, str]
 ) -> None:
-    """Submitted twice, the workers of the set that is not on record leave without work."""
+    """The jobs go on without us: the last words are the error, before them the way back."""
     cluster.service.is_frozen = True
-    run_ftm(*RUN, "--no-wait", **variables)
-    request = dict(cluster.service.parents()[0].request)
-    cluster.service._submitjob(request)
-    first, second = cluster.service.parents()
+    process = started(*RUN, until="run ", **variables)
+    cluster.service.refusal = (403, "ExpiredTokenException")
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "`ftm watch --quarter 2023Q1 --run" in err
+    assert "aws sso login" in err.splitlines()[-1]
+    cluster.service.refusal = None
     cluster.service.thaw()
-    wait_until(lambda: {first.status, second.status} == {"SUCCEEDED"})
-    layout = layout_of(store)
-    assert claimed_jobs(store, layout, stage="map", attempt=1) == first.job_id
-    progress = list_runs(store, QUARTER)[0].progress
-    assert {p.job_id.partition(":")[0] for p in progress.values()} == {first.job_id}
-    stream = second.children[0].attempts[0]["container"]["logStreamName"]
+    assert run_ftm("watch", "--quarter", "2023Q1", **variables).returncode == 0
+
+
+def test_the_job_definitions_model_counts_where_nobody_names_another(
+    cluster: Cluster, store: ObjectStore, variables: dict[str, str]
+) -> None:
+    """EMBEDDING_MODEL_NAME of the definition is part of the run; a setting of ours wins over it."""
+    definition = cluster.service.define_job(EMBEDDING_MODEL_NAME="its-own")
+    cluster.service.is_frozen = True
+    mine = {**variables, "FTM_BATCH_JOB_DEFINITION": definition, "FTM_CLUSTERING": "ward"}
+    assert run_ftm(*RUN, "--no-wait", **mine, FTM_EMBEDDING_MODEL="").returncode == 0
+    assert run_ftm(*RUN, "--no-wait", **mine, FTM_EMBEDDING_MODEL="ours").returncode == 0
+    models = {run.spec.model["embedding_model"] for run in list_runs(store, QUARTER)}
+    assert models == {"its-own", "ours"}
+
+
+def test_secrets_of_the_job_definition_reach_its_process_alone(
+    cluster: Cluster, store: ObjectStore, variables: dict[str, str]
+) -> None:
+    """A key in Secrets Manager gets to the worker, and into no answer of AWS Batch."""
+    secrets = cluster.service.client("secretsmanager")
+    arn = secrets.create_secret(Name=f"key-{time.time_ns()}", SecretString=SECRET)["ARN"]
+    definition = cluster.service.define_job(
+        command=("python", "-c", "import os; print(len(os.environ['LLM_API_KEY']))"),
+        secrets={"LLM_API_KEY": arn},
+    )
+    request = {"jobName": "j", "jobQueue": cluster.queue, "jobDefinition": definition}
+    cluster.service._submitjob(request)
+    (job,) = cluster.service.parents()
+    wait_until(lambda: job.status == "SUCCEEDED")
+    stream = job.attempts[0]["container"]["logStreamName"]
     events = cluster.service.client("logs").get_log_events(
         logGroupName="/aws/batch/job", logStreamName=stream
     )["events"]
-    assert f"leaving without work: job {first.job_id} is on record" in events[-1]["message"]
-
-
-def test_workers_decide_where_no_orchestrator_lived_to(
-    cluster: Cluster, store: ObjectStore, variables: dict[str, str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Two sets, none on record: the first worker that looks decides, and both agree."""
-    cluster.service.is_frozen = True
-    settings = settings_of(variables, monkeypatch)
-
-    def die(when: str, key: str) -> None:
-        if "/claims/map_1" in key:
-            raise Died
-
-    submit_and_die(settings, die)
-    cluster.service._submitjob(dict(cluster.service.parents()[0].request))
-    cluster.service.thaw()
-    wait_until(lambda: {job.status for job in cluster.service.parents()} == {"SUCCEEDED"})
-    progress = list_runs(store, QUARTER)[0].progress
-    assert all(record.complete for record in progress.values())
-    (winner,) = {p.job_id.partition(":")[0] for p in progress.values()}
-    assert claimed_jobs(store, layout_of(store), stage="map", attempt=1) == winner
-    done = run_ftm(*RUN, **variables)
-    assert done.returncode == 0, done.stderr
-
-
-def test_an_orchestrator_that_comes_second_ends_its_own_jobs(
-    cluster: Cluster, store: ObjectStore, variables: dict[str, str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Where another set is on record already, the set just submitted is cancelled."""
-    cluster.service.is_frozen = True
-    run_ftm(*RUN, "--no-wait", **variables)
-    layout, (first,) = layout_of(store), cluster.service.parents()
-    first.request = {**first.request, "jobName": "renamed"}  # AWS answers late: not found by name
-    settings = settings_of(variables, monkeypatch)
-    store.delete(layout.job_claim("map", 1))
-
-    def another_was_faster(when: str, key: str) -> None:
-        if when == "before put" and "/claims/map_1" in key:
-            claim_jobs(store, layout, stage="map", attempt=1, job_id=first.job_id)
-
-    with get_orchestrator(settings, backend="batch") as runner:
-        runner._store.hook = another_was_faster
-        runner.run_quarter("2023Q1", batch_size=3, wait=False)
-    assert [job.status for job in cluster.service.parents()] == ["PENDING", "FAILED"]
-    assert "another set of jobs" in str(cluster.service.parents()[1].children[0].status_reason)
-
-
-def test_a_job_of_an_earlier_attempt_leaves(
-    cluster: Cluster, store: ObjectStore, variables: dict[str, str]
-) -> None:
-    """A job that wakes up after a later attempt has begun does nothing."""
-    cluster.service.is_frozen = True
-    run_ftm(*RUN, "--no-wait", **variables)
-    layout = layout_of(store)
-    store.put(layout.jobs("map", 2), store.get(layout.jobs("map", 1)))
-    cluster.service.thaw()
-    wait_until(lambda: cluster.service.parents()[0].status == "SUCCEEDED")
-    assert list_runs(store, QUARTER)[0].progress == {}
-
-
-def test_jobs_that_are_gone_are_submitted_anew(
-    cluster: Cluster, store: ObjectStore, variables: dict[str, str]
-) -> None:
-    """Nothing of an attempt is left: watching says so, the run command submits another."""
-    cluster.service.is_frozen = True
-    run_ftm(*RUN, "--no-wait", **variables)
-    cluster.service.jobs.clear()
-    cluster.service.is_frozen = False
-    watched = run_ftm("watch", "--quarter", "2023Q1", **variables)
-    assert watched.returncode == 1
-    assert "cannot be found in AWS Batch" in watched.stderr
-    done = run_ftm(*RUN, **variables)
-    assert done.returncode == 0, done.stderr
-    assert store.exists(layout_of(store).jobs("map", 2))
+    assert events[0]["message"] == str(len(SECRET))
+    assert SECRET not in json.dumps(job.describe())
 
 
 def test_throttling_of_minutes_ends_no_watching(
@@ -513,7 +375,7 @@ def test_secrets_reach_no_job(
                 logGroupName="/aws/batch/job", logStreamName=stream["logStreamName"]
             )["events"]
         )
-    for info in store.list("runs"):
+    for info in store.list():
         told += store.get(info.key).decode(errors="replace")
     assert SECRET not in told
     names = {
@@ -525,11 +387,26 @@ def test_secrets_reach_no_job(
 def test_without_a_prefetch_nothing_is_submitted(
     cluster: Cluster, s3: Bucket, variables: dict[str, str]
 ) -> None:
-    """One line with the command to run, no job, no record, not one call to AWS Batch."""
+    """One line with the command to run, no job, no record, no call to AWS Batch, no wrds."""
     empty = s3.server.new_bucket()
     before = cluster.service.n_calls()
-    failed = run_ftm(*RUN, **{**variables, "FTM_STORE": empty.url})
-    assert failed.returncode == 1
+    program = (
+        "import sys\n"
+        "from ftm.cli.main import main\n"
+        f"sys.argv = ['ftm', *{RUN!r}]\n"
+        "try:\n"
+        "    main()\n"
+        "except SystemExit as end:\n"
+        "    print(end.code, [m for m in ('wrds', 'torch', 'spacy') if m in sys.modules])\n"
+    )
+    failed = subprocess.run(
+        [sys.executable, "-c", program],
+        env=ftm_environment(**{**variables, "FTM_STORE": empty.url}),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert failed.stdout == "1 []\n", failed.stderr
     assert "`ftm prefetch --quarter 2023Q1`" in failed.stderr
     assert cluster.service.n_calls() == before
     assert list(open_store(empty.url, endpoint_url=s3.server.url).list()) == []

@@ -11,7 +11,8 @@ from ftm.jobs.aws_calls import AWSClient, Patience
 from ftm.jobs.batch import BatchBackend, BatchLimits
 from ftm.jobs.batch_queue import BatchQueue
 from ftm.jobs.cloudwatch import CloudWatchLogs
-from tests.support.batch_service import REGION, BatchService
+from tests.support.batch_jobs import REGION
+from tests.support.batch_service import BatchService
 from tests.support.s3_server import CREDENTIALS, S3Server
 
 QUICK = Patience(limit_s=2.0, wait_s=0.01)

@@ -43,6 +43,11 @@ def failed(reason: str = "", container_reason: str = "", code: int | None = None
         (failed("Essential container in task exited", code=3), "exit 3"),
         (failed("Essential container in task exited", code=143), "stopped by SIGTERM"),
         (failed("Dependent Job failed"), "AWS Batch ended it: Dependent Job failed"),
+        (
+            failed("Canceled by JobStateTimeLimit action due to reason: CAPACITY:X"),
+            "the queue cancelled it at its limit (Canceled by JobStateTimeLimit",
+        ),
+        ({**failed("Job attempt duration exceeded timeout"), "isTerminated": True}, "ran longer"),
         (failed(), "AWS Batch ended it: no reason is given"),
     ],
 )
@@ -57,6 +62,19 @@ def test_what_ftm_ended_is_cancelled() -> None:
     """Reasons that ftm gave mark a job that was ended on purpose."""
     status = describe_job(failed("ftm: no longer wanted"), "b0")
     assert (status.state, status.reason) == (JobState.CANCELLED, "no longer wanted")
+
+
+@pytest.mark.parametrize("flag", ["isCancelled", "isTerminated"])
+def test_what_somebody_ended_is_cancelled(flag: str) -> None:
+    """A job ended in the console, or a child told something else than its parent, is no failure."""
+    status = describe_job({**failed("too dear"), flag: True}, "b0")
+    assert (status.state, status.reason) == (JobState.CANCELLED, "too dear")
+
+
+def test_a_job_that_runs_again_has_one_start_more_than_ends() -> None:
+    """The attempt that runs counts."""
+    attempt = {"statusReason": "Host EC2 (instance i-1) terminated."}
+    assert describe_job({"status": "RUNNING", "attempts": [attempt]}, "b0").n_attempts == 2
 
 
 def test_a_job_just_submitted_says_little() -> None:

@@ -113,8 +113,11 @@ def test_the_spec_names_the_machine_outside_of_the_run_id(store: ObjectStore) ->
     assert decode_spec(store.get(key), key=key).machine == "another"
 
 
-def test_workers_are_told_where_what_and_no_secrets(store: ObjectStore) -> None:
+def test_workers_are_told_where_what_and_no_secrets(
+    store: ObjectStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The environment names store, run and batch manifest, and the models' settings."""
+    monkeypatch.delenv("AWS_DEFAULT_REGION", raising=False)
     backend = InlineBackend(store)
     settings = noop_settings(
         wrds_username="me", wrds_password="secret", llm_api_key="secret", seed=5, quarter="1999Q1"

@@ -70,3 +70,11 @@ def test_a_child_belongs_to_its_parent(memory: ObjectStore) -> None:
     assert "job abc is on record" in reason_to_leave(memory, LAYOUT, job_id="def:3", **given)
     assert reason_to_leave(memory, LAYOUT, job_id="def", attempt=2) == ""
     assert reason_to_leave(memory, LAYOUT, job_id=None, attempt=1) == ""
+
+
+def test_a_job_of_any_earlier_attempt_leaves(memory: ObjectStore) -> None:
+    """Numbers may be left out; whatever comes later takes over, the tenth before the second."""
+    memory.put(LAYOUT.jobs("map", 10), b"{}")
+    memory.put(LAYOUT.outcome("map", 11), b"{}")
+    assert "attempt 10 has begun" in reason_to_leave(memory, LAYOUT, job_id="abc", attempt=2)
+    assert reason_to_leave(memory, LAYOUT, job_id="abc", attempt=10) == ""

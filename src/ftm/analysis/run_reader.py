@@ -193,7 +193,7 @@ def find_run(
 def read_progress(store: ObjectStore, layout: RunLayout) -> dict[str, BatchProgress]:
     """batch_id → what is durable of it, for every batch that has begun."""
     keys = [info.key for info in store.list(layout.progress_root) if info.key.endswith(".json")]
-    records = _each(lambda key: decode_progress(store.get(key), key=store.name(key)), keys)
+    records = each(lambda key: decode_progress(store.get(key), key=store.name(key)), keys)
     return {record.batch_id: record for record in records}
 
 
@@ -263,7 +263,7 @@ def iter_parts(
         for key, sha256 in sorted(run.progress_of(batch.batch_id).parts.items())
         if key.startswith(f"intermediate/{dataset}/")
     ]
-    tables = _each(lambda part: _read_part(store, dataset, part[1], part[2]), listed)
+    tables = each(lambda part: _read_part(store, dataset, part[1], part[2]), listed)
     for (batch_id, _, _), table in zip(listed, tables, strict=True):
         yield batch_id, table
 
@@ -285,7 +285,7 @@ def damaged_batches(store: ObjectStore, run: RunRecords) -> list[BatchLine]:
         parts = run.progress_of(batch.batch_id).parts
         return not all(_is_intact(store, key, sha256) for key, sha256 in parts.items())
 
-    flags = _each(is_damaged, run.batches)
+    flags = each(is_damaged, run.batches)
     return [batch for batch, damaged in zip(run.batches, flags, strict=True) if damaged]
 
 
@@ -378,7 +378,7 @@ def _by_attempt(keys: Iterable[str]) -> list[str]:
     return sorted(keys, key=lambda key: int(key.rpartition("_")[2].partition(".")[0]))
 
 
-def _each(function: Callable[[_S], _T], items: Sequence[_S]) -> Iterator[_T]:
+def each(function: Callable[[_S], _T], items: Sequence[_S]) -> Iterator[_T]:
     """`function` of every item, in order, a few at a time: reading is waiting."""
     with ThreadPoolExecutor(_CONNECTIONS) as pool:
         yield from pool.map(function, items)

@@ -92,7 +92,10 @@ def cancel(quarter: str, run_id: str | None, **given: Any) -> None:
     help="Which batch: 3 for 2023Q1_batch_0003.",
 )
 @click.option(
-    "--tail", type=click.IntRange(min=1), metavar="LINES", help="Only the last lines of the log."
+    "--tail",
+    type=click.IntRange(min=1, max=10_000),
+    metavar="LINES",
+    help="Only the last lines of the log.",
 )
 def logs(quarter: str, run_id: str | None, number: int, tail: int | None, **given: Any) -> None:
     """Print what the last job of a batch logged: from CloudWatch, or a local file.
@@ -101,10 +104,7 @@ def logs(quarter: str, run_id: str | None, number: int, tail: int | None, **give
     ftm logs --quarter 2023Q1 --batch 3
     ftm logs --quarter 2023Q1 --batch 3 --tail 20
     """
-    from collections import deque
-
     from ftm.wiring import get_batch_log
 
-    lines = get_batch_log(Settings.load(**given), quarter, run_id, number)
-    for line in lines if tail is None else deque(lines, maxlen=tail):
+    for line in get_batch_log(Settings.load(**given), quarter, run_id, number, tail):
         click.echo(line)

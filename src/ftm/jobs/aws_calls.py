@@ -102,7 +102,7 @@ class AWSClient:
         def once() -> dict[str, Any]:
             return self._once(operation, request)
 
-        return self._retried(once)
+        return self.patiently(once)
 
     def once(self, operation: str, **request: Any) -> dict[str, Any]:
         """One call, never tried again: for those that do something twice when repeated."""
@@ -112,10 +112,12 @@ class AWSClient:
         try:
             answer: dict[str, Any] = getattr(self._get(), operation)(**request)
         except (ClientError, BotoCoreError) as error:
-            raise explain(error, what=f"{self._service} {operation}") from error
+            region = self._get().meta.region_name
+            raise explain(error, what=f"{self._service} {operation} in {region}") from error
         return answer
 
-    def _retried(self, once: Callable[[], _T]) -> _T:
+    def patiently(self, once: Callable[[], _T]) -> _T:
+        """The answer of `once`, tried again while it raises AWSUnavailableError."""
         for attempt in stamina.retry_context(
             on=AWSUnavailableError,
             attempts=None,
@@ -162,7 +164,10 @@ def explain(error: Exception, *, what: str) -> JobError | ConfigError:
     if isinstance(error, ClientError):
         return _from_answer(error, what)
     if isinstance(error, (BotoConnectionError, HTTPClientError)):
-        return AWSUnavailableError(f"{what}: AWS does not answer ({error})")
+        return AWSUnavailableError(
+            f"{what}: AWS does not answer ({error}); is the region right (AWS_REGION), and the "
+            "network there?"
+        )
     return JobError(f"{what}: {error}")
 
 

@@ -90,16 +90,27 @@ class JobBackend(ABC):
     def submit(self, jobs: StageJobs) -> str:
         """Start a stage; the same name again returns the handle of the jobs already there."""
 
-    def find(self, jobs: StageJobs, handle: str | None = None) -> str | None:  # noqa: ARG002
+    def find(
+        self,
+        jobs: StageJobs,  # noqa: ARG002
+        handle: str | None = None,  # noqa: ARG002
+        *,
+        is_new: bool = False,  # noqa: ARG002
+    ) -> str | None:
         """The handle of jobs that were submitted and still exist, or None; not submitted anew.
 
         A backend whose jobs end with this process finds only its own.
 
         Args:
-            jobs: by their name, and by handle if there is one; `poll` answers in their order.
-            handle: on record.
+            jobs: looked for by their name; `poll` answers in their order.
+            handle: on record: these very jobs and no others of the name.
+            is_new: that record is so young that the jobs may exist and not be seen yet.
         """
         return None
+
+    def end_others(self, jobs: StageJobs, handle: str) -> None:  # noqa: ARG002
+        """End what else was submitted under the same name; only these jobs are on record."""
+        return
 
     def notices(self, handle: str) -> list[str]:  # noqa: ARG002
         """What else the user should know about jobs that do not advance, in words."""

@@ -3,7 +3,9 @@
 Calls a look takes: one describe of the parent; one page per 1,000 children that run; if more have
 succeeded or failed, one page per 1,000 that have; and one describe per 100 newly failed. Once, when
 all have ended, one describe per 100 of the others. 10,000 children: at most 21 calls a look besides
-a describe per 100 new failures, and 100 at the end. `docs/specs/batch.md` says more.
+a describe per 100 new failures, and 100 at the end. The logs of the
+first 20 failures are read, and once in ten minutes in which nothing starts a page of what waits,
+the queue and its environments.
 """
 
 from __future__ import annotations
@@ -14,12 +16,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
-from ftm.core.errors import AWSUnavailableError, JobError
+from ftm.core.errors import JobError
 from ftm.jobs.base import STAGE_WIDE_EXIT, JobBackend, JobState, JobStatus, StageJobs
 from ftm.jobs.batch_queue import BatchQueue
 from ftm.jobs.batch_words import CANCELLED, counts_of, describe_job, explain_waiting
 from ftm.jobs.cloudwatch import CloudWatchLogs
-from ftm.jobs.worker_log import last_line, read_firm
+from ftm.jobs.worker_log import WORKER_SAYS, last_line, read_firm
 
 MAX_OVERRIDES_BYTES = 8192
 """Of containerOverrides in SubmitJob:
@@ -56,7 +58,9 @@ class _Stage:
     described: set[int] = field(default_factory=set)
     counts: dict[str, int] = field(default_factory=dict)
     missing_since_s: float | None = None
+    found_all: bool = True
     moved_s: float = 0.0
+    explained_s: float = float("-inf")
     is_waiting: bool = False
     is_given_up: bool = False
     n_logs_read: int = 0
@@ -65,6 +69,15 @@ class _Stage:
     def is_over(self) -> bool:
         """Every job has ended, and how is known."""
         return len(self.described) == len(self.statuses)
+
+    def answer(self) -> list[JobStatus]:
+        """Every status; a job that a list says has ended goes on until it is known how."""
+        if self.is_over or not all(status.state.is_final for status in self.statuses):
+            return list(self.statuses)
+        return [
+            s if i in self.described else replace(s, state=JobState.RUNNING)
+            for i, s in enumerate(self.statuses)
+        ]
 
     @property
     def is_array(self) -> bool:
@@ -107,32 +120,42 @@ class BatchBackend(JobBackend):
         Raises:
             JobError: AWS refuses; nothing was submitted.
         """
-        request = self._request(jobs)
-        found = self._queue.find(jobs.name)
-        return self._watch(found or self._submit(jobs.name, request), jobs)
+        return self._watch(self._queue.submit(jobs.name, self._request(jobs)), jobs)
 
-    def find(self, jobs: StageJobs, handle: str | None = None) -> str | None:
+    def find(
+        self, jobs: StageJobs, handle: str | None = None, *, is_new: bool = False
+    ) -> str | None:
         """See JobBackend; AWS Batch keeps jobs for a week after they end."""
-        known = self._queue.describe([handle]) if handle else []
-        found = handle if known else self._queue.find(jobs.name)
-        return self._watch(found, jobs) if found else None
+        if handle is None:
+            found = self._queue.find(jobs.name)
+            return self._watch(found[0], jobs) if found else None
+        if is_new or self._queue.describe([handle]):
+            return self._watch(handle, jobs)
+        return None
+
+    def end_others(self, jobs: StageJobs, handle: str) -> None:
+        """See JobBackend."""
+        for other in self._queue.find(jobs.name):
+            if other != handle:
+                self._queue.terminate(other, f"{CANCELLED}another set of jobs is on record")
 
     def poll(self, handle: str) -> list[JobStatus]:
         """See JobBackend."""
         stage = self._stages[handle]
         if stage.is_over:
-            return list(stage.statuses)
+            return stage.answer()
         found = self._queue.describe([handle])
         if not found:
             self._miss(stage)
         elif not stage.is_array:
+            stage.missing_since_s = None
             stage.counts = {str(found[0].get("status")): 1}
             self._note(stage, {0: found[0]})
         else:
             self._look_at_children(stage, handle, found[0])
         self._give_up_the_rest(stage, handle)
         self._note_movement(stage)
-        return list(stage.statuses)
+        return stage.answer()
 
     def cancel(self, handle: str, reason: str) -> None:
         """See JobBackend; returns at once, `poll` says when they have ended."""
@@ -141,9 +164,11 @@ class BatchBackend(JobBackend):
     def notices(self, handle: str) -> list[str]:
         """See JobBackend: why jobs wait, once they have for long."""
         stage = self._stages[handle]
-        waited_s = self._clock_s() - stage.moved_s
+        # Asked anew only after as long again: the answer takes a look at every waiting job.
+        waited_s = self._clock_s() - max(stage.moved_s, stage.explained_s)
         if not stage.is_waiting or waited_s < self._limits.waiting_after_s:
             return []
+        stage.explained_s = self._clock_s()
         waiting = self._queue.first_waiting(handle, is_array=stage.is_array)
         if waiting is None:
             return []
@@ -182,15 +207,6 @@ class BatchBackend(JobBackend):
             request["arrayProperties"] = {"size": len(jobs.batch_ids)}
         return request
 
-    def _submit(self, name: str, request: dict[str, Any]) -> str:
-        try:
-            return self._queue.submit(name, request)
-        except AWSUnavailableError:
-            # The answer may have been lost on its way: what was asked for may be there.
-            if found := self._queue.find(name):
-                return found
-        return self._queue.submit(name, request)
-
     def _miss(self, stage: _Stage) -> None:
         """Jobs may be unknown for a moment after they were submitted; not for minutes."""
         now_s = self._clock_s()
@@ -203,8 +219,8 @@ class BatchBackend(JobBackend):
             "what is not done"
         )
         stage.statuses = [
-            s if s.state.is_final else replace(s, state=JobState.FAILED, reason=reason)
-            for s in stage.statuses
+            s if i in stage.described else replace(s, state=JobState.FAILED, reason=reason)
+            for i, s in enumerate(stage.statuses)
         ]
         stage.described.update(range(len(stage.statuses)))
 
@@ -212,6 +228,7 @@ class BatchBackend(JobBackend):
         counts = counts_of(parent)
         n_children = len(stage.statuses)
         ended = counts.get("SUCCEEDED", 0) + counts.get("FAILED", 0)
+        stage.found_all = True
         if ended >= n_children or parent.get("status") in ("SUCCEEDED", "FAILED"):
             self._describe(stage, handle, range(n_children))
         else:
@@ -228,6 +245,10 @@ class BatchBackend(JobBackend):
                 s if s.state.is_final else replace(s, state=states.get(i, s.state))
                 for i, s in enumerate(stage.statuses)
             ]
+            # The lists may be ahead of the counts: then no later look would come here.
+            if all(status.state.is_final for status in stage.statuses):
+                self._describe(stage, handle, range(n_children))
+        if stage.found_all:
             stage.missing_since_s = None
         stage.counts = counts
 
@@ -237,6 +258,7 @@ class BatchBackend(JobBackend):
         details = {int(d["arrayProperties"]["index"]): d for d in found}
         self._note(stage, details)
         if len(details) < len(wanted):
+            stage.found_all = False
             self._miss(stage)
 
     def _note(self, stage: _Stage, details: Mapping[int, Mapping[str, Any]]) -> None:
@@ -255,8 +277,12 @@ class BatchBackend(JobBackend):
             return status
         log = self._logs.tail(status.log)
         firm, line = read_firm(log), last_line(log)
-        told = status.exit_code is not None and status.exit_code < 128 and line
-        words = f": {line}" if told else f"; it was at firm {firm}" if firm else ""
+        if status.exit_code is not None and status.exit_code < 128 and line:
+            # A worker's own errors quote no text of a call; those of libraries may.
+            own = line.startswith(WORKER_SAYS)
+            words = f": {line}" if own else f": {line.partition(':')[0]}, see its log"
+        else:
+            words = f"; it was at firm {firm}" if firm else ""
         return replace(status, reason=status.reason + words)
 
     def _give_up_the_rest(self, stage: _Stage, handle: str) -> None:
@@ -264,8 +290,8 @@ class BatchBackend(JobBackend):
         waits = any(s.state is JobState.PENDING for s in stage.statuses)
         if not told or not waits or stage.is_given_up or stage.counts.get("SUCCEEDED"):
             return
-        stage.is_given_up = True
         self._queue.cancel(handle, f"{CANCELLED}not started, would end like {told[0]}")
+        stage.is_given_up = True
 
     def _note_movement(self, stage: _Stage) -> None:
         counts = stage.counts

@@ -62,6 +62,12 @@ class BatchQueue:
         return str(self.definition.get("containerProperties", {}).get("image", ""))
 
     @property
+    def environment(self) -> Mapping[str, str]:
+        """The job definition's own variables."""
+        listed = self.definition.get("containerProperties", {}).get("environment", [])
+        return {each["name"]: each["value"] for each in listed}
+
+    @property
     def has_gpu(self) -> bool:
         """Whether the job definition asks for a GPU."""
         container = self.definition.get("containerProperties", {})
@@ -75,34 +81,48 @@ class BatchQueue:
         """
         queue, _ = self.describe_queue()
         if queue.get("state") != "ENABLED" or queue.get("status") not in ("VALID", "UPDATING"):
+            name = queue.get("jobQueueName")
+            fix = f"`aws batch update-job-queue --job-queue {name} --state ENABLED` enables it"
+            if queue.get("state") == "ENABLED":
+                fix = "apply Terraform again, or use another queue (FTM_BATCH_QUEUE)"
             raise JobError(
-                f"queue {queue.get('jobQueueName')} takes no jobs: it is {queue.get('state')} and "
-                f"{queue.get('status')} ({queue.get('statusReason') or 'no reason is given'}); "
-                "enable it (`aws batch update-job-queue --state ENABLED`)"
+                f"queue {name} takes no jobs: it is {queue.get('state')} and {queue.get('status')} "
+                f"({queue.get('statusReason') or 'no reason is given'}); {fix}"
             )
         _ = self.definition
 
     def submit(self, name: str, request: Mapping[str, Any]) -> str:
-        """Submit once and return the job id; throttled or unanswered, it is not repeated here."""
-        answer = self._client.once(
-            "submit_job",
-            jobName=name,
-            jobQueue=self._queue,
-            jobDefinition=self.definition["jobDefinitionArn"],
-            **request,
-        )
-        return str(answer["jobId"])
+        """Submit, unless jobs of this name are there, and return the job id.
 
-    def find(self, name: str) -> str | None:
-        """The id of the first job submitted under this name; None if AWS knows none any more."""
+        Throttled or unanswered, it is tried again, and before every try jobs of the name are
+        looked for: the answer may have been lost on its way, and what was asked for be there.
+        """
+        definition = self.definition["jobDefinitionArn"]
+
+        def look_and_submit() -> str:
+            if found := self.find(name):
+                return found[0]
+            answer = self._client.once(
+                "submit_job",
+                jobName=name,
+                jobQueue=self._queue,
+                jobDefinition=definition,
+                **request,
+            )
+            return str(answer["jobId"])
+
+        return self._client.patiently(look_and_submit)
+
+    def find(self, name: str) -> list[str]:
+        """Ids of the jobs submitted under this name that AWS still knows, the first one first."""
         named = [{"name": "JOB_NAME", "values": [name]}]
         found = list(
             self._pages("list_jobs", "jobSummaryList", jobQueue=self._queue, filters=named)
         )
         # The filter does not mind case.
         same = [job for job in found if job.get("jobName") == name]
-        first = min(same, key=lambda job: (job.get("createdAt", 0), job["jobId"]), default=None)
-        return None if first is None else str(first["jobId"])
+        same.sort(key=lambda job: (job.get("createdAt", 0), job["jobId"]))
+        return [str(job["jobId"]) for job in same]
 
     def describe(self, job_ids: Sequence[str]) -> list[Mapping[str, Any]]:
         """Details of jobs, those AWS knows nothing of left out; a hundred a call."""
@@ -124,10 +144,15 @@ class BatchQueue:
         return [int(child["arrayProperties"]["index"]) for child in found]
 
     def first_waiting(self, handle: str, *, is_array: bool) -> Mapping[str, Any] | None:
-        """A job that is RUNNABLE; None if none is."""
+        """A job that is RUNNABLE, best one of which AWS says why; None if none is."""
         ids = [handle]
         if is_array:
-            ids = [f"{handle}:{i}" for i in self.children(handle, "RUNNABLE")[:1]]
+            page = self._client.call(
+                "list_jobs", arrayJobId=handle, jobStatus="RUNNABLE", maxResults=LISTED_AT_ONCE
+            )["jobSummaryList"]
+            # The reason is on the job at the head of the queue, which need not be the first child.
+            page.sort(key=lambda job: not job.get("statusReason"))
+            ids = [str(job["jobId"]) for job in page[:1]]
         found = self.describe(ids)
         return next((job for job in found if job.get("status") == "RUNNABLE"), None)
 

@@ -34,6 +34,9 @@ _STATES = {
     "SUCCEEDED": JobState.SUCCEEDED,
     "FAILED": JobState.FAILED,
 }
+_TIME_LIMIT = "JobStateTimeLimit"
+"""Of the queue: https://docs.aws.amazon.com/batch/latest/userguide/job-queue-limits.html"""
+
 _ROLE = ("unable to assume", "not authorized to perform: sts:assumerole", "role is invalid")
 _IF_KILLED = "give the job definition more (Terraform: memory_mib)"
 
@@ -42,7 +45,7 @@ def describe_job(detail: Detail, batch_id: str) -> JobStatus:
     """One batch's status."""
     state = _STATES.get(str(detail.get("status")), JobState.PENDING)
     status_reason = _status_reason(detail)
-    if state is JobState.FAILED and status_reason.startswith(CANCELLED):
+    if state is JobState.FAILED and _was_ended(detail, status_reason):
         state = JobState.CANCELLED
     return JobStatus(
         batch_id=batch_id,
@@ -50,9 +53,16 @@ def describe_job(detail: Detail, batch_id: str) -> JobStatus:
         reason=_reason(detail, state),
         exit_code=_exit_code(detail) if state.is_final else None,
         log=log_address(detail),
-        n_attempts=len(_attempts(detail)) or int(state is JobState.RUNNING),
+        n_attempts=len(_attempts(detail)) + int(state is JobState.RUNNING),
         seconds=seconds_of(detail),
     )
+
+
+def _was_ended(detail: Detail, status_reason: str) -> bool:
+    """Whether somebody ended the job; its limits do so too, and those are failures."""
+    by_a_limit = "exceeded timeout" in status_reason or _TIME_LIMIT in status_reason
+    told = detail.get("isCancelled") or detail.get("isTerminated")
+    return bool(status_reason.startswith(CANCELLED) or told) and not by_a_limit
 
 
 def seconds_of(detail: Detail) -> float:
@@ -107,7 +117,9 @@ def explain_waiting(
     name = queue.get("jobQueueName", "the queue")
     told = _status_reason(waiting)
     if told.startswith("MISCONFIGURATION:"):
-        return head + f"{told}; correct it, the jobs start by themselves then"
+        return head + f"{told}; correct it, and what waits starts by itself (docs/runbook.md)"
+    if told:
+        return head + f"{told} (docs/runbook.md)"
     if queue.get("state") != "ENABLED":
         return head + f"queue {name} is {queue.get('state')}; enable it"
     usable = [e for e in environments if e.get("state") == "ENABLED" and e.get("status") == "VALID"]
@@ -123,7 +135,7 @@ def explain_waiting(
     return head + (
         f"queue {name} and its compute environments are in order, so AWS has no capacity for them "
         "now or the account's vCPU quota is used up (Service Quotas, EC2); more instance types or "
-        "an on-demand environment help. The jobs keep waiting"
+        "an on-demand environment help. What waits keeps waiting, up to the queue's limit"
     )
 
 
@@ -198,6 +210,11 @@ def _why_failed(detail: Detail, status_reason: str, container_reason: str, losse
         )
     if any(words in low for words in _ROLE):
         return f"its role cannot be used ({told}); check the job definition's roles (`ftm doctor`)"
+    if _TIME_LIMIT in status_reason:
+        return (
+            f"it could not start, and the queue cancelled it at its limit ({status_reason}); "
+            "docs/runbook.md says what helps"
+        )
     if "exceeded timeout" in low:
         limit_s = detail.get("timeout", {}).get("attemptDurationSeconds", 0)
         return f"ran longer than its limit of {limit_s:,} s: raise FTM_JOB_TIMEOUT_S"

@@ -9,6 +9,8 @@ from ftm.core.errors import JobError
 from ftm.jobs.aws_calls import AWSClient
 
 _TAIL_LINES = 50
+MOST_LINES = 10_000
+"""https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_GetLogEvents.html"""
 
 
 class CloudWatchLogs:
@@ -23,17 +25,25 @@ class CloudWatchLogs:
 
     def tail(self, address: str, n_lines: int = _TAIL_LINES) -> str:
         """The last lines of a stream; empty if it cannot be read: it only helps to explain."""
-        group, _, stream = address.partition(":")
         with suppress(JobError):
-            answer = self._client.once(
-                "get_log_events",
-                logGroupName=group,
-                logStreamName=stream,
-                limit=n_lines,
-                startFromHead=False,
-            )
-            return "\n".join(str(event["message"]) for event in answer["events"])
+            return "\n".join(line for _, line in self.last(address, n_lines))
         return ""
+
+    def last(self, address: str, n_lines: int) -> list[tuple[int, str]]:
+        """(milliseconds since 1970, line) of the last lines of a stream, at most 10,000.
+
+        Raises:
+            JobError: there is no such stream, or it may not be read.
+        """
+        group, _, stream = address.partition(":")
+        answer = self._client.once(
+            "get_log_events",
+            logGroupName=group,
+            logStreamName=stream,
+            limit=min(n_lines, MOST_LINES),
+            startFromHead=False,
+        )
+        return [(int(event["timestamp"]), str(event["message"])) for event in answer["events"]]
 
     def lines(self, address: str) -> Iterator[tuple[int, str]]:
         """(milliseconds since 1970, line) of a whole stream, oldest first.

@@ -101,9 +101,16 @@ class LocalBackend(JobBackend):
         self.poll(jobs.name)
         return jobs.name
 
-    def find(self, jobs: StageJobs, handle: str | None = None) -> str | None:
+    def find(
+        self,
+        jobs: StageJobs,
+        handle: str | None = None,
+        *,
+        is_new: bool = False,  # noqa: ARG002
+    ) -> str | None:
         """See JobBackend; knows only jobs this object submitted."""
-        return next((name for name in (handle, jobs.name) if name in self._stages), None)
+        name = handle or jobs.name
+        return name if name in self._stages else None
 
     def poll(self, handle: str) -> list[JobStatus]:
         """See JobBackend; also starts what there is room for."""

@@ -7,6 +7,9 @@ import re
 _COUNT = re.compile(r"INFO progress: (\d+) of (\d+) firms(?:, at (\S+))?$", re.MULTILINE)
 _MAX_LINE = 300
 
+WORKER_SAYS = "ftm.worker: "
+"""How the one line begins that a worker writes of a known failure."""
+
 
 def format_count(n_done: int, n_firms: int, at: str = "") -> str:
     """`progress: 120 of 200 firms, at 012345`: what the worker logs at level INFO.

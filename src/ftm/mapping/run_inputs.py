@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import logging
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from hashlib import sha256
@@ -19,6 +20,7 @@ from ftm.storage.run_records import BatchLine, ModelClaim, RunSpec, decode_batch
 log = logging.getLogger(__name__)
 
 _GZIP = b"\x1f\x8b"
+_ATTEMPT = re.compile(r"map_(\d+)\.json")
 
 
 def read_run_spec(store: ObjectStore, layout: RunLayout) -> RunSpec:
@@ -135,9 +137,16 @@ def reason_to_leave(
     first = claim_jobs(store, layout, stage="map", attempt=attempt, job_id=own)
     if first != own:
         return f"job {first} is on record for attempt {attempt}, this is {own}"
-    if store.exists(layout.jobs("map", attempt + 1)):
-        return f"attempt {attempt + 1} has begun, this job is of attempt {attempt}"
+    later = [n for n in _attempts(store, layout) if n > attempt]
+    if later:
+        return f"attempt {max(later)} has begun, this job is of attempt {attempt}"
     return ""
+
+
+def _attempts(store: ObjectStore, layout: RunLayout) -> list[int]:
+    """Numbers of the attempts on record; a number may have been left out."""
+    names = (info.key.rpartition("/")[2] for info in store.list(f"{layout.root}/jobs"))
+    return [int(found[1]) for name in names if (found := _ATTEMPT.fullmatch(name))]
 
 
 def check_model(

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 
 from ftm.analysis.run_reader import STAGE, RunRecords, list_runs, read_run
-from ftm.core.errors import BatchFailedError, OrchestratorError
+from ftm.core.errors import BatchFailedError, CorruptObjectError, OrchestratorError
 from ftm.core.layout import RunLayout
 from ftm.core.quarter import Quarter
 from ftm.jobs.base import STAGE_WIDE_EXIT, JobState, JobStatus
@@ -18,6 +19,7 @@ from ftm.storage.run_records import (
     JobRecord,
     StageOutcome,
     decode_job,
+    decode_outcome,
     encode_batches,
 )
 
@@ -81,7 +83,14 @@ def has_outcome(store: ObjectStore, layout: RunLayout, record: JobRecord) -> boo
 def record_outcome(
     store: ObjectStore, plan: RunPlan, record: JobRecord, statuses: Sequence[JobStatus]
 ) -> list[BatchOutcome]:
-    """Write how an attempt's jobs ended, and return it."""
+    """Write how an attempt's jobs ended; what is on record already stays, and is returned.
+
+    Somebody who watched to the end knows better than one who comes when AWS has forgotten.
+    """
+    key = plan.layout.outcome(STAGE, record.attempt)
+    if store.exists(key):
+        with suppress(CorruptObjectError):
+            return decode_outcome(store.get(key), key=store.name(key)).batches
     sizes = {batch.batch_id: len(batch.firm_ids) for batch in plan.batches}
     batches = [
         BatchOutcome(
@@ -97,24 +106,24 @@ def record_outcome(
         for status in statuses
     ]
     outcome = StageOutcome(name=record.name, batches=batches)
-    store.put(plan.layout.outcome(STAGE, record.attempt), outcome.encode())
+    store.put(key, outcome.encode())
     return batches
 
 
-def raise_failures(store: ObjectStore, plan: RunPlan, statuses: Sequence[JobStatus]) -> None:
+def raise_failures(store: ObjectStore, plan: RunPlan, ends: Sequence[BatchOutcome]) -> None:
     """Raise if the run is not complete.
 
     Raises:
         BatchFailedError: a batch is not complete, or its job failed.
     """
     progress = ProgressReader(store, plan.layout).read()
-    ended = {status.batch_id: status for status in statuses}
-    broken = {status.batch_id for status in statuses if status.state in _BROKEN}
+    ended = {end.batch_id: end for end in ends}
+    broken = {end.batch_id for end in ends if end.state in _BROKEN}
     complete = {batch_id for batch_id, record in progress.items() if record.complete}
     failed = [b.batch_id for b in plan.batches if b.batch_id not in complete - broken]
     if not failed:
         return
-    _raise_if_stage_wide(plan, statuses, failed)
+    _raise_if_stage_wide(plan, ends, failed)
     first = ended.get(failed[0])
     reason = (first.reason if first else "") or "its job ended without completing it"
     log = f" (log: {first.log})" if first and first.log else ""
@@ -127,10 +136,10 @@ def raise_failures(store: ObjectStore, plan: RunPlan, statuses: Sequence[JobStat
 
 
 def _raise_if_stage_wide(
-    plan: RunPlan, statuses: Sequence[JobStatus], failed: Sequence[str]
+    plan: RunPlan, ends: Sequence[BatchOutcome], failed: Sequence[str]
 ) -> None:
-    told = [status for status in statuses if status.exit_code == STAGE_WIDE_EXIT]
-    if not told or any(status.state is JobState.SUCCEEDED for status in statuses):
+    told = [end for end in ends if end.exit_code == STAGE_WIDE_EXIT]
+    if not told or any(end.state == JobState.SUCCEEDED for end in ends):
         return
     log = f" (log: {told[0].log})" if told[0].log else ""
     raise BatchFailedError(

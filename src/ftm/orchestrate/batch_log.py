@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,6 +26,7 @@ def read_batch_log(
     run_id: str | None,
     number: int,
     *,
+    tail: int | None = None,
     queue: Callable[[], BatchQueue],
     logs: Callable[[], CloudWatchLogs],
 ) -> Iterator[str]:
@@ -35,6 +37,7 @@ def read_batch_log(
         quarter: which.
         run_id: which run; None: the newest that was submitted.
         number: of the batch, 0-based.
+        tail: only so many lines, the last ones; None: all.
         queue: asked where a job logs that has not been seen to end.
         logs: CloudWatch, for jobs of AWS Batch.
 
@@ -51,11 +54,13 @@ def read_batch_log(
         )
     attempts = [r for r in list_attempts(store, run.layout) if batch in r.batch_ids]
     if attempts and attempts[-1].backend == "batch":
-        yield from _from_cloudwatch(_address(store, run, attempts[-1], batch, queue()), logs())
+        address = _address(store, run, attempts[-1], batch, queue())
+        yield from _from_cloudwatch(address, logs(), tail)
         return
     outcome = run.outcomes.get(batch)
     path = Path(outcome.log) if outcome and outcome.log else _local_log(store, attempts, batch)
-    yield from _from_file(path, batch)
+    lines = _from_file(path, batch)
+    yield from lines if tail is None else deque(lines, maxlen=tail)
 
 
 def _find(store: ObjectStore, quarter: Quarter, run_id: str | None) -> RunRecords:
@@ -73,17 +78,17 @@ def _address(
     store: ObjectStore, run: RunRecords, record: JobRecord, batch: str, queue: BatchQueue
 ) -> str:
     """Where a batch's job logs: AWS says it while it knows the job, the outcome afterwards."""
-    parent = claimed_jobs(store, run.layout, stage=STAGE, attempt=record.attempt)
-    if parent is not None:
+    claim = claimed_jobs(store, run.layout, stage=STAGE, attempt=record.attempt)
+    if claim is not None:
         alone = len(record.batch_ids) == 1
-        job = parent if alone else f"{parent}:{record.batch_ids.index(batch)}"
+        job = claim.job_id if alone else f"{claim.job_id}:{record.batch_ids.index(batch)}"
         for detail in queue.describe([job]):
             status = describe_job(detail, batch)
             if status.log:
                 return status.log
+            why = status.reason or f"`ftm watch --quarter {run.spec.quarter}` says why it waits"
             raise OrchestratorError(
-                f"the job of {batch} has not started, so it has logged nothing; `ftm watch "
-                f"--quarter {run.spec.quarter}` says why it waits"
+                f"the job of {batch} is {status.state.value} and has logged nothing: {why}"
             )
     outcome = run.outcomes.get(batch)
     if outcome is None or not outcome.log:
@@ -91,8 +96,8 @@ def _address(
     return outcome.log
 
 
-def _from_cloudwatch(address: str, logs: CloudWatchLogs) -> Iterator[str]:
-    for at_ms, line in logs.lines(address):
+def _from_cloudwatch(address: str, logs: CloudWatchLogs, tail: int | None) -> Iterator[str]:
+    for at_ms, line in logs.lines(address) if tail is None else logs.last(address, tail):
         at = datetime.fromtimestamp(at_ms / 1000, UTC)
         yield f"{at:%Y-%m-%dT%H:%M:%S}Z {line}"
 

@@ -15,15 +15,14 @@ from ftm.core.errors import (
     CorruptObjectError,
     FtmError,
     LeaseHeldError,
-    ManifestNotFoundError,
     OrchestratorError,
-    PrefetchRequiredError,
 )
 from ftm.core.layout import PrefetchLayout
 from ftm.core.quarter import Quarter
 from ftm.core.settings import Settings
 from ftm.jobs.base import JobBackend, JobStatus
 from ftm.orchestrate.attempts import find_submitted
+from ftm.orchestrate.prefetch_check import check_complete, require_manifest
 from ftm.orchestrate.publish import publish_run
 from ftm.orchestrate.run_plan import RunPlan, mend_batches, plan_run, record_plan
 from ftm.orchestrate.run_watch import ProgressReader, RunWatcher, SilentWatcher
@@ -31,7 +30,7 @@ from ftm.orchestrate.stage_runner import Attempt, StageRunner
 from ftm.orchestrate.summary import RunState, RunSummary, collect
 from ftm.orchestrate.usage import Estimate, estimate, read_usage
 from ftm.storage.lease import Writer
-from ftm.storage.manifest import PrefetchManifest, decode_manifest, load_manifest
+from ftm.storage.manifest import decode_manifest
 from ftm.storage.object_store import ObjectStore
 from ftm.storage.open_lease import open_leased
 from ftm.storage.run_records import BatchLine
@@ -122,7 +121,7 @@ class QuarterOrchestrator:
         Raises:
             PrefetchRequiredError: the quarter is not prefetched.
         """
-        return sorted(self._manifest(Quarter.parse(quarter)).firm_to_chunk)
+        return sorted(require_manifest(self._store, Quarter.parse(quarter)).firm_to_chunk)
 
     def get_prefetch_summary(self, quarter: str | Quarter) -> dict[str, object]:
         """Counts and provenance of the prefetched quarter.
@@ -130,7 +129,7 @@ class QuarterOrchestrator:
         Raises:
             PrefetchRequiredError: the quarter is not prefetched.
         """
-        manifest = self._manifest(Quarter.parse(quarter))
+        manifest = require_manifest(self._store, Quarter.parse(quarter))
         return {
             "quarter": manifest.quarter,
             "generation": manifest.generation,
@@ -278,8 +277,8 @@ class QuarterOrchestrator:
         allow_partial: bool,
         publish: bool = True,
     ) -> tuple[RunPlan, Settings]:
-        manifest = self._manifest(Quarter.parse(quarter))
-        self._check_complete(manifest, allow_partial)
+        manifest = require_manifest(self._store, Quarter.parse(quarter))
+        check_complete(self._store, manifest, allow_partial)
         settings = self._resolve(self._settings)
         plan = plan_run(
             manifest,
@@ -296,12 +295,15 @@ class QuarterOrchestrator:
 
     def _estimate(self, plan: RunPlan, pending: Sequence[BatchLine]) -> Estimate:
         manifest = decode_manifest(plan.manifest, key=plan.layout.manifest)
-        firms = {firm for batch in pending for firm in batch.firm_ids}
+        done = ProgressReader(self._store, plan.layout).read().values()
+        finished = {firm for record in done for firm in (*record.done, *record.skipped)}
+        firms = {firm for batch in pending for firm in batch.firm_ids} - finished
         chunks = {file for firm, file in manifest.firm_to_chunk.items() if firm in firms}
         return estimate(
             self._store,
             plan.spec,
             pending,
+            n_firms=len(firms),
             n_chunks=len(chunks),
             price_per_hour=self._price_per_hour,
         )
@@ -329,35 +331,6 @@ class QuarterOrchestrator:
             # Parts and records are safe without it; a lost lease must not hide how the run ended.
             with suppress(FtmError):
                 lease.delete()
-
-    def _manifest(self, quarter: Quarter) -> PrefetchManifest:
-        try:
-            return load_manifest(self._store, quarter)
-        except ManifestNotFoundError as error:
-            begun = self._store.exists(PrefetchLayout(quarter).checkpoint)
-            what = "has only been prefetched in part" if begun else "is not prefetched"
-            again = " again, it resumes" if begun else " on the workstation that reads WRDS"
-            raise PrefetchRequiredError(
-                f"{quarter} {what} into {self._store.url}; "
-                f"run `ftm prefetch --quarter {quarter}`{again}"
-            ) from error
-
-    def _check_complete(self, manifest: PrefetchManifest, allow_partial: bool) -> None:
-        if not manifest.firm_to_chunk:
-            raise OrchestratorError(
-                f"{manifest.quarter} has no firm with sentences; "
-                f"`ftm attrition --quarter {manifest.quarter}` says why"
-            )
-        if manifest.complete or allow_partial:
-            return
-        calls = read_calls(self._store, manifest)
-        n_kept = calls.filter(calls["kept"]).num_rows
-        n_known = manifest.n_firms + len(manifest.skipped) + len(manifest.failed)
-        raise PrefetchRequiredError(
-            f"{manifest.quarter} is prefetched only in part ({n_known} of {n_kept} firms); finish "
-            f"it with `ftm prefetch --quarter {manifest.quarter}`, or run with "
-            "--allow-partial-prefetch"
-        )
 
     def _pending(self, plan: RunPlan) -> list[BatchLine]:
         """Batches with firms to do, those that failed before included."""

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from ftm.analysis.run_reader import each
 from ftm.core.layout import RunLayout
 from ftm.jobs.base import JobState, JobStatus
-from ftm.storage.object_store import ObjectStore
+from ftm.storage.object_store import ObjectInfo, ObjectStore
 from ftm.storage.run_records import BatchLine, BatchProgress, decode_progress
 
 
@@ -75,17 +76,22 @@ class ProgressReader:
         self._store = store
         self._layout = layout
         self._seen: dict[str, str] = {}
-        self._records: dict[str, BatchProgress] = {}
+        self.records: dict[str, BatchProgress] = {}
 
     def read(self) -> dict[str, BatchProgress]:
-        """batch_id → record, for every batch that has one."""
-        for info in self._store.list(self._layout.progress_root):
-            if info.key.endswith(".json") and self._seen.get(info.key) != info.etag:
-                data = self._store.get(info.key)
-                record = decode_progress(data, key=self._store.name(info.key))
-                self._records[record.batch_id] = record
-                self._seen[info.key] = info.etag
-        return dict(self._records)
+        """batch_id → record, for every batch that has one; several are fetched at a time."""
+        changed = [
+            info
+            for info in self._store.list(self._layout.progress_root)
+            if info.key.endswith(".json") and self._seen.get(info.key) != info.etag
+        ]
+        for info, record in zip(changed, each(self._fetch, changed), strict=True):
+            self.records[record.batch_id] = record
+            self._seen[info.key] = info.etag
+        return dict(self.records)
+
+    def _fetch(self, info: ObjectInfo) -> BatchProgress:
+        return decode_progress(self._store.get(info.key), key=self._store.name(info.key))
 
 
 def view_batches(

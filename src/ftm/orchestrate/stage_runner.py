@@ -9,7 +9,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from ftm.analysis.run_reader import STAGE
-from ftm.core.errors import AWSUnavailableError, FtmError, OrchestratorError
+from ftm.core.errors import (
+    AWSUnavailableError,
+    FtmError,
+    OrchestratorError,
+    StoreUnavailableError,
+)
 from ftm.core.interrupts import StoppedWatching
 from ftm.core.settings import Settings
 from ftm.jobs.base import JobBackend, JobStatus, StageJobs
@@ -26,7 +31,10 @@ from ftm.orchestrate.usage import describe_end, read_usage
 from ftm.orchestrate.worker_environment import worker_environment
 from ftm.storage.claims import claim_jobs, claimed_jobs
 from ftm.storage.object_store import ObjectStore
-from ftm.storage.run_records import BatchLine, JobRecord
+from ftm.storage.run_records import BatchLine, JobClaim, JobRecord
+
+SEEN_AFTER_S = 300.0
+"""So long after they were put on record jobs may exist that AWS does not show yet."""
 
 CANCEL_PATIENCE_S = 300.0
 """From a cancel to the end of the last job: those that run get SIGTERM and save what is done."""
@@ -106,8 +114,7 @@ class StageRunner:
         statuses = self._backend.poll(found.handle)
         if not all(status.state.is_final for status in statuses):
             return found
-        if not has_outcome(self._store, plan.layout, found.record):
-            record_outcome(self._store, plan, found.record, statuses)
+        record_outcome(self._store, plan, found.record, statuses)
         return None
 
     def reattach(self, plan: RunPlan, settings: Settings) -> Attempt | None:
@@ -116,13 +123,13 @@ class StageRunner:
         if record is None or record.backend != self._backend_name:
             return None
         jobs = self._jobs(plan, record, settings)
-        known = self._claimed(plan, record)
-        handle = self._backend.find(jobs, known)
-        if handle is None:
-            return None
-        if known is None and self._backend.outlives_us:
+        claim = self._claimed(plan, record)
+        if claim is not None:
+            young = claim.is_younger(SEEN_AFTER_S)
+            handle = self._backend.find(jobs, claim.job_id, is_new=young)
+        elif (handle := self._backend.find(jobs)) and self._backend.outlives_us:
             handle = self._claim(plan, record, jobs, handle)
-        return Attempt(record, handle)
+        return None if handle is None else Attempt(record, handle)
 
     def watch(self, plan: RunPlan, attempt: Attempt) -> None:
         """Wait for the attempt's jobs, then record how they ended.
@@ -137,7 +144,7 @@ class StageRunner:
         if self._backend.outlives_us:
             usage = read_usage(self._store, plan.layout, self._price_per_hour)
             self._watcher.message(describe_end(ended, usage))
-        raise_failures(self._store, plan, statuses)
+        raise_failures(self._store, plan, ended)
 
     def cancel(self, plan: RunPlan, attempt: Attempt, reason: str) -> list[JobStatus]:
         """End the attempt's jobs, wait for that, and record how they ended.
@@ -164,7 +171,7 @@ class StageRunner:
         store = hashlib.sha256(self._store.url.encode()).hexdigest()[:8]
         return f"ftm-{plan.quarter}-{plan.spec.run_id}-{store}-{STAGE}"
 
-    def _claimed(self, plan: RunPlan, record: JobRecord) -> str | None:
+    def _claimed(self, plan: RunPlan, record: JobRecord) -> JobClaim | None:
         if not self._backend.outlives_us:
             return None
         return claimed_jobs(self._store, plan.layout, stage=STAGE, attempt=record.attempt)
@@ -190,15 +197,10 @@ class StageRunner:
         first = claim_jobs(
             self._store, plan.layout, stage=STAGE, attempt=record.attempt, job_id=handle
         )
-        if first == handle:
-            return handle
-        self._backend.cancel(handle, f"another set of jobs, {first}, is on record")
-        if self._backend.find(jobs, first) is None:
-            raise OrchestratorError(
-                f"job {first} is on record for attempt {record.attempt} of run "
-                f"{plan.spec.run_id} and cannot be found; run the same command again in a minute"
-            )
-        return first
+        if first != handle:
+            self._backend.cancel(handle, f"another set of jobs, {first}, is on record")
+        self._backend.end_others(jobs, first)
+        return self._backend.find(jobs, first, is_new=True) or first
 
     def _jobs(self, plan: RunPlan, record: JobRecord, settings: Settings) -> StageJobs:
         return StageJobs(
@@ -211,20 +213,26 @@ class StageRunner:
 
     def _wait(self, plan: RunPlan, attempt: Attempt) -> list[JobStatus]:
         reader = ProgressReader(self._store, plan.layout)
+        statuses: list[JobStatus] = []
         n_todo = len(attempt.record.batch_ids)
         text = f"run {plan.spec.run_id}: {n_todo} of {len(plan.batches)} batches to do"
         try:
             self._watcher.start(text, view_batches(plan.batches, reader.read()))
             while True:
-                statuses = self._look(attempt.handle)
-                self._watcher.update(view_batches(plan.batches, reader.read(), statuses))
+                statuses = self._look(attempt.handle, reader) or statuses
+                self._watcher.update(view_batches(plan.batches, reader.records, statuses))
                 if statuses and all(status.state.is_final for status in statuses):
                     return statuses
                 time.sleep(self._poll_s)
         except KeyboardInterrupt as error:
             self._leave(plan, attempt)
             if self._backend.outlives_us:
-                raise StoppedWatching(_how_to_come_back(plan)) from error
+                raise StoppedWatching(f"stopped watching; {_how_to_come_back(plan)}") from error
+            raise
+        except FtmError:
+            self._leave(plan, attempt)
+            if self._backend.outlives_us:
+                self._watcher.message(_how_to_come_back(plan))
             raise
         except BaseException:
             self._leave(plan, attempt)
@@ -232,12 +240,15 @@ class StageRunner:
         finally:
             self._watcher.finish()
 
-    def _look(self, handle: str) -> list[JobStatus]:
+    def _look(self, handle: str, reader: ProgressReader) -> list[JobStatus]:
         """The jobs' states; none while AWS does not answer, which touches no job."""
         try:
             statuses = self._backend.poll(handle)
             self._tell_once(*self._backend.notices(handle))
-        except AWSUnavailableError as error:
+            reader.read()
+        except (AWSUnavailableError, StoreUnavailableError) as error:
+            if not self._backend.outlives_us:
+                raise
             self._tell_once(f"{error}; the jobs go on, and so does watching them")
             return []
         return statuses
@@ -266,6 +277,6 @@ class StageRunner:
 def _how_to_come_back(plan: RunPlan) -> str:
     where = f"--quarter {plan.quarter} --run {plan.spec.run_id}"
     return (
-        f"stopped watching; the jobs of run {plan.spec.run_id} go on: `ftm watch {where}` comes "
-        f"back to them, `ftm cancel {where}` ends them"
+        f"the jobs of run {plan.spec.run_id} go on: `ftm watch {where}` comes back to them, "
+        f"`ftm cancel {where}` ends them"
     )

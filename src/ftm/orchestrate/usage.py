@@ -6,10 +6,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
-from ftm.analysis.run_reader import STAGE
+from ftm.analysis.run_reader import STAGE, each
 from ftm.core.counted import counted
 from ftm.core.errors import FtmError
 from ftm.core.layout import RunLayout, run_of_key
+from ftm.core.quarter import Quarter
 from ftm.jobs.base import JobState
 from ftm.storage.object_store import ObjectStore
 from ftm.storage.run_records import (
@@ -21,7 +22,6 @@ from ftm.storage.run_records import (
     decode_spec,
 )
 
-_RUNS_LOOKED_AT = 10
 _COMPARED = ("device", "dtype", "embedding_model", "clustering")
 
 
@@ -106,6 +106,7 @@ def estimate(
     spec: RunSpec,
     pending: Sequence[BatchLine],
     *,
+    n_firms: int,
     n_chunks: int,
     price_per_hour: float | None,
 ) -> Estimate:
@@ -115,6 +116,7 @@ def estimate(
         store: holds earlier runs, of this quarter or another.
         spec: of the run.
         pending: its batches with something to do.
+        n_firms: of these, not done yet.
         n_chunks: that they read.
         price_per_hour: of one job.
     """
@@ -122,7 +124,7 @@ def estimate(
     return Estimate(
         quarter=spec.quarter,
         run_id=spec.run_id,
-        n_firms=sum(len(batch.firm_ids) for batch in pending),
+        n_firms=n_firms,
         n_batches=len(pending),
         n_chunks=n_chunks,
         seconds_per_firm=seconds_per_firm,
@@ -132,26 +134,34 @@ def estimate(
 
 
 def _pace(store: ObjectStore, spec: RunSpec) -> tuple[float | None, str]:
-    """Seconds a firm took in the newest run with the same models and device; None if there is none.
+    """Seconds a firm took in the newest run with the same models, device and backend, if any.
 
     Only first attempts count: a later one may have had little left to do of a batch.
     """
     keys = [i.key for i in store.list("runs") if i.key.endswith(f"/{STAGE}_1.outcome.json")]
-    earlier = []
-    for key in keys[-_RUNS_LOOKED_AT:]:
-        # An old record that cannot be read only fails to help here.
+    specs = [s for s in each(lambda key: _spec_of(store, key), keys) if s is not None]
+    alike = [s for s in specs if s.backend == spec.backend and _model(s) == _model(spec)]
+    for other in sorted(alike, key=lambda s: (s.created_at, s.run_id), reverse=True):
+        key = RunLayout(Quarter.parse(other.quarter), other.run_id).outcome(STAGE, 1)
         with suppress(FtmError):
-            layout = run_of_key(key)
-            other = decode_spec(store.get(layout.spec), key=layout.spec)
-            if all(other.model.get(k) == spec.model.get(k) for k in _COMPARED):
-                earlier.append(
-                    (other.created_at, other.run_id, decode_outcome(store.get(key), key=key))
-                )
-    for _, run_id, outcome in sorted(earlier, key=lambda each: each[:2], reverse=True):
-        whole = [b for b in outcome.batches if b.state == JobState.SUCCEEDED and b.seconds]
-        if n_firms := sum(b.n_firms for b in whole):
-            return sum(b.seconds for b in whole) / n_firms, run_id
+            batches = decode_outcome(store.get(key), key=key).batches
+            whole = [b for b in batches if b.state == JobState.SUCCEEDED and b.seconds]
+            if n_firms := sum(b.n_firms for b in whole):
+                return sum(b.seconds for b in whole) / n_firms, other.run_id
     return None, ""
+
+
+def _model(spec: RunSpec) -> list[str | None]:
+    return [spec.model.get(name) for name in _COMPARED]
+
+
+def _spec_of(store: ObjectStore, key: str) -> RunSpec | None:
+    """The spec of the run a record belongs to; an old one that cannot be read is no help here."""
+    layout = run_of_key(key)
+    try:
+        return decode_spec(store.get(layout.spec), key=layout.spec)
+    except FtmError:
+        return None
 
 
 def _outcomes(store: ObjectStore, layout: RunLayout) -> Iterator[StageOutcome]:

@@ -9,6 +9,9 @@ from ftm.storage.run_records import JobRecord
 _NOT_FOR_WORKERS = (
     *("WRDS_", "FTM_WRDS_", "PGPASSFILE", "LLM_", "S3_BUCKET"),
     *("FTM_BATCH_", "FTM_JOB_", "FTM_PRICE_", "FTM_POLL_S"),
+    # What says which worker it is; the submitter's own shell may have it from elsewhere.
+    *("QUARTER", "MANIFEST_S3_KEY", "BATCH_ID", "AWS_BATCH_", "FTM_RUN_ID", "FTM_ATTEMPT"),
+    "FTM_WORKER_CORES",
 )
 
 MODEL_SETTINGS = (

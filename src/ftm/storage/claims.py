@@ -6,6 +6,8 @@ moment may leave two sets of jobs. Both find the same register, and one of them 
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 from ftm.core.errors import ObjectExistsError
 from ftm.core.layout import RunLayout
 from ftm.storage.object_store import ObjectStore
@@ -28,18 +30,20 @@ def claim_jobs(
         The job id on record: this one, or that of another set which came first.
     """
     key = layout.job_claim(stage, attempt)
-    own = JobClaim(job_id=job_id)
+    own = JobClaim(job_id=job_id, claimed_at=datetime.now(UTC).isoformat(timespec="seconds"))
     if _put_first(store, key, own.encode()):
         return job_id
     return decode_job_claim(store.get(key), key=store.name(key)).job_id
 
 
-def claimed_jobs(store: ObjectStore, layout: RunLayout, *, stage: str, attempt: int) -> str | None:
-    """The job id on record of an attempt; None while there is none."""
+def claimed_jobs(
+    store: ObjectStore, layout: RunLayout, *, stage: str, attempt: int
+) -> JobClaim | None:
+    """Which jobs are on record of an attempt; None while none are."""
     key = layout.job_claim(stage, attempt)
     if not store.exists(key):
         return None
-    return decode_job_claim(store.get(key), key=store.name(key)).job_id
+    return decode_job_claim(store.get(key), key=store.name(key))
 
 
 def claim_model(store: ObjectStore, layout: RunLayout, own: ModelClaim) -> ModelClaim:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from typing import ClassVar, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -121,7 +122,10 @@ class JobRecord(_Record):
         backend: where it is submitted, `local` or `batch`.
     """
 
-    mend = "delete it: it says what an attempt was about to submit, no result hangs on it"
+    mend = (
+        "end the run's jobs (`ftm cancel`), then delete it: it says what an attempt was about to "
+        "submit, no result hangs on it"
+    )
 
     name: str
     stage: str
@@ -135,11 +139,20 @@ class JobClaim(_Record):
 
     Args:
         job_id: of the job, or of the parent of the array.
+        claimed_at: ISO 8601 UTC; empty where that is not known.
     """
 
     mend = "cancel the run's jobs (`ftm cancel`), delete it, and run the same command again"
 
     job_id: str
+    claimed_at: str = ""
+
+    def is_younger(self, seconds: float) -> bool:
+        """Whether it was claimed less than so long ago."""
+        if not self.claimed_at:
+            return False
+        age = datetime.now(UTC) - datetime.fromisoformat(self.claimed_at)
+        return age.total_seconds() < seconds
 
 
 class ModelClaim(_Record):

@@ -105,7 +105,11 @@ def get_batch_backend(settings: Settings, store: ObjectStore, queue: BatchQueue)
 
 
 def get_batch_log(
-    settings: Settings, quarter: str | Quarter, run_id: str | None, number: int
+    settings: Settings,
+    quarter: str | Quarter,
+    run_id: str | None,
+    number: int,
+    tail: int | None = None,
 ) -> Iterator[str]:
     """Lines that the last job of a batch logged; see `read_batch_log`."""
     from ftm.jobs.cloudwatch import CloudWatchLogs
@@ -116,6 +120,7 @@ def get_batch_log(
         Quarter.parse(quarter),
         run_id,
         number,
+        tail=tail,
         queue=lambda: get_batch_queue(settings),
         logs=lambda: CloudWatchLogs(get_aws_client(settings, "logs")),
     )
@@ -203,7 +208,11 @@ def _batch(settings: Settings, store: ObjectStore) -> _Where:
     queue = get_batch_queue(settings)
     return _Where(
         backend=get_batch_backend(settings, store, queue),
-        resolve=lambda chosen: resolve_for_containers(chosen, has_gpu=queue.has_gpu),
+        resolve=lambda chosen: resolve_for_containers(
+            chosen,
+            has_gpu=queue.has_gpu,
+            embedding_model=queue.environment.get("EMBEDDING_MODEL_NAME"),
+        ),
         fingerprint=lambda chosen: get_image_fingerprint(chosen, queue.image),
         machine=lambda _: "",
         poll_s=10.0,

@@ -180,12 +180,15 @@ def resolve_run_settings(settings: Settings) -> Settings:
     return settings.model_copy(update=changes)
 
 
-def resolve_for_containers(settings: Settings, *, has_gpu: bool) -> Settings:
+def resolve_for_containers(
+    settings: Settings, *, has_gpu: bool, embedding_model: str | None = None
+) -> Settings:
     """The settings a run records and its containers get; nothing is looked for on this machine.
 
     Args:
         settings: device `auto` becomes what the job definition has.
         has_gpu: whether the job definition asks for a GPU.
+        embedding_model: that of the job definition, taken where the settings name none.
 
     Raises:
         ConfigError: `cuda` and no GPU asked for, or unknown kinds of sentences.
@@ -199,4 +202,7 @@ def resolve_for_containers(settings: Settings, *, has_gpu: bool) -> Settings:
             f"FTM_DEVICE {settings.device!r}: the job definition asks for no GPU; use one that "
             "does (`ftm config from-terraform --compute gpu`), or FTM_DEVICE=cpu"
         )
-    return settings.model_copy(update={"device": device})
+    changes = {"device": device}
+    if embedding_model and "embedding_model" not in settings.model_fields_set:
+        changes["embedding_model"] = embedding_model
+    return settings.model_copy(update=changes)
