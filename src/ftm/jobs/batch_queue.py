@@ -73,6 +73,15 @@ class BatchQueue:
         Raises:
             JobError: no such queue, or it takes no jobs; no job definition.
         """
+        self.check_queue()
+        _ = self.definition
+
+    def check_queue(self) -> Mapping[str, Any]:
+        """Refuse a queue that takes no jobs; the queue as AWS answers it.
+
+        Raises:
+            JobError: no such queue, or it is not enabled and valid.
+        """
         queue, _ = self.describe_queue()
         if queue.get("state") != "ENABLED" or queue.get("status") not in ("VALID", "UPDATING"):
             raise JobError(
@@ -80,7 +89,7 @@ class BatchQueue:
                 f"{queue.get('status')} ({queue.get('statusReason') or 'no reason is given'}); "
                 "enable it (`aws batch update-job-queue --state ENABLED`)"
             )
-        _ = self.definition
+        return queue
 
     def submit(self, name: str, request: Mapping[str, Any]) -> str:
         """Submit once and return the job id; throttled or unanswered, it is not repeated here."""
