@@ -12,11 +12,14 @@ IDENTITY = "AWS identity"
 REGION = "AWS region"
 
 
-def account(source: Callable[[], str], client: Callable[[str], AWSClient]) -> list[Check]:
+def account(
+    source: Callable[[], str], where: Callable[[], str], client: Callable[[str], AWSClient]
+) -> list[Check]:
     """Credentials, identity and region.
 
     Args:
         source: how credentials were found; raises if there are none.
+        where: the region; raises if none is set.
         client: makes the client of a service.
     """
 
@@ -28,7 +31,7 @@ def account(source: Callable[[], str], client: Callable[[str], AWSClient]) -> li
         yield ok(IDENTITY, f"account {answer['Account']}, {answer['Arn']}")
 
     def region() -> Iterator[Finding]:
-        yield ok(REGION, client("batch").region)
+        yield ok(REGION, where())
 
     return [
         Check(CREDENTIALS, credentials),

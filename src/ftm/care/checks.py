@@ -82,18 +82,16 @@ def run_checks(checks: Iterable[Check]) -> Iterator[Finding]:
     """
     unmet: dict[str, str] = {}
     for check in checks:
-        missing = next((need for need in check.needs if need in unmet), None)
-        if missing is not None:
-            why = f"skipped because {missing} {unmet[missing]}"
-            findings: Iterable[Finding] = [skipped(check.what, why)]
-        else:
-            findings = _guarded(check)
-        for finding in findings:
+        cause = next((unmet[need] for need in check.needs if need in unmet), None)
+        if cause is not None:
+            unmet[check.what] = cause
+            yield skipped(check.what, f"skipped because {cause}")
+            continue
+        for finding in _guarded(check):
             yield finding
-            if finding.mark is Mark.FAILED:
-                unmet[check.what] = "failed"
-            elif finding.mark is Mark.SKIPPED:
-                unmet.setdefault(check.what, "was skipped")
+            if finding.mark in (Mark.FAILED, Mark.SKIPPED):
+                how = "failed" if finding.mark is Mark.FAILED else "was skipped"
+                unmet.setdefault(check.what, f"{check.what} {how}")
 
 
 def _guarded(check: Check) -> Iterator[Finding]:

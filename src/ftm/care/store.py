@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 from ftm.care.aws import CREDENTIALS, REGION
 from ftm.care.checks import Check, Finding, failed, ok, warning
-from ftm.core.errors import AWSAccessError, JobError
+from ftm.core.errors import AWSAccessError, JobError, StoreUnavailableError
 from ftm.jobs.aws_calls import AWSClient
 from ftm.storage.object_store import ObjectStore
 
@@ -43,7 +43,7 @@ def s3_store(bucket: str, open_store: OpenStore, client: AWSClient) -> list[Chec
     """
 
     def there() -> Iterator[Finding]:
-        yield _locate(bucket, client)
+        yield _locate(bucket, client, open_store)
 
     def read() -> Iterator[Finding]:
         store = open_store()
@@ -68,7 +68,7 @@ def _written(open_store: OpenStore, *, needs: tuple[str, ...]) -> Check:
     return Check("writing", look, needs)
 
 
-def _locate(bucket: str, client: AWSClient) -> Finding:
+def _locate(bucket: str, client: AWSClient, open_store: OpenStore) -> Finding:
     """Whether the bucket is there, lets us in, and lies in the region of the settings."""
     try:
         # Not HeadBucket, whose refusals come without a word.
@@ -76,12 +76,7 @@ def _locate(bucket: str, client: AWSClient) -> Finding:
     except AWSAccessError as error:
         if error.code not in ("AccessDenied", "AllAccessDisabled"):
             raise
-        return failed(
-            BUCKET,
-            f"{bucket!r} lets this identity not in: it belongs to another account, or the "
-            "identity has too few rights; correct FTM_STORE, or ask for the operator policy "
-            "(terraform output operator_policy_arn)",
-        )
+        return _closed_or_silent(bucket, open_store)
     except JobError as error:
         if error.code != "NoSuchBucket":
             raise
@@ -100,6 +95,20 @@ def _locate(bucket: str, client: AWSClient) -> Finding:
             f"aws_region in ftm.toml, to {region}",
         )
     return ok(BUCKET, f"{bucket} in {region}")
+
+
+def _closed_or_silent(bucket: str, open_store: OpenStore) -> Finding:
+    """A bucket that does not tell us where it is: does it let us in all the same?"""
+    try:
+        open_store().list_folders(_READ_FROM)
+    except StoreUnavailableError:
+        return failed(
+            BUCKET,
+            f"{bucket!r} does not let this identity in: it belongs to another account, or the "
+            "identity has too few rights; correct FTM_STORE, or ask for the operator policy "
+            "(terraform output operator_policy_arn)",
+        )
+    return warning(BUCKET, f"{bucket} lets us in, but not see its region (s3:GetBucketLocation)")
 
 
 def _public_access(bucket: str, client: AWSClient) -> Iterator[Finding]:

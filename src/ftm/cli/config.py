@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -57,7 +58,7 @@ def from_terraform(source: str, compute: str | None, output: Path, force: bool) 
     from ftm.care.toml_file import differences, read_file, with_values, write_file
 
     is_stdin = source == "-"
-    printed = click.get_binary_stream("stdin").read() if is_stdin else read_outputs(Path(source))
+    printed = sys.stdin.buffer.read() if is_stdin else read_outputs(Path(source))
     outputs = parse_outputs(printed, where="stdin" if is_stdin else source)
     values = settings_from(outputs, compute=compute)
     text = read_file(output)

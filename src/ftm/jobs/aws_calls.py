@@ -168,6 +168,22 @@ def credential_source() -> str:
     return f"{found.method}{profile}"
 
 
+def chosen_region(region: str | None) -> str:
+    """The region calls go to: the given one, or what boto3 finds.
+
+    Raises:
+        ConfigError: none is set.
+        JobError: a profile that does not exist.
+    """
+    try:
+        found = region or boto3.Session().region_name
+    except BotoCoreError as error:
+        raise explain(error, what="AWS") from error
+    if not found:
+        raise explain(NoRegionError(), what="AWS")
+    return str(found)
+
+
 def explain(error: Exception, *, what: str) -> JobError | ConfigError:
     """The ftm error for one of boto3's.
 

@@ -51,11 +51,15 @@ def get_checks(
 def _of_aws(settings: Settings) -> list[Check]:
     from ftm.care.aws import account
     from ftm.care.checks import not_set_up
-    from ftm.jobs.aws_calls import credential_source
+    from ftm.jobs.aws_calls import chosen_region, credential_source
 
     if _bucket(settings) is None and not _uses_batch(settings):
         return [not_set_up("AWS", "only a store on S3 and AWS Batch need it")]
-    return account(credential_source, lambda service: _client(settings, service))
+    return account(
+        credential_source,
+        lambda: chosen_region(settings.aws_region),
+        lambda service: _client(settings, service),
+    )
 
 
 def _of_store(settings: Settings) -> list[Check]:
