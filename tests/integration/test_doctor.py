@@ -526,6 +526,7 @@ def test_batch_with_a_folder_for_a_store(doctor: Doctor, cluster: Cluster, tmp_p
 # The command
 
 
+@pytest.mark.slow
 def test_the_command_tells_no_secret(
     cluster: Cluster,
     closed: Bucket,
