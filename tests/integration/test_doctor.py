@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import socket
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -203,6 +204,29 @@ def test_a_model_of_the_hub_is_not_downloaded(
     found = doctor(FTM_STORE=f"file://{tmp_path}", FTM_EMBEDDING_MODEL="all-mpnet-base-v2")
     assert found.mark("embedding model") == "warning"
     assert not (tmp_path / "hub").exists()
+
+
+@pytest.mark.parametrize(
+    ("missing", "skipped"),
+    [
+        ("torch", {"embedding model", "device"}),
+        ("spacy", {"text pipeline"}),
+        ("wrds", {"WRDS packages"}),
+    ],
+)
+def test_what_is_not_installed_is_skipped(
+    doctor: Doctor,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    missing: str,
+    skipped: set[str],
+) -> None:
+    """A machine that only prefetches has no torch, one that only computes neither of the others."""
+    monkeypatch.setitem(sys.modules, missing, None)
+    found = doctor(FTM_STORE=f"file://{tmp_path}")
+    assert found.wrong() == set()
+    assert {f.what for f in found.findings if f.mark == "skipped"} == {"AWS", "AWS Batch", *skipped}
+    assert all("pip install 'ftm[" in found.text(what) for what in skipped)
 
 
 # WRDS
