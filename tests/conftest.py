@@ -7,6 +7,7 @@ import hypothesis
 pytest_plugins = [
     "tests.support.batch",
     "tests.support.demo_quarter",
+    "tests.support.doctor",
     "tests.support.postgres",
     "tests.support.real_calls",
     "tests.support.stores",
