@@ -8,6 +8,7 @@ pytest_plugins = [
     "tests.support.batch",
     "tests.support.batch_runs",
     "tests.support.demo_quarter",
+    "tests.support.doctor",
     "tests.support.postgres",
     "tests.support.real_calls",
     "tests.support.stores",

@@ -261,3 +261,28 @@ def test_everything_is_granted_on_something(applied: Applied) -> None:
     assert {a for a in wide if not re.match(r"batch:(Describe|List)", a)} == {
         "ecr:GetAuthorizationToken"
     }
+
+
+def test_operator_may_ask_what_the_doctor_asks(
+    operator: Documents, applied: Applied, store: str
+) -> None:
+    """`ftm doctor` is run by the operator: what it asks and writes is allowed."""
+    bucket = f"arn:aws:s3:::{applied.outputs['bucket']}"
+    repository = applied.outputs["ecr_repository_url"].partition("/")[2]
+    group = f"arn:aws:logs:{REGION}:{ACCOUNT}:log-group:{applied.outputs['log_group']}"
+    asked = {
+        "s3:GetBucketLocation": bucket,
+        "s3:GetBucketPublicAccessBlock": bucket,
+        "s3:GetBucketVersioning": bucket,
+        "s3:PutObject": f"{store}/_probe",
+        "s3:GetObject": f"{store}/_probe",
+        "s3:DeleteObject": f"{store}/_probe",
+        "batch:DescribeJobQueues": "*",
+        "batch:DescribeComputeEnvironments": "*",
+        "batch:DescribeJobDefinitions": "*",
+        "logs:DescribeLogStreams": group,
+        "ecr:DescribeImages": f"arn:aws:ecr:{REGION}:{ACCOUNT}:repository/{repository}",
+    }
+    assert [a for a, resource in asked.items() if not allows(operator, a, resource)] == []
+    listed = {"s3:prefix": f"{store.partition('/')[2]}/prefetch/transcripts/"}
+    assert allows(operator, "s3:ListBucket", bucket, listed)

@@ -25,6 +25,8 @@ def loaded_by(code: str) -> set[str]:
         "from ftm import Quarter, S3TranscriptConnector, QuarterOrchestrator, load_topics",
         "from ftm import WRDSPrefetcher, WRDSConnector",
         "import ftm.text, ftm.topics, ftm.connectors, ftm.mapping, ftm.jobs",
+        "import ftm.cli.doctor, ftm.cli.config, ftm.wiring.care",
+        "import ftm.care.machine, ftm.care.aws, ftm.care.store, ftm.care.batch, ftm.care.wrds",
         "import ftm.cli.prefetch, ftm.cli.run, ftm.cli.look, ftm.cli.demo, ftm.worker",
     ],
 )

@@ -24,6 +24,8 @@ COMMANDS = {
     "status": "ftm.cli.look:status",
     "show": "ftm.cli.look:show",
     "quarters": "ftm.cli.look:quarters",
+    "doctor": "ftm.cli.doctor:doctor",
+    "config": "ftm.cli.config:config",
     "demo": "ftm.cli.demo:demo",
 }
 """Command → module:attribute, imported only when the command is used or listed."""

@@ -11,8 +11,8 @@ import sys
 from collections.abc import Sequence
 
 _COMMAND = re.compile(
-    r"`(ftm (?:prefetch|preprocess|run-quarter|watch|cancel|logs|attrition|status|show|quarters)"
-    r" --[^`]*)`"
+    r"`(ftm (?:prefetch|preprocess|run-quarter|watch|cancel|logs|attrition|status|show|quarters"
+    r"|doctor) --[^`]*)`"
 )
 _FLAG = "--store"
 

@@ -170,6 +170,20 @@ class WRDSConnector(DataConnector):
         if ids is None or ids:
             yield from self._firms(ids, *self._range(None, None))
 
+    def look_for_tables(self) -> dict[str, str | WRDSPermissionError]:
+        """Every table ftm needs: where this account reads it, or why it cannot.
+
+        Raises:
+            WRDSConnectionError: no login, or the connection was lost.
+        """
+        found: dict[str, str | WRDSPermissionError] = {}
+        for key, need in queries.NEEDS.items():
+            try:
+                found[key] = self._resolve(key, need)
+            except WRDSPermissionError as error:
+                found[key] = error
+        return found
+
     def close(self) -> None:
         """End the session; a connection that was given stays open."""
         self._session.close()

@@ -8,7 +8,7 @@ import os
 import stat
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,8 @@ class Credentials:
 
     username: str
     password: SecretStr | None
+    source: str = field(default="", compare=False, repr=False)
+    """Where it was found, for people."""
 
 
 def find_credentials(
@@ -49,12 +51,7 @@ def find_credentials(
         WRDSConnectionError: no source has one; the message says what to set.
     """
     tried: list[str] = []
-    if settings.wrds_username and settings.wrds_password:
-        return Credentials(settings.wrds_username, settings.wrds_password)
-    if settings.wrds_password and not settings.wrds_host.startswith("/"):
-        _ignore("WRDS_PASSWORD is ignored: set WRDS_USERNAME too", tried, notify)
-    found = _from_pgpass(settings, tried, notify) or _socket_login(settings)
-    found = found or _from_secrets_manager(settings, tried) or _from_person(settings, prompt)
+    found = stored_credentials(settings, tried, notify) or _from_person(settings, prompt)
     if found is not None:
         return found
     raise WRDSConnectionError(
@@ -65,11 +62,31 @@ def find_credentials(
     )
 
 
+def stored_credentials(
+    settings: Settings, tried: list[str], notify: Notify | None = None
+) -> Credentials | None:
+    """What find_credentials finds before it would ask a person; None if nothing.
+
+    Args:
+        settings: see find_credentials.
+        tried: gets a line for every source that was looked at and did not help.
+        notify: see find_credentials.
+    """
+    if settings.wrds_username and settings.wrds_password:
+        named = "WRDS_USERNAME and WRDS_PASSWORD"
+        return Credentials(settings.wrds_username, settings.wrds_password, named)
+    if settings.wrds_password and not settings.wrds_host.startswith("/"):
+        _ignore("WRDS_PASSWORD is ignored: set WRDS_USERNAME too", tried, notify)
+    found = _from_pgpass(settings, tried, notify) or _socket_login(settings)
+    return found or _from_secrets_manager(settings, tried)
+
+
 def _socket_login(settings: Settings) -> Credentials | None:
     """A socket directory trusts whoever may open it, so a password is not asked for."""
     if not settings.wrds_host.startswith("/"):
         return None
-    return Credentials(settings.wrds_username or getpass.getuser(), settings.wrds_password)
+    user = settings.wrds_username or getpass.getuser()
+    return Credentials(user, settings.wrds_password, "the socket folder, which asks for none")
 
 
 def _from_pgpass(settings: Settings, tried: list[str], notify: Notify | None) -> Credentials | None:
@@ -87,7 +104,7 @@ def _from_pgpass(settings: Settings, tried: list[str], notify: Notify | None) ->
     for line in path.read_text(encoding="utf-8", errors="surrogateescape").splitlines():
         if (found := _match(line, target)) is not None:
             if _is_utf8(line):
-                return found
+                return replace(found, source=str(path))
             _ignore(f"a line of {path} is ignored: save the file as UTF-8", tried, notify)
     tried.append(f"no line of {path} fits {':'.join(part or '*' for part in target)}")
     return None
@@ -181,7 +198,7 @@ def _parse_secret(text: str, settings: Settings, tried: list[str]) -> Credential
     if settings.wrds_username not in (None, username):
         tried.append(f"secret {SECRET_NAME!r} is for another user than WRDS_USERNAME")
         return None
-    return Credentials(username, SecretStr(password))
+    return Credentials(username, SecretStr(password), f"Secrets Manager, {SECRET_NAME!r}")
 
 
 def _from_person(settings: Settings, prompt: Prompt | None) -> Credentials | None:

@@ -29,6 +29,7 @@
     ├── JobError                                the job backend failed
     │   ├── AWSAccessError (PermissionError)    no, expired or too weak credentials
     │   └── AWSUnavailableError                 throttled, or no answer: what runs goes on
+    ├── SetupError                              what ftm is to be set up from cannot be used
     ├── OrchestratorError
     │   ├── PrefetchRequiredError
     │   └── BatchFailedError
@@ -162,7 +163,16 @@ class WRDSPermissionError(WRDSQueryError, PermissionError):
 
 
 class JobError(FtmError):
-    """The job backend could not submit, watch or cancel."""
+    """The job backend could not submit, watch or cancel.
+
+    Args:
+        message: what failed, and the fix.
+        code: AWS's own word for it, like `NoSuchBucket`; empty if there is none.
+    """
+
+    def __init__(self, message: str = "", *, code: str = "") -> None:
+        super().__init__(message)
+        self.code = code
 
 
 class AWSAccessError(JobError, PermissionError):
@@ -171,6 +181,10 @@ class AWSAccessError(JobError, PermissionError):
 
 class AWSUnavailableError(JobError):
     """AWS throttles, or does not answer; jobs that run are not touched by it."""
+
+
+class SetupError(FtmError):
+    """What ftm is to be set up from, like Terraform's outputs, cannot be had or used."""
 
 
 class OrchestratorError(FtmError):

@@ -133,7 +133,11 @@ class AWSClient:
     def _get(self) -> Any:
         if self._client is None:
             # Retries are stamina's, in one place; botocore's own would multiply them.
-            config = Config(retries={"total_max_attempts": 1}, connect_timeout=5, read_timeout=30)
+            # A server that is not AWS need not have a host name for each bucket.
+            style = {"addressing_style": "path"} if self._endpoint_url else None
+            config = Config(
+                retries={"total_max_attempts": 1}, connect_timeout=5, read_timeout=30, s3=style
+            )
             try:
                 # A session of its own: the default one keeps credentials that were renewed since.
                 self._client = boto3.Session().client(
@@ -145,6 +149,41 @@ class AWSClient:
             except (BotoCoreError, ValueError) as error:
                 raise explain(error, what=self._service) from error
         return self._client
+
+
+def credential_source() -> str:
+    """Where boto3 finds credentials, as it calls it: `env`, `sso`, `iam-role`, …; never a key.
+
+    Raises:
+        AWSAccessError: there are none.
+        JobError: a profile that does not exist, or a login that has run out.
+    """
+    try:
+        session = boto3.Session()
+        found = session.get_credentials()
+        if found is None:
+            raise NoCredentialsError
+        found.get_frozen_credentials()  # an expired login shows only when its keys are asked for
+    except (ClientError, BotoCoreError) as error:
+        raise explain(error, what="AWS") from error
+    profile = "" if session.profile_name == "default" else f", profile {session.profile_name}"
+    return f"{found.method}{profile}"
+
+
+def chosen_region(region: str | None) -> str:
+    """The region calls go to: the given one, or what boto3 finds.
+
+    Raises:
+        ConfigError: none is set.
+        JobError: a profile that does not exist.
+    """
+    try:
+        found = region or boto3.Session().region_name
+    except BotoCoreError as error:
+        raise explain(error, what="AWS") from error
+    if not found:
+        raise explain(NoRegionError(), what="AWS")
+    return str(found)
 
 
 def explain(error: Exception, *, what: str) -> JobError | ConfigError:
@@ -176,15 +215,17 @@ def _from_answer(error: ClientError, what: str) -> JobError:
     text = str(error.response.get("Error", {}).get("Message", "")) or code
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
     if code in THROTTLED or status in (429, 500, 502, 503, 504):
-        return AWSUnavailableError(f"{what}: AWS answers {code or status}: {text}")
+        return AWSUnavailableError(f"{what}: AWS answers {code or status}: {text}", code=code)
     if code in _EXPIRED:
         return AWSAccessError(
             f"{what}: AWS does not accept the credentials ({code}: {text}); renew them, for "
-            "example with `aws sso login`"
+            "example with `aws sso login`",
+            code=code,
         )
     if code in _DENIED or status in (401, 403):
         return AWSAccessError(
             f"{what}: access denied: {text}; ask whoever runs the account for the operator policy "
-            "(terraform output operator_policy_arn)"
+            "(terraform output operator_policy_arn)",
+            code=code,
         )
-    return JobError(f"{what}: AWS refuses ({code}): {text}")
+    return JobError(f"{what}: AWS refuses ({code}): {text}", code=code)

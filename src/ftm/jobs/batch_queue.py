@@ -79,6 +79,15 @@ class BatchQueue:
         Raises:
             JobError: no such queue, or it takes no jobs; no job definition.
         """
+        self.check_queue()
+        _ = self.definition
+
+    def check_queue(self) -> Mapping[str, Any]:
+        """Refuse a queue that takes no jobs; the queue as AWS answers it.
+
+        Raises:
+            JobError: no such queue, or it is not enabled and valid.
+        """
         queue, _ = self.describe_queue()
         if queue.get("state") != "ENABLED" or queue.get("status") not in ("VALID", "UPDATING"):
             name = queue.get("jobQueueName")
@@ -89,7 +98,7 @@ class BatchQueue:
                 f"queue {name} takes no jobs: it is {queue.get('state')} and {queue.get('status')} "
                 f"({queue.get('statusReason') or 'no reason is given'}); {fix}"
             )
-        _ = self.definition
+        return queue
 
     def submit(self, name: str, request: Mapping[str, Any]) -> str:
         """Submit, unless jobs of this name are there, and return the job id.

@@ -124,7 +124,7 @@ def explain_waiting(
         return head + f"queue {name} is {queue.get('state')}; enable it"
     usable = [e for e in environments if e.get("state") == "ENABLED" and e.get("status") == "VALID"]
     if not usable:
-        faults = "; ".join(_fault(e) for e in environments) or "it has none"
+        faults = "; ".join(fault_of(e) for e in environments) or "it has none"
         return head + f"queue {name} has no usable compute environment ({faults})"
     needed = _need(waiting, "VCPU")
     if needed and all(_max_vcpus(e) < needed for e in usable):
@@ -139,7 +139,8 @@ def explain_waiting(
     )
 
 
-def _fault(environment: Mapping[str, Any]) -> str:
+def fault_of(environment: Mapping[str, Any]) -> str:
+    """What is wrong with a compute environment that is not enabled and valid."""
     name = environment.get("computeEnvironmentName")
     if environment.get("state") != "ENABLED":
         return f"{name} is {environment.get('state')}"

@@ -45,6 +45,17 @@ def locate_model(name: str) -> Path:
     return _from_hub(name)
 
 
+def needs_download(name: str) -> bool:
+    """Whether `locate_model` would ask the Hugging Face hub for this model; asks nobody."""
+    if name == DEFAULT_MODEL or name.startswith(("/", ".", "~")) or Path(name).is_dir():
+        return False
+    try:
+        from huggingface_hub import try_to_load_from_cache
+    except ImportError:
+        return False
+    return not isinstance(try_to_load_from_cache(_repo(name), "config.json"), str)
+
+
 def weights_fingerprint(name: str) -> str:
     """What identifies a model's weights: a SHA-256.
 
@@ -101,7 +112,7 @@ def _from_hub(name: str) -> Path:
         raise ModelNotFoundError(
             f"embedding model {name!r} needs sentence-transformers; pip install 'ftm[topics]'"
         ) from error
-    repo = name if "/" in name else f"sentence-transformers/{name}"
+    repo = _repo(name)
     cached = try_to_load_from_cache(repo, "config.json")
     try:
         return Path(
@@ -115,6 +126,11 @@ def _from_hub(name: str) -> Path:
             f"and could not be downloaded ({type(error).__name__}); check the name, or set "
             f"FTM_EMBEDDING_MODEL to {DEFAULT_MODEL!r}, which needs no download"
         ) from error
+
+
+def _repo(name: str) -> str:
+    """The hub's name of a model."""
+    return name if "/" in name else f"sentence-transformers/{name}"
 
 
 @lru_cache(maxsize=4)

@@ -3,6 +3,7 @@
 Every heavy library is imported inside the function that needs it.
 """
 
+from ftm.wiring.care import get_checks
 from ftm.wiring.data import (
     get_data_connector,
     get_prefetch_source,
@@ -39,6 +40,7 @@ __all__ = [
     "get_batch_backend",
     "get_batch_log",
     "get_batch_queue",
+    "get_checks",
     "get_cluster_pool",
     "get_cluster_workers",
     "get_data_connector",

@@ -21,7 +21,7 @@ from ftm.wiring.models import (
 
 if TYPE_CHECKING:
     from ftm.core.progress import Progress
-    from ftm.jobs.aws_calls import AWSClient
+    from ftm.jobs.aws_calls import AWSClient, Patience
     from ftm.jobs.base import JobBackend
     from ftm.jobs.batch_queue import BatchQueue
     from ftm.orchestrate.quarter_orchestrator import QuarterOrchestrator
@@ -55,11 +55,18 @@ def get_local_backend(store: ObjectStore, *, workers: int | None = None) -> JobB
     return LocalBackend(folder / "logs", max_workers=workers, environment=environment())
 
 
-def get_aws_client(settings: Settings, service: str) -> AWSClient:
-    """A client of an AWS service, where the settings say."""
+def get_aws_client(
+    settings: Settings, service: str, *, patience: Patience | None = None
+) -> AWSClient:
+    """A client of an AWS service, where the settings say; `patience` as in AWSClient."""
     from ftm.jobs.aws_calls import AWSClient
 
-    return AWSClient(service, region=settings.aws_region, endpoint_url=settings.aws_endpoint_url)
+    return AWSClient(
+        service,
+        region=settings.aws_region,
+        endpoint_url=settings.aws_endpoint_url,
+        patience=patience,
+    )
 
 
 def get_batch_queue(settings: Settings) -> BatchQueue:
