@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -40,13 +40,6 @@ pytestmark = [
         reason=f"no docker, podman or buildah that works has the image {IMAGE}",
     ),
 ]
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[S3Server]:
-    """An S3 server that containers reach on the machine's loopback address."""
-    with S3Server() as running:
-        yield running
 
 
 def container(
@@ -88,9 +81,9 @@ def map_in_image(bucket: Bucket, layout: RunLayout) -> str:
     return err
 
 
-def test_the_image_writes_what_a_local_worker_writes(server: S3Server, tmp_path: Path) -> None:
+def test_the_image_writes_what_a_local_worker_writes(s3_server: S3Server, tmp_path: Path) -> None:
     """Parts and progress of the same run are the same bytes; the first line has the version."""
-    here, there = server.new_bucket(), server.new_bucket()
+    here, there = s3_server.new_bucket(), s3_server.new_bucket()
     local, layout = place_run(here)
     process = start_worker(environment_of(here, layout), tmp_path)
     _, err = process.communicate(timeout=300)
@@ -104,9 +97,9 @@ def test_the_image_writes_what_a_local_worker_writes(server: S3Server, tmp_path:
     assert written(remote, layout) == wanted
 
 
-def test_sigterm_reaches_the_worker_and_what_is_done_is_saved(server: S3Server) -> None:
+def test_sigterm_reaches_the_worker_and_what_is_done_is_saved(s3_server: S3Server) -> None:
     """Told to stop after a part: exit 143, the part listed; the next job completes the batch."""
-    bucket = server.new_bucket()
+    bucket = s3_server.new_bucket()
     store, layout = place_run(bucket, part_firms=2)
     job = container(RUN_MAP, environment_of(bucket, layout))
     with job as process:
