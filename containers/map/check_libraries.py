@@ -1,6 +1,6 @@
 """Run as the image is built, by its user: the libraries work, offline, and no other is there.
 
-    python check_libraries.py cpu|gpu
+python check_libraries.py cpu|gpu
 """
 
 from __future__ import annotations

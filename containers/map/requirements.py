@@ -1,6 +1,6 @@
 """The map image's requirements, one a line: ftm's own, those of the extra `topics`, one torch build.
 
-    python requirements.py cpu|gpu pyproject.toml constraints.txt
+python requirements.py cpu|gpu pyproject.toml constraints.txt
 """
 
 from __future__ import annotations

@@ -42,9 +42,7 @@ pytestmark = [
 ]
 
 
-def container(
-    command: tuple[str, ...], environment: Mapping[str, str] | None = None
-) -> Container:
+def container(command: tuple[str, ...], environment: Mapping[str, str] | None = None) -> Container:
     """One command in the image under test."""
     assert ENGINE is not None
     return Container(ENGINE, IMAGE, command, environment or {})
@@ -109,6 +107,7 @@ def test_sigterm_reaches_the_worker_and_what_is_done_is_saved(s3_server: S3Serve
         job.signal(signal.SIGTERM)
         _, err = process.communicate(timeout=60)
     assert process.returncode == 143, err
+    assert f"batch {BATCH}: " in err.splitlines()[-1], "its own last line: it was not just killed"
     stopped = read_progress(store, layout, BATCH)
     assert not stopped.complete
     assert stopped.done[:2] == IDS[:2]
@@ -146,12 +145,14 @@ def test_the_image_has_the_pinned_libraries_and_no_others() -> None:
 
 
 def test_the_image_holds_code_and_nothing_else_of_the_repository() -> None:
-    """No tests, docs, git folder or pip configuration; all bytecode is compiled."""
+    """No tests, docs, git folder or pip configuration; code and libraries have their bytecode."""
     code = """
 import json, os, pathlib
+import botocore, click, numpy, pyarrow
 here = sorted(p.name for p in pathlib.Path("/opt/ftm").iterdir())
 src = pathlib.Path("/opt/ftm/src")
 bare = [str(p) for p in src.rglob("*.py") if not list((p.parent / "__pycache__").glob(p.stem + ".*"))]
+bare += [m.__name__ for m in (botocore, click, numpy, pyarrow) if not os.path.exists(m.__cached__)]
 other = sorted(p.name for p in src.iterdir())
 print(json.dumps([here, other, bare, os.path.exists("/etc/pip.conf") and open("/etc/pip.conf").read()]))
 """

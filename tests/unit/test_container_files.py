@@ -66,7 +66,9 @@ def test_jobs_run_as_a_user_with_a_number_of_its_own() -> None:
     assert int(user) > 0
     assert int(group) > 0
     assert f"--uid {user} --gid {group}" in values("RUN")[0]
-    after = instructions()[len(instructions()) - instructions()[::-1].index(("USER", f"{user}:{group}")) :]
+    after = instructions()[
+        len(instructions()) - instructions()[::-1].index(("USER", f"{user}:{group}")) :
+    ]
     assert {name for name, _ in after} <= {"ARG", "LABEL"}
 
 
@@ -81,7 +83,9 @@ def test_a_change_of_the_code_leaves_the_libraries() -> None:
     order = instructions()
     install = next(i for i, (n, r) in enumerate(order) if n == "RUN" and "pip install" in r)
     check = next(i for i, (n, r) in enumerate(order) if n == "RUN" and "check_libraries" in r)
-    late = [order.index(step) for step in (("COPY", "src src"), ("ARG", "VERSION"), ("ARG", "REVISION"))]
+    late = [
+        order.index(step) for step in (("COPY", "src src"), ("ARG", "VERSION"), ("ARG", "REVISION"))
+    ]
     assert install < check < min(late)
     assert "--constraint constraints.txt" in order[install][1]
 
@@ -105,7 +109,13 @@ def test_only_what_is_named_enters_the_context() -> None:
     rules = [line for line in lines if line and not line.startswith("#")]
     assert rules[0] == "*"
     allowed = [rule.removeprefix("!") for rule in rules if rule.startswith("!")]
-    assert set(allowed) == {"constraints.txt", "pyproject.toml", "src", "containers", "containers/map"}
+    assert set(allowed) == {
+        "constraints.txt",
+        "pyproject.toml",
+        "src",
+        "containers",
+        "containers/map",
+    }
     copied = {word for rest in values("COPY") for word in rest.split()[:-1]}
     assert all(any(c == a or c.startswith(f"{a}/") for a in allowed) for c in copied)
     assert {"containers/*", "**/__pycache__"} <= set(rules)
@@ -166,7 +176,11 @@ esac
         """containers/build with these variables, and BASE unless it is among them."""
         environment = {"PATH": str(self.bin), "HOME": str(self.bin), "BASE": BASE, **variables}
         return subprocess.run(
-            [str(CONTAINERS / "build")], env=environment, capture_output=True, text=True, check=False
+            [str(CONTAINERS / "build")],
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
         )
 
     def told(self) -> list[str]:
@@ -268,7 +282,13 @@ def test_the_variables_reach_the_engine(machine: Machine, tmp_path: Path) -> Non
     assert done.returncode == 0, done.stderr
     told = machine.told()
     assert told[0] == "buildah"
-    assert {"DEVICE=gpu", "mine:1", "TORCH_INDEX=https://example.org/cu", "chroot", "/a:/b:ro"} <= set(told)
+    assert {
+        "DEVICE=gpu",
+        "mine:1",
+        "TORCH_INDEX=https://example.org/cu",
+        "chroot",
+        "/a:/b:ro",
+    } <= set(told)
     assert f"id=pip_conf,src={conf}" in told
     assert "hidden" not in " ".join(told)
     assert "gpu_image=URL@" in done.stdout
