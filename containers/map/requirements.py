@@ -1,4 +1,4 @@
-"""The map image's requirements, one a line: ftm's own, those of the extra `topics`, one torch build.
+"""The map image's requirements, one a line: ftm's own, the extra `topics`, one build of torch.
 
 python requirements.py cpu|gpu pyproject.toml constraints.txt
 """

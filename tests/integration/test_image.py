@@ -1,4 +1,4 @@
-"""The map stage in containers of a built image: FTM_TEST_IMAGE names it (`make images` prints it)."""
+"""The map stage in containers of the image that FTM_TEST_IMAGE names (`make images` builds one)."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ print(json.dumps([os.getuid(), os.getgid(), [p for p in tried if os.access(p, os
 
 
 def test_the_image_has_the_pinned_libraries_and_no_others() -> None:
-    """Versions are those of constraints.txt; spaCy, wrds and the tools of development are absent."""
+    """Versions are those of constraints.txt; spaCy, wrds and development tools are absent."""
     found = {
         item["name"].lower().replace("_", "-"): item["version"].partition("+")[0]
         for item in json.loads(output("python", "-m", "pip", "list", "--format", "json"))
@@ -147,14 +147,18 @@ def test_the_image_has_the_pinned_libraries_and_no_others() -> None:
 def test_the_image_holds_code_and_nothing_else_of_the_repository() -> None:
     """No tests, docs, git folder or pip configuration; code and libraries have their bytecode."""
     code = """
-import json, os, pathlib
+import json, os, pathlib, sys
 import botocore, click, numpy, pyarrow
 here = sorted(p.name for p in pathlib.Path("/opt/ftm").iterdir())
 src = pathlib.Path("/opt/ftm/src")
-bare = [str(p) for p in src.rglob("*.py") if not list((p.parent / "__pycache__").glob(p.stem + ".*"))]
+tag = sys.implementation.cache_tag
+bare = [
+    p.name for p in src.rglob("*.py") if not (p.parent / "__pycache__" / f"{p.stem}.{tag}.pyc").exists()
+]
 bare += [m.__name__ for m in (botocore, click, numpy, pyarrow) if not os.path.exists(m.__cached__)]
 other = sorted(p.name for p in src.iterdir())
-print(json.dumps([here, other, bare, os.path.exists("/etc/pip.conf") and open("/etc/pip.conf").read()]))
+conf = pathlib.Path("/etc/pip.conf")
+print(json.dumps([here, other, bare, conf.read_text() if conf.exists() else ""]))
 """
     here, other, bare, pip_conf = json.loads(output("python", "-c", code))
     assert set(here) <= {

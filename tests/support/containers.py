@@ -42,14 +42,14 @@ class Container:
             _check(["buildah", "from", "--pull-never", "--name", self.name, self.image])
         given = {**self.environment, MARK: self.name}
         variables = [word for name, value in given.items() for word in ("--env", f"{name}={value}")]
-        start = (
-            ["buildah", "run", "--isolation", "chroot", *variables, self.name, "--"]
-            if self.engine == "buildah"
-            else [self.engine, "run", "--rm", "--network", "host", "--name", self.name]
-            + [*variables, self.image]
-        )
+        run = ["run", "--rm", "--network", "host", "--name", self.name, *variables, self.image]
+        if self.engine == "buildah":
+            run = ["run", "--isolation", "chroot", *variables, self.name, "--"]
         self.process = subprocess.Popen(
-            [*start, *self.command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            [self.engine, *run, *self.command],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
         )
         return self.process
 

@@ -131,7 +131,7 @@ def requirements(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.parametrize("device", ["cpu", "gpu"])
 def test_the_requirements_are_ftms_own_and_those_of_topics(device: str) -> None:
-    """torch once, in the device's build; of the other extras nothing."""
+    """One torch, in the device's build; of the other extras nothing."""
     lines = requirements(device).stdout.splitlines()
     assert [line.endswith("+cpu") for line in lines if line.startswith("torch")] in (
         [[True]] if device == "cpu" and os.uname().machine == "x86_64" else [[False]]
