@@ -153,7 +153,9 @@ here = sorted(p.name for p in pathlib.Path("/opt/ftm").iterdir())
 src = pathlib.Path("/opt/ftm/src")
 tag = sys.implementation.cache_tag
 bare = [
-    p.name for p in src.rglob("*.py") if not (p.parent / "__pycache__" / f"{p.stem}.{tag}.pyc").exists()
+    p.name
+    for p in src.rglob("*.py")
+    if not (p.parent / "__pycache__" / f"{p.stem}.{tag}.pyc").exists()
 ]
 bare += [m.__name__ for m in (botocore, click, numpy, pyarrow) if not os.path.exists(m.__cached__)]
 other = sorted(p.name for p in src.iterdir())
