@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 # A folder with Terraform's AWS provider; empty downloads it.
 TF_PLUGIN_DIR ?=
 
-.PHONY: setup demo check lint format types layers terraform test test-fast bench clean help
+.PHONY: setup demo check lint format types layers terraform test test-fast bench images clean help
 .DEFAULT_GOAL := setup
 
 setup: $(STAMP)  ## make .venv and install everything (2 to 5 minutes, 3 GB)
@@ -22,12 +22,12 @@ demo: setup  ## a synthetic quarter from an embedded PostgreSQL to firm topics (
 check: setup lint types layers terraform test  ## everything CI checks
 
 lint: setup
-	$(BIN)/ruff format --check src tests benchmarks
-	$(BIN)/ruff check src tests benchmarks
+	$(BIN)/ruff format --check src tests benchmarks containers
+	$(BIN)/ruff check src tests benchmarks containers
 
 format: setup  ## format and mend what can be mended
-	$(BIN)/ruff format src tests benchmarks
-	$(BIN)/ruff check --fix src tests benchmarks
+	$(BIN)/ruff format src tests benchmarks containers
+	$(BIN)/ruff check --fix src tests benchmarks containers
 
 types: setup
 	$(BIN)/mypy
@@ -58,6 +58,10 @@ test-fast: setup  ## what a pre-commit can wait for
 
 bench: setup  ## figures for docs/benchmarks.md (about 20 minutes)
 	$(BIN)/python -m benchmarks
+
+# Make hands the variables of its command line on; containers/README.md explains them.
+images:  ## the map image: make images BASE=name@sha256:digest [DEVICE=cpu|gpu] (2 to 5 minutes)
+	@containers/build
 
 clean:
 	rm -rf $(VENV) build dist ftm-demo .mypy_cache .ruff_cache .pytest_cache .hypothesis
