@@ -33,9 +33,11 @@ def parts(store: ObjectStore, backend: str) -> list[tuple[str, str, object]]:
 
 
 def test_from_wrds_to_topics_on_what_terraform_made(
-    applied: Applied, demo_quarter: DemoQuarter, tmp_path: Path
+    applied: Applied, demo_quarter: DemoQuarter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Apply → config → prefetch over HTTP → run-quarter: the local backend's parts, row for row."""
+    for name, value in CREDENTIALS.items():
+        monkeypatch.setenv(name, value)
     outputs = tmp_path / "outputs.json"
     outputs.write_text(json.dumps({k: {"value": v} for k, v in applied.outputs.items()}))
     aws = {**CREDENTIALS, "AWS_ENDPOINT_URL": applied.server.url, "FTM_POLL_S": "0.2"}
