@@ -168,7 +168,7 @@ def _from_secrets_manager(settings: Settings, tried: list[str]) -> Credentials |
     from botocore.exceptions import BotoCoreError, ClientError
 
     try:
-        session = boto3.Session()
+        session = boto3.Session(region_name=settings.aws_region)
         if session.get_credentials() is None:
             tried.append("no AWS credentials to read Secrets Manager with")
             return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -40,6 +41,8 @@ _EXPIRED = frozenset(
         *("AuthFailure", "RequestExpired"),
     }
 )
+_USER = re.compile(r"//[^/@\s]*@")
+"""A user and password in front of an endpoint's host: not for a message."""
 _DENIED = frozenset({"AccessDenied", "AccessDeniedException", "UnauthorizedOperation"})
 
 
@@ -203,11 +206,12 @@ def explain(error: Exception, *, what: str) -> JobError | ConfigError:
     if isinstance(error, ClientError):
         return _from_answer(error, what)
     if isinstance(error, (BotoConnectionError, HTTPClientError)):
+        told = _USER.sub("//", str(error))
         return AWSUnavailableError(
-            f"{what}: AWS does not answer ({error}); is the region right (AWS_REGION), and the "
+            f"{what}: AWS does not answer ({told}); is the region right (AWS_REGION), and the "
             "network there?"
         )
-    return JobError(f"{what}: {error}")
+    return JobError(f"{what}: {_USER.sub('//', str(error))}")
 
 
 def _from_answer(error: ClientError, what: str) -> JobError:
