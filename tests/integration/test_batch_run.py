@@ -135,6 +135,8 @@ def test_no_wait_then_watch_from_elsewhere(
         f"  watch     ftm watch --quarter 2023Q1 --run {run_id}",
         f"  cancel    ftm cancel --quarter 2023Q1 --run {run_id}",
     ]
+    told = run_ftm("status", "--quarter", "2023Q1", **variables).stdout
+    assert "submitted to AWS Batch, and not seen to end: `ftm watch` comes back" in told
     again = run_ftm(*RUN, "--no-wait", **variables)
     assert again.returncode == 0, again.stderr
     assert len(cluster.service.parents()) == 1
@@ -143,6 +145,9 @@ def test_no_wait_then_watch_from_elsewhere(
     assert watched.returncode == 0, watched.stderr
     assert f"2023Q1, run {run_id}: complete" in watched.stdout
     assert len(load_topics("2023Q1", store)) == 14
+    told = run_ftm("status", "--quarter", "2023Q1", **variables).stdout
+    assert "not seen to end" not in told
+    assert "ftm-map@sha256:" in told
     nothing = run_ftm("watch", "--quarter", "2023Q1", **variables)
     assert nothing.returncode == 1
     assert "no run of 2023Q1 has jobs in AWS Batch to come back to" in nothing.stderr

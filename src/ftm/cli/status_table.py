@@ -9,13 +9,8 @@ from rich.console import Console
 from rich.padding import Padding
 from rich.text import Text
 
-from ftm.analysis.status import (
-    BatchStatus,
-    OngoingPrefetch,
-    PrefetchStatus,
-    QuarterStatus,
-    RunStatus,
-)
+from ftm.analysis.run_status import BatchStatus, RunStatus
+from ftm.analysis.status import OngoingPrefetch, PrefetchStatus, QuarterStatus
 from ftm.cli.named_store import runnable
 from ftm.cli.tables import make_console, make_facts, print_facts
 from ftm.core.counted import counted
@@ -128,6 +123,9 @@ def _describe_failures(failed: Mapping[str, str]) -> str:
     return "\n".join([*lines, f"and {rest} more; --json has them all"] if rest else lines)
 
 
+_JOBS = "submitted to AWS Batch, and not seen to end: `ftm watch` comes back to them"
+
+
 def _run_word(run: RunStatus) -> str:
     if run.is_complete:
         return "complete, published" if run.is_published else "complete"
@@ -146,6 +144,8 @@ def _run_facts(run: RunStatus) -> dict[str, str]:
     return {
         "begun": _when(run.created_at),
         "held by": run.holder,
+        "jobs": _JOBS * (run.is_unwatched and not run.holder),
+        "image": run.model.get("image", ""),
         "model": f"{run.clustering} on {run.embedding_model}",
         "settings": ", ".join(f"{k} {run.model[k]}" for k in settings if k in run.model),
         "partial": "its prefetch had not got to every firm the plan keeps" * run.is_partial,

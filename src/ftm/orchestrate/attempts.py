@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import suppress
 
+from ftm.analysis.attempt_records import has_outcome, last_attempt
 from ftm.analysis.run_reader import STAGE, RunRecords, list_runs, read_run
 from ftm.core.errors import BatchFailedError, CorruptObjectError, OrchestratorError
-from ftm.core.layout import RunLayout
 from ftm.core.quarter import Quarter
 from ftm.jobs.base import STAGE_WIDE_EXIT, JobState, JobStatus
 from ftm.orchestrate.run_plan import RunPlan, put_once
@@ -18,29 +18,11 @@ from ftm.storage.run_records import (
     BatchOutcome,
     JobRecord,
     StageOutcome,
-    decode_job,
     decode_outcome,
     encode_batches,
 )
 
 _BROKEN = (JobState.FAILED, JobState.CANCELLED)
-
-
-def last_attempt(store: ObjectStore, layout: RunLayout) -> JobRecord | None:
-    """What was last put on record to be submitted; None before the first."""
-    return next(reversed(list_attempts(store, layout)), None)
-
-
-def list_attempts(store: ObjectStore, layout: RunLayout) -> list[JobRecord]:
-    """What was put on record to be submitted, oldest first."""
-    keys = [info.key for info in store.list(f"{layout.root}/jobs")]
-    records = [
-        decode_job(store.get(key), key=store.name(key))
-        for key in keys
-        if not key.endswith(".outcome.json")
-    ]
-    of_stage = [record for record in records if record.stage == STAGE]
-    return sorted(of_stage, key=lambda record: record.attempt)
 
 
 def claim_attempt(
@@ -73,11 +55,6 @@ def claim_attempt(
         batch_ids=[line.batch_id for line in lines],
         backend=backend,
     )
-
-
-def has_outcome(store: ObjectStore, layout: RunLayout, record: JobRecord) -> bool:
-    """Whether it is on record how the attempt ended."""
-    return store.exists(layout.outcome(STAGE, record.attempt))
 
 
 def record_outcome(

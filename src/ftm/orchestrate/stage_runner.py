@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
+from ftm.analysis.attempt_records import has_outcome, last_attempt
 from ftm.analysis.run_reader import STAGE
 from ftm.core.errors import (
     AWSUnavailableError,
@@ -20,8 +21,6 @@ from ftm.core.settings import Settings
 from ftm.jobs.base import JobBackend, JobStatus, StageJobs
 from ftm.orchestrate.attempts import (
     claim_attempt,
-    has_outcome,
-    last_attempt,
     raise_failures,
     record_outcome,
 )
