@@ -5,13 +5,18 @@ die() {
   exit 1
 }
 
+# macOS has no timeout; an engine that is silent for ever is rare there.
+within() {
+  if command -v timeout >/dev/null; then timeout "$@"; else shift && "$@"; fi
+}
+
 # Whether a tool can work here; docker's command line alone cannot, its engine must answer.
 answers() {
   command -v "$1" >/dev/null || return 1
   case "$1" in
-    docker) timeout 20 docker version --format '{{.Server.Version}}' >/dev/null 2>&1 ;;
-    podman) timeout 20 podman info >/dev/null 2>&1 ;;
-    buildah) timeout 20 buildah info >/dev/null 2>&1 ;;
+    docker) within 20 docker version --format '{{.Server.Version}}' >/dev/null 2>&1 ;;
+    podman) within 20 podman info >/dev/null 2>&1 ;;
+    buildah) within 20 buildah info >/dev/null 2>&1 ;;
     *) return 1 ;;
   esac
 }

@@ -12,7 +12,7 @@ import pytest
 from ftm.core.errors import AWSAccessError, AWSUnavailableError, ConfigError, JobError
 from ftm.jobs.aws_calls import AWSClient, Patience
 from ftm.jobs.base import JobBackend, JobState, StageJobs
-from ftm.jobs.batch import BatchLimits, retry_strategy
+from ftm.jobs.batch import BatchBackend, BatchLimits, retry_strategy
 from ftm.jobs.batch_queue import BatchQueue
 from ftm.jobs.cloudwatch import CloudWatchLogs
 from tests.support.batch import QUICK, Cluster
@@ -555,3 +555,23 @@ def test_limits_are_those_given(cluster: Cluster, out: Path) -> None:
     (job,) = cluster.service.parents()
     assert job.request["timeout"] == {"attemptDurationSeconds": 90}
     assert job.request["retryStrategy"]["attempts"] == 2
+
+
+def test_limits_not_given_are_the_job_definitions(cluster: Cluster, out: Path) -> None:
+    """What Terraform says of timeout and attempts counts where the settings say nothing."""
+    cluster.service.runner = succeed
+    name = cluster.definition.rpartition("/")[2].partition(":")[0]
+    container = {"image": "i", "command": ["x"], "vcpus": 1, "memory": 128}
+    own = cluster.service.client("batch").register_job_definition(
+        jobDefinitionName=name,
+        type="container",
+        containerProperties=container,
+        timeout={"attemptDurationSeconds": 700},
+        retryStrategy={"attempts": 3},
+    )["jobDefinitionArn"]
+    logs = CloudWatchLogs(cluster.client("logs"))
+    backend = BatchBackend(cluster.batch_queue(own), logs)
+    wait(backend, backend.submit(stub_stage(out, "b0")))
+    (job,) = cluster.service.parents()
+    assert job.request["timeout"] == {"attemptDurationSeconds": 700}
+    assert job.request["retryStrategy"] == retry_strategy(3)

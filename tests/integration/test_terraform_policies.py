@@ -8,7 +8,14 @@ from typing import Any
 import pytest
 
 from tests.support.iam_policies import allows, listed, statements
-from tests.support.terraform_moto import ACCOUNT, REGION, SECRET, Applied
+from tests.support.terraform_moto import (
+    ACCOUNT,
+    REGION,
+    SECRET,
+    Applied,
+    policy_document,
+    role_documents,
+)
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("terraform")]
 
@@ -26,26 +33,6 @@ NAMED_OTHERWISE = {
     "s3:ListBucket": "ListObjectsV2",
     "s3:GetBucketPublicAccessBlock": "GetPublicAccessBlock",
 }
-
-
-def role_documents(applied: Applied, role: str) -> Documents:
-    """All policies of a role, inline and attached."""
-    iam = applied.client("iam")
-    inline = iam.list_role_policies(RoleName=role)["PolicyNames"]
-    documents = [
-        iam.get_role_policy(RoleName=role, PolicyName=name)["PolicyDocument"] for name in inline
-    ]
-    attached = iam.list_attached_role_policies(RoleName=role)["AttachedPolicies"]
-    return documents + [policy_document(applied, policy["PolicyArn"]) for policy in attached]
-
-
-def policy_document(applied: Applied, arn: str) -> dict[str, Any]:
-    """The policy's default version."""
-    iam = applied.client("iam")
-    version = iam.get_policy(PolicyArn=arn)["Policy"]["DefaultVersionId"]
-    return dict(
-        iam.get_policy_version(PolicyArn=arn, VersionId=version)["PolicyVersion"]["Document"]
-    )
 
 
 @pytest.fixture

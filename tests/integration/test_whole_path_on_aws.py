@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
+from urllib.parse import parse_qs, unquote
 
 import pytest
 
 from ftm.analysis.run_reader import iter_parts, list_runs
 from ftm.core.quarter import Quarter
+from ftm.jobs.local import inherited
 from ftm.storage.object_store import ObjectStore, open_store
 from tests.support.batch_service import BatchService
 from tests.support.cli import run_ftm
 from tests.support.demo_quarter import DemoQuarter
+from tests.support.iam_policies import allows
 from tests.support.s3_server import CREDENTIALS
-from tests.support.terraform_moto import Applied
+from tests.support.terraform_moto import Applied, role_documents
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("terraform")]
 
 QUARTER = Quarter.parse("2023Q1")
+MAP_ROLE = "the-map-role"
+"""Access key of the jobs' processes, to tell their requests from ours."""
+
 RUN = ("run-quarter", "--quarter", "2023Q1", "--batch-size", "5", "--device", "cpu")
 
 
@@ -32,10 +39,31 @@ def parts(store: ObjectStore, backend: str) -> list[tuple[str, str, object]]:
     ]
 
 
+def requests_of_jobs(applied: Applied) -> list[tuple[str, str, dict[str, str]]]:
+    """(action, resource, condition keys) of every request to S3 that a job made."""
+    found = []
+    for request in applied.server.traffic:
+        if request.key_id != MAP_ROLE or request.path.startswith("/v1/"):
+            continue
+        bucket, _, key = unquote(request.path).lstrip("/").partition("/")
+        if key:
+            action = {"GET": "s3:GetObject", "HEAD": "s3:GetObject", "PUT": "s3:PutObject"}.get(
+                request.method, f"s3:{request.method}"
+            )
+            found.append((action, f"arn:aws:s3:::{bucket}/{key}", {}))
+        else:
+            (prefix,) = parse_qs(request.query).get("prefix", [""])
+            found.append(("s3:ListBucket", f"arn:aws:s3:::{bucket}", {"s3:prefix": prefix}))
+    return found
+
+
 def test_from_wrds_to_topics_on_what_terraform_made(
     applied: Applied, demo_quarter: DemoQuarter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Apply → config → prefetch over HTTP → run-quarter: the local backend's parts, row for row."""
+    """Apply → config → prefetch over HTTP → run-quarter: the local backend's parts, row for row.
+
+    And the role that Terraform made for jobs allows every request that theirs were.
+    """
     for name, value in CREDENTIALS.items():
         monkeypatch.setenv(name, value)
     outputs = tmp_path / "outputs.json"
@@ -50,10 +78,17 @@ def test_from_wrds_to_topics_on_what_terraform_made(
 
     ftm("config", "from-terraform", str(outputs), "--compute", "cpu")
     ftm("prefetch", "--quarter", "2023Q1", "--chunk-size", "5", **demo_quarter.environment())
-    with BatchService(applied.server) as service:
+    jobs = {**CREDENTIALS, "AWS_ENDPOINT_URL": applied.server.url, "AWS_ACCESS_KEY_ID": MAP_ROLE}
+    applied.server.traffic.clear()
+    with BatchService(applied.server, environment={**inherited(os.environ), **jobs}) as service:
         summary = json.loads(ftm(*RUN, "--backend", "batch", "--json"))
         (parent,) = service.parents()
         told = ftm("logs", "--quarter", "2023Q1", "--batch", "0")
+    asked = requests_of_jobs(applied)
+    role = role_documents(applied, applied.outputs["map_role_arn"].rpartition("/")[2])
+    assert {action for action, _, _ in asked} == {"s3:GetObject", "s3:PutObject", "s3:ListBucket"}
+    for action, resource, context in asked:
+        assert allows(role, action, resource, context), (action, resource, context)
     assert summary["n_batches"] == len(parent.children) > 1
     assert parent.definition["jobDefinitionArn"] == applied.outputs["cpu_job_definition"]
     assert "INFO ftm " in told

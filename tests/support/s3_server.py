@@ -33,13 +33,18 @@ CREDENTIALS = {
 
 @dataclass(frozen=True)
 class Request:
-    """One request as the server saw it; `received` and `sent` are body bytes."""
+    """One request as the server saw it; `received` and `sent` are body bytes.
+
+    `query` is decoded by nobody, `key_id` is the access key that signed it.
+    """
 
     method: str
     path: str
     received: int
     sent: int
     status: int
+    query: str = ""
+    key_id: str = ""
 
 
 @dataclass
@@ -152,8 +157,23 @@ class S3Server:
         received = int(environ.get("CONTENT_LENGTH") or 0)
         with self._lock:
             status = int(answer.status.partition(" ")[0])
-            self.traffic.append(Request(method, path, received, len(answer.body), status))
+            self.traffic.append(
+                Request(
+                    method,
+                    path,
+                    received,
+                    len(answer.body),
+                    status,
+                    environ.get("QUERY_STRING", ""),
+                    _signed_by(environ.get("HTTP_AUTHORIZATION", "")),
+                )
+            )
         return [answer.body]
+
+
+def _signed_by(authorization: str) -> str:
+    """`AWS4-HMAC-SHA256 Credential=KEY/20230401/…`."""
+    return authorization.partition("Credential=")[2].partition("/")[0]
 
 
 def _ask(app: Any, environ: dict[str, Any]) -> Answer:

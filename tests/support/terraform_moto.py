@@ -33,10 +33,13 @@ ACCOUNT = "123456789012"
 
 DIGEST = f"sha256:{'0123456789abcdef' * 4}"
 IMAGE = f"{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com/ftm-main@{DIGEST}"
+GPU_IMAGE = f"{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com/ftm-main@{DIGEST[:-4]}beef"
 SECRET = f"arn:aws:secretsmanager:{REGION}:{ACCOUNT}:secret:llm-key-AbCdEf"
 
 VARIABLES: dict[str, Any] = {
     "image": IMAGE,
+    "gpu_image": GPU_IMAGE,
+    "intermediate_expiry_days": 90,
     "store_prefix": "team/store",
     "llm": {"api_key_secret_arn": SECRET, "base_url": "https://llm.example.org/v1"},
     "alarm_email": "name@example.org",
@@ -189,6 +192,26 @@ def applied(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Applied]:
         s3.delete_object(Bucket=bucket, Key="deleted")
         terraform.destroy()
         assert left_over(made) == []
+
+
+def role_documents(applied: Applied, role: str) -> list[dict[str, Any]]:
+    """All policies of a role, inline and attached."""
+    iam = applied.client("iam")
+    inline = iam.list_role_policies(RoleName=role)["PolicyNames"]
+    documents = [
+        iam.get_role_policy(RoleName=role, PolicyName=name)["PolicyDocument"] for name in inline
+    ]
+    attached = iam.list_attached_role_policies(RoleName=role)["AttachedPolicies"]
+    return documents + [policy_document(applied, policy["PolicyArn"]) for policy in attached]
+
+
+def policy_document(applied: Applied, arn: str) -> dict[str, Any]:
+    """The policy's default version."""
+    iam = applied.client("iam")
+    version = iam.get_policy(PolicyArn=arn)["Policy"]["DefaultVersionId"]
+    return dict(
+        iam.get_policy_version(PolicyArn=arn, VersionId=version)["PolicyVersion"]["Document"]
+    )
 
 
 def left_over(applied: Applied) -> list[str]:

@@ -69,7 +69,7 @@ def test_jobs_run_as_a_user_with_a_number_of_its_own() -> None:
     after = instructions()[
         len(instructions()) - instructions()[::-1].index(("USER", f"{user}:{group}")) :
     ]
-    assert {name for name, _ in after} <= {"ARG", "LABEL"}
+    assert {name for name, _ in after} <= {"ARG", "LABEL", "RUN"}
 
 
 def test_signals_reach_python() -> None:
@@ -100,7 +100,9 @@ def test_what_the_build_checks() -> None:
     check = next(i for i, (n, r) in enumerate(order) if n == "RUN" and "check_libraries.py" in r)
     assert order[check - 1][0] == "USER"
     assert not order[check - 1][1].startswith(("root", "0"))
-    assert any("check_code.py" in rest for rest in values("RUN"))
+    code = next(i for i, (n, r) in enumerate(order) if n == "RUN" and "check_code.py" in r)
+    users = [rest for name, rest in order[:code] if name == "USER"]
+    assert users[-1] == "10001:10001"
 
 
 def test_only_what_is_named_enters_the_context() -> None:
@@ -218,7 +220,7 @@ def test_the_first_engine_that_works_is_taken(
     assert "DEVICE=cpu" in told
     assert f"engine  {chosen}" in done.stdout
     assert "size    2.1 GB" in done.stdout
-    assert "terraform apply" in done.stdout
+    assert "image.auto.tfvars" in done.stdout
 
 
 def test_without_an_engine_the_script_says_what_to_install(machine: Machine) -> None:
@@ -291,7 +293,8 @@ def test_the_variables_reach_the_engine(machine: Machine, tmp_path: Path) -> Non
     } <= set(told)
     assert f"id=pip_conf,src={conf}" in told
     assert "hidden" not in " ".join(told)
-    assert "gpu_image=URL@" in done.stdout
+    assert "gpu_image.auto.tfvars" in done.stdout
+    assert "linux/amd64" in told
 
 
 def test_the_tag_names_version_revision_and_device(machine: Machine) -> None:

@@ -73,15 +73,25 @@ def _container(batch: BatchQueue) -> Mapping[str, Any]:
 
 
 def _environments(batch: BatchQueue) -> Iterator[Finding]:
+    """One that is in order is enough to run jobs; another that is not is a warning."""
     _, found = batch.describe_queue()
     if not found:
         yield failed(ENVIRONMENT, f"the queue has none, so jobs would wait for ever; {_TO_MEND}")
+    usable = [each for each in found if _is_usable(each)]
     for each in found:
-        if each.get("state") == "ENABLED" and each.get("status") in ("VALID", "UPDATING"):
+        if each in usable:
             text = f"{each['computeEnvironmentName']} is {each['state']} and {each['status']}"
             yield ok(ENVIRONMENT, text)
         else:
-            yield failed(ENVIRONMENT, f"{fault_of(each)}; enable or mend it: {_TO_MEND}")
+            tell = warning if usable else failed
+            yield tell(ENVIRONMENT, f"{fault_of(each)}; enable or mend it: {_TO_MEND}")
+
+
+def _is_usable(environment: Mapping[str, Any]) -> bool:
+    return environment.get("state") == "ENABLED" and environment.get("status") in (
+        "VALID",
+        "UPDATING",
+    )
 
 
 def _pinned(image: str) -> Iterator[Finding]:
@@ -93,7 +103,7 @@ def _pinned(image: str) -> Iterator[Finding]:
         yield warning(
             IMAGE,
             f"{image} is not pinned: another image may come under this name while a run is on; "
-            "name it by digest (`terraform apply -var image=REPOSITORY_URL@sha256:DIGEST`)",
+            "name it by digest (image.auto.tfvars, terraform/README.md)",
         )
 
 

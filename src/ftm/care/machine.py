@@ -102,7 +102,7 @@ def device(name: str, *, runs_on_aws: bool) -> Check:
         except ConfigError as error:
             if not runs_on_aws or name.partition(":")[0] != "cuda":
                 raise
-            yield warning(what, f"{error}; `ftm run-quarter --backend batch` does not mind")
+            yield warning(what, f"{error}; jobs of AWS Batch need it in their definition only")
             return
         yield ok(what, f"{found} ({devices.machine_name(found)})")
 

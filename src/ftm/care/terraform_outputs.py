@@ -15,7 +15,7 @@ COMPUTE = ("gpu", "cpu")
 DEFAULT_SOURCE = "terraform/examples/complete"
 _COMMAND = ("terraform", "output", "-json", "-no-color")
 _NEEDED = ("store_url", "aws_region")
-_APPLY_IMAGE = "`terraform apply -var image=REPOSITORY_URL@sha256:DIGEST`"
+_APPLY_IMAGE = "put it into image.auto.tfvars and run `terraform apply`"
 
 
 def read_outputs(source: Path) -> bytes:
@@ -90,7 +90,7 @@ def settings_from(outputs: Mapping[str, Any], *, compute: str | None = None) -> 
 
     Args:
         outputs: see parse_outputs.
-        compute: `gpu` or `cpu`; None: `gpu` if there is such a queue.
+        compute: `gpu` or `cpu`; None: `gpu` if there is such a job definition.
 
     Raises:
         SetupError: an output is missing, or there is no job definition yet.
@@ -100,7 +100,7 @@ def settings_from(outputs: Mapping[str, Any], *, compute: str | None = None) -> 
             f"the outputs lack {missing[0]!r} and have {', '.join(sorted(outputs))}; "
             f"ftm reads those of {DEFAULT_SOURCE}"
         )
-    chosen = compute or ("gpu" if "gpu_queue" in outputs else "cpu")
+    chosen = compute or ("gpu" if "gpu_job_definition" in outputs else "cpu")
     if chosen not in COMPUTE:
         raise SetupError(f"unknown compute {chosen!r}; it is {' or '.join(COMPUTE)}")
     queue, definition = f"{chosen}_queue", f"{chosen}_job_definition"

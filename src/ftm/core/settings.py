@@ -84,8 +84,8 @@ class Settings(BaseSettings):
     batch_job_definition: str | None = Field(
         None, validation_alias=_env("FTM_BATCH_JOB_DEFINITION")
     )
-    job_timeout_s: int = Field(6 * 3600, ge=60, validation_alias=_env("FTM_JOB_TIMEOUT_S"))
-    job_attempts: int = Field(5, ge=1, le=10, validation_alias=_env("FTM_JOB_ATTEMPTS"))
+    job_timeout_s: int | None = Field(None, ge=60, validation_alias=_env("FTM_JOB_TIMEOUT_S"))
+    job_attempts: int | None = Field(None, ge=1, le=10, validation_alias=_env("FTM_JOB_ATTEMPTS"))
     poll_s: float | None = Field(None, gt=0, validation_alias=_env("FTM_POLL_S"))
     price_per_hour: float | None = Field(None, ge=0, validation_alias=_env("FTM_PRICE_PER_HOUR"))
     # naming

@@ -28,6 +28,8 @@ MAX_OVERRIDES_BYTES = 8192
 https://docs.aws.amazon.com/batch/latest/userguide/service_limits.html"""
 
 MAX_NAME = 128
+TIMEOUT_S = 6 * 3600
+ATTEMPTS = 5
 LOGS_READ = 20
 """Failed batches whose log is read for their last words; the others' logs `ftm logs` shows."""
 
@@ -37,14 +39,15 @@ class BatchLimits:
     """How long jobs may run, be unknown, or wait.
 
     Args:
-        timeout_s: of one attempt; at least 60.
-        attempts: starts of a job at most; only Spot losses use more than one.
+        timeout_s: of one attempt, at least 60; None: the job definition's, or 6 hours.
+        attempts: starts of a job at most, of which only Spot losses use more than one; None: the
+            job definition's, or 5.
         vanished_after_s: jobs AWS knows nothing of for so long are given up.
         waiting_after_s: nothing started for so long: the reason is looked for.
     """
 
-    timeout_s: int = 6 * 3600
-    attempts: int = 5
+    timeout_s: int | None = None
+    attempts: int | None = None
     vanished_after_s: float = 300.0
     waiting_after_s: float = 600.0
 
@@ -200,12 +203,22 @@ class BatchBackend(JobBackend):
             "containerOverrides": overrides,
             "tags": dict(jobs.tags),
             "propagateTags": True,
-            "timeout": {"attemptDurationSeconds": self._limits.timeout_s},
-            "retryStrategy": retry_strategy(self._limits.attempts),
+            "timeout": {"attemptDurationSeconds": self._timeout_s},
+            "retryStrategy": retry_strategy(self._attempts),
         }
         if len(jobs.batch_ids) > 1:
             request["arrayProperties"] = {"size": len(jobs.batch_ids)}
         return request
+
+    @property
+    def _timeout_s(self) -> int:
+        own = self._queue.definition.get("timeout", {}).get("attemptDurationSeconds")
+        return int(self._limits.timeout_s or own or TIMEOUT_S)
+
+    @property
+    def _attempts(self) -> int:
+        own = self._queue.definition.get("retryStrategy", {}).get("attempts")
+        return int(self._limits.attempts or own or ATTEMPTS)
 
     def _miss(self, stage: _Stage) -> None:
         """Jobs may be unknown for a moment after they were submitted; not for minutes."""

@@ -54,9 +54,9 @@ variable "kms_key_arn" {
 }
 
 variable "intermediate_expiry_days" {
-  description = "Days after which objects under intermediate/ expire; 0 keeps them."
+  description = "Days after which objects under intermediate/, the topics of every run, expire; 0 keeps them."
   type        = number
-  default     = 90
+  default     = 0
 }
 
 variable "noncurrent_expiry_days" {
@@ -112,7 +112,7 @@ variable "image" {
 }
 
 variable "gpu_image" {
-  description = "Map image with CUDA, name@sha256:digest; null takes image."
+  description = "Map image with CUDA, name@sha256:digest; null makes no GPU job definition: an image for CPUs does not run there."
   type        = string
   default     = null
 }
@@ -162,7 +162,7 @@ variable "disk_gib" {
 }
 
 variable "embedding_model" {
-  description = "EMBEDDING_MODEL_NAME of the jobs."
+  description = "EMBEDDING_MODEL_NAME of the jobs: the model packaged in the image, or the path of one that was baked in."
   type        = string
   default     = "all-MiniLM-L6-v2"
 }

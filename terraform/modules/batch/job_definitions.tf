@@ -6,7 +6,7 @@ locals {
       resources = { VCPU = var.cpu_job.vcpus, MEMORY = var.cpu_job.memory_mib }
     }
     gpu = {
-      image     = try(coalesce(var.gpu_image, var.image), null)
+      image     = var.gpu_image
       vcpus     = var.gpu_job.vcpus
       resources = { VCPU = var.gpu_job.vcpus, MEMORY = var.gpu_job.memory_mib, GPU = var.gpu_job.gpus }
     }
@@ -44,6 +44,9 @@ resource "aws_batch_job_definition" "map" {
   type                  = "container"
   platform_capabilities = ["EC2"]
   propagate_tags        = true
+
+  # A run is finished with the image that began it: the old revision has to stay active.
+  deregister_on_new_revision = false
 
   container_properties = jsonencode({
     image            = each.value.image
@@ -91,6 +94,9 @@ resource "aws_batch_job_definition" "name" {
   type                  = "container"
   platform_capabilities = ["EC2"]
   propagate_tags        = true
+
+  # A run is finished with the image that began it: the old revision has to stay active.
+  deregister_on_new_revision = false
 
   container_properties = jsonencode({
     image            = var.image

@@ -180,7 +180,7 @@ variable "image" {
 }
 
 variable "gpu_image" {
-  description = "Map image with CUDA, pinned by digest; null takes image."
+  description = "Map image with CUDA, name@sha256:digest; null makes no GPU job definition: an image for CPUs does not run there."
   type        = string
   default     = null
 
@@ -191,7 +191,7 @@ variable "gpu_image" {
 }
 
 variable "embedding_model" {
-  description = "EMBEDDING_MODEL_NAME of the jobs: the packaged model, a folder in the image, or a sentence-transformers name."
+  description = "EMBEDDING_MODEL_NAME of the jobs: the model packaged in the image, or the path of one that was baked in."
   type        = string
   default     = "all-MiniLM-L6-v2"
 

@@ -19,7 +19,7 @@ data "aws_availability_zones" "here" {
 locals {
   own   = length(var.subnet_ids) == 0
   count = local.own ? 1 : 0
-  zones = local.own ? slice(data.aws_availability_zones.here[0].names, 0, 2) : []
+  zones = local.own ? slice(data.aws_availability_zones.here[0].names, 0, min(4, length(data.aws_availability_zones.here[0].names))) : []
 }
 
 resource "aws_vpc" "this" {

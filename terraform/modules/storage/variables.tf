@@ -42,9 +42,9 @@ variable "kms_key_arn" {
 }
 
 variable "intermediate_expiry_days" {
-  description = "Days after which objects under intermediate/ expire; 0 keeps them."
+  description = "Days after which objects under intermediate/, the topics of every run, expire; 0 keeps them."
   type        = number
-  default     = 90
+  default     = 0
 
   validation {
     condition     = var.intermediate_expiry_days >= 0 && floor(var.intermediate_expiry_days) == var.intermediate_expiry_days

@@ -39,6 +39,34 @@ variables {
   security_group_ids = ["sg-0123456789abcdef0"]
   log_group          = { name = "/aws/batch/ftm-test", arn = "arn:aws:logs:eu-central-1:123456789012:log-group:/aws/batch/ftm-test" }
   image              = "123456789012.dkr.ecr.eu-central-1.amazonaws.com/ftm@sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
+  gpu_image          = "123456789012.dkr.ecr.eu-central-1.amazonaws.com/ftm@sha256:89abcdef0123456789abcdef0123456789abcdef0123456789abcdef01234567"
+}
+
+run "no_gpu_image_no_gpu_job" {
+  module {
+    source = "../../modules/batch"
+  }
+
+  variables {
+    gpu_image = null
+  }
+
+  # An image for CPUs would wait for a GPU, be paid for one, and fail there.
+  assert {
+    condition     = keys(aws_batch_job_definition.map) == ["cpu"]
+    error_message = "a GPU job definition without an image for GPUs"
+  }
+}
+
+run "a_run_outlives_a_new_image" {
+  module {
+    source = "../../modules/batch"
+  }
+
+  assert {
+    condition     = alltrue([for definition in aws_batch_job_definition.map : !definition.deregister_on_new_revision])
+    error_message = "the revision of a run that is not finished is taken away"
+  }
 }
 
 run "spot_first_on_demand_as_fallback" {

@@ -17,12 +17,12 @@ run "own_vpc_lets_nothing_in" {
   }
 
   assert {
-    condition     = length(aws_subnet.public) == 2 && alltrue(aws_subnet.public[*].map_public_ip_on_launch)
-    error_message = "not two public subnets"
+    condition     = length(aws_subnet.public) == 3 && alltrue(aws_subnet.public[*].map_public_ip_on_launch)
+    error_message = "not a public subnet in every zone"
   }
   assert {
-    condition     = length(distinct(aws_subnet.public[*].availability_zone)) == 2
-    error_message = "both subnets in one zone"
+    condition     = length(distinct(aws_subnet.public[*].availability_zone)) == 3
+    error_message = "two subnets in one zone"
   }
   assert {
     condition     = aws_vpc_endpoint.s3[0].vpc_endpoint_type == "Gateway" && aws_vpc_endpoint.s3[0].service_name == "com.amazonaws.eu-central-1.s3"

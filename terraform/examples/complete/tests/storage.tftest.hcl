@@ -56,7 +56,8 @@ run "only_intermediate_expires" {
   }
 
   variables {
-    store_prefix = "team/store"
+    store_prefix             = "team/store"
+    intermediate_expiry_days = 90
   }
 
   assert {
@@ -67,13 +68,9 @@ run "only_intermediate_expires" {
   }
 }
 
-run "nothing_expires_with_0" {
+run "nothing_expires_unless_asked" {
   module {
     source = "../../modules/storage"
-  }
-
-  variables {
-    intermediate_expiry_days = 0
   }
 
   assert {
