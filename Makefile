@@ -50,8 +50,9 @@ terraform:  ## format and validity of terraform/, if terraform is installed
 	then echo "terraform: formatted, not validated: the AWS provider is out of reach (TF_PLUGIN_DIR=folder)"; \
 	else cat init.log; exit 1; fi
 
-test: setup  ## every test, in two processes
-	$(BIN)/python -m pytest -n 2 --dist loadgroup
+# One process more than two cores: many tests wait for Terraform, servers and jobs.
+test: setup  ## every test, in three processes
+	$(BIN)/python -m pytest -n 3 --dist loadgroup
 
 test-fast: setup  ## what a pre-commit can wait for
 	$(BIN)/python -m pytest -n 2 -m "not slow"
