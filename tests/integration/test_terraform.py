@@ -17,7 +17,8 @@ import pytest
 from tests.support.iam_policies import allows
 from tests.support.terraform_moto import (
     ACCOUNT,
-    DIGEST,
+    GPU_IMAGE,
+    IMAGE,
     REGION,
     SECRET,
     SOURCE,
@@ -190,7 +191,7 @@ def test_map_job_runs_a_pinned_image(applied: Applied, kind: str) -> None:
     """With the whole command, which relies on no ENTRYPOINT, and reads S3 and never WRDS."""
     definition = job_definition(applied, f"{kind}_job_definition")
     container = definition["containerProperties"]
-    assert container["image"].endswith(f"@{DIGEST}")
+    assert container["image"] == {"cpu": IMAGE, "gpu": GPU_IMAGE}[kind]
     assert container["command"] == ["python", "-m", "ftm.worker", "map"]
     assert container["jobRoleArn"] == applied.outputs["map_role_arn"]
     assert environment(definition) == {
@@ -265,7 +266,7 @@ def test_instances_reach_out_and_nothing_reaches_in(applied: Applied) -> None:
     subnets = {s for e in environments for s in e["computeResources"]["subnets"]}
     groups = {g for e in environments for g in e["computeResources"]["securityGroupIds"]}
     described = ec2.describe_subnets(SubnetIds=sorted(subnets))["Subnets"]
-    assert len({subnet["AvailabilityZone"] for subnet in described}) == 2
+    assert len({subnet["AvailabilityZone"] for subnet in described}) == 4
     (group,) = ec2.describe_security_groups(GroupIds=sorted(groups))["SecurityGroups"]
     assert group["IpPermissions"] == []
     assert [rule["FromPort"] for rule in group["IpPermissionsEgress"]] == [443]

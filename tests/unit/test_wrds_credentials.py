@@ -12,7 +12,6 @@ import boto3
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from moto import mock_aws
 
 from ftm.connectors.wrds_credentials import (
     SECRET_NAME,
@@ -23,6 +22,7 @@ from ftm.connectors.wrds_credentials import (
 )
 from ftm.core.errors import WRDSConnectionError
 from ftm.core.settings import Settings
+from tests.support.s3_server import CREDENTIALS, S3Server
 
 HOST = "wrds-pgdata.wharton.upenn.edu"
 
@@ -134,10 +134,13 @@ def test_sockets_are_localhost_to_the_password_file(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def aws() -> Iterator[Any]:
-    """Secrets Manager, answered by moto."""
-    with mock_aws():
-        yield boto3.client("secretsmanager", region_name="us-east-1")
+def aws(s3_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """Secrets Manager, answered by the session's server: moto's state is the process's."""
+    for name, value in {**CREDENTIALS, "AWS_ENDPOINT_URL": s3_server.url}.items():
+        monkeypatch.setenv(name, value)
+    client = boto3.client("secretsmanager", endpoint_url=s3_server.url, region_name="us-east-1")
+    yield client
+    client.delete_secret(SecretId=SECRET_NAME, ForceDeleteWithoutRecovery=True)
 
 
 def test_the_secret_comes_after_the_file(aws: Any, tmp_path: Path) -> None:

@@ -46,7 +46,8 @@ mock_provider "aws" {
 }
 
 variables {
-  image = "123456789012.dkr.ecr.eu-central-1.amazonaws.com/ftm-main@sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
+  image     = "123456789012.dkr.ecr.eu-central-1.amazonaws.com/ftm-main@sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
+  gpu_image = "123456789012.dkr.ecr.eu-central-1.amazonaws.com/ftm-main@sha256:89abcdef0123456789abcdef0123456789abcdef0123456789abcdef01234567"
 }
 
 run "everything_has_an_output" {
@@ -74,7 +75,8 @@ run "store_url_holds_the_prefix" {
 
 run "without_an_image_no_job_definitions" {
   variables {
-    image = null
+    image     = null
+    gpu_image = null
   }
 
   assert {
