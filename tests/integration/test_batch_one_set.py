@@ -219,6 +219,9 @@ def test_an_outcome_on_record_is_not_replaced(
     assert run_ftm(*RUN, **variables).returncode == 0
     key = layout_of(store).outcome("map", 1)
     before = store.get(key)
+    asked = cluster.service.n_calls("describejobs")
+    assert run_ftm(*RUN, **variables).returncode == 0  # complete: no job is looked at again
+    assert cluster.service.n_calls("describejobs") == asked
     cluster.service.jobs.clear()
     run_id = layout_of(store).run_id
     (run,) = list_runs(store, QUARTER)

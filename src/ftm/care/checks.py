@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
 from ftm.core.errors import FtmError
-
-_USER = re.compile(r"//[^/@\s]*@")
-"""A user and password in front of a host."""
+from ftm.core.urls import without_user
 
 
 class Mark(StrEnum):
@@ -105,5 +102,5 @@ def _guarded(check: Check) -> Iterator[Finding]:
 
 def _without_users(finding: Finding) -> Finding:
     """URLs without their user and password, on one line."""
-    text = _USER.sub("//", " ".join(finding.text.split()))
+    text = without_user(" ".join(finding.text.split()))
     return Finding(finding.what, finding.mark, text)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -24,6 +23,7 @@ from botocore.exceptions import (
 )
 
 from ftm.core.errors import AWSAccessError, AWSUnavailableError, ConfigError, JobError
+from ftm.core.urls import without_user
 
 _LOG = logging.getLogger(__name__)
 _T = TypeVar("_T")
@@ -41,8 +41,6 @@ _EXPIRED = frozenset(
         *("AuthFailure", "RequestExpired"),
     }
 )
-_USER = re.compile(r"//[^/@\s]*@")
-"""A user and password in front of an endpoint's host: not for a message."""
 _DENIED = frozenset({"AccessDenied", "AccessDeniedException", "UnauthorizedOperation"})
 
 
@@ -206,12 +204,12 @@ def explain(error: Exception, *, what: str) -> JobError | ConfigError:
     if isinstance(error, ClientError):
         return _from_answer(error, what)
     if isinstance(error, (BotoConnectionError, HTTPClientError)):
-        told = _USER.sub("//", str(error))
+        told = without_user(str(error))
         return AWSUnavailableError(
             f"{what}: AWS does not answer ({told}); is the region right (AWS_REGION), and the "
             "network there?"
         )
-    return JobError(f"{what}: {_USER.sub('//', str(error))}")
+    return JobError(f"{what}: {without_user(str(error))}")
 
 
 def _from_answer(error: ClientError, what: str) -> JobError:

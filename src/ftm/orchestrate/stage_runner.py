@@ -107,6 +107,9 @@ class StageRunner:
 
     def settle(self, plan: RunPlan, settings: Settings) -> Attempt | None:
         """The last attempt, if its jobs still run; one whose jobs ended unwatched is recorded."""
+        record = last_attempt(self._store, plan.layout)
+        if record is None or has_outcome(self._store, plan.layout, record):
+            return None
         found = self.reattach(plan, settings)
         if found is None:
             return None

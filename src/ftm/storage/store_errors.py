@@ -12,13 +12,12 @@ from ftm.core.errors import (
     StoreError,
     StoreUnavailableError,
 )
+from ftm.core.urls import without_user
 
 _HTTP_STATUS = re.compile(r"status code: (\d{3})")
 _OS_ERROR = re.compile(r"os error (\d+)")
 _S3_CODE = re.compile(r"<Code>(\w+)</Code>")
 _ENDPOINT = re.compile(r"(https?://[^/\s]+)")
-_USER = re.compile(r"//[^/@]*@")
-"""A user and password in front of the host: of an endpoint, not for a message."""
 _TRANSIENT_STATUS = {408, 409, 429, 500, 502, 503, 504}
 _TRANSIENT_TEXT = re.compile(r"HTTP error|Requested \d+\.\.\d+, got")
 """No answer, an answer cut short, and an answer with fewer bytes than the range asked for."""
@@ -115,7 +114,7 @@ def _from_text(text: str, verb: str, where: str) -> StoreError:
         )
     if _TRANSIENT_TEXT.search(text):
         endpoint = _ENDPOINT.search(text)
-        server = f" ({_USER.sub('//', endpoint[1])})" if endpoint else ""
+        server = f" ({without_user(endpoint[1])})" if endpoint else ""
         return TransientStoreError(
             f"{what}: the server{server} does not answer; check the network and AWS_ENDPOINT_URL"
         )
