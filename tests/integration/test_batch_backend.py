@@ -422,8 +422,8 @@ def test_waiting_for_long_is_explained(
     assert watching.notices(handle) == []
     clock.now_s += 2
     batch = cluster.service.client("batch")
-    environment = batch.describe_compute_environments()["computeEnvironments"][0]
-    name = environment["computeEnvironmentName"]
+    (queue,) = batch.describe_job_queues(jobQueues=[cluster.queue])["jobQueues"]
+    name = queue["computeEnvironmentOrder"][0]["computeEnvironment"]
     try:
         if change:
             batch.update_compute_environment(computeEnvironment=name, **change)
