@@ -7,13 +7,13 @@ from collections.abc import Callable
 import pytest
 
 from ftm.analysis.loaders import load_topics
-from ftm.analysis.run_reader import list_runs
 from ftm.core.settings import Settings
 from ftm.jobs.base import JobState, JobStatus
 from ftm.orchestrate.attempts import record_outcome
 from ftm.orchestrate.run_plan import RunPlan
 from ftm.storage.claims import claim_jobs
 from ftm.storage.object_store import ObjectStore
+from ftm.storage.run_reader import list_runs
 from ftm.storage.run_records import JobClaim, decode_job
 from ftm.wiring import get_orchestrator
 from tests.support.batch import Cluster

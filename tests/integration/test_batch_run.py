@@ -12,12 +12,12 @@ import time
 import pytest
 
 from ftm.analysis.loaders import load_topics
-from ftm.analysis.run_reader import list_runs
 from ftm.core.errors import OrchestratorError
 from ftm.core.layout import PrefetchLayout
 from ftm.orchestrate.quarter_orchestrator import QuarterOrchestrator
 from ftm.orchestrate.run_watch import SilentWatcher
 from ftm.storage.object_store import ObjectStore, open_store
+from ftm.storage.run_reader import list_runs
 from ftm.storage.run_records import decode_batches, decode_outcome
 from ftm.wiring import get_orchestrator
 from tests.support.batch import Cluster

@@ -8,8 +8,8 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from ftm.analysis.run_reader import MapDataset, find_run, read_table
 from ftm.storage.object_store import ObjectStore, open_store
+from ftm.storage.run_reader import MapDataset, find_run, read_table
 from tests.support.business_firms import QUARTER
 from tests.support.cli import run_ftm
 from tests.support.quarters import write_quarter

@@ -15,7 +15,6 @@ from click.testing import CliRunner, Result
 from ftm import load_calls, load_sentences, load_topics
 from ftm.analysis.attrition import read_attrition
 from ftm.analysis.loaders import read_sentences
-from ftm.analysis.run_reader import find_run, list_runs, read_calls, read_table
 from ftm.analysis.show import FirmKey, show_firm
 from ftm.cli.look_tables import print_firm
 from ftm.cli.main import cli
@@ -33,6 +32,7 @@ from ftm.core.schemas import CALLS, FIRM_TOPICS, PLAN_REASONS, SKIP_REASONS
 from ftm.orchestrate.quarter_orchestrator import QuarterOrchestrator
 from ftm.storage.manifest import encode_manifest, load_manifest
 from ftm.storage.object_store import ObjectStore, open_store
+from ftm.storage.run_reader import find_run, list_runs, read_calls, read_table
 from ftm.wiring import get_model_fingerprint
 from tests.support.business_firms import QUARTER, make_firm
 from tests.support.cli import run_ftm

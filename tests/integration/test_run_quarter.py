@@ -15,13 +15,13 @@ from pathlib import Path
 import pytest
 
 from ftm.analysis.loaders import load_sentences, load_topics
-from ftm.analysis.run_reader import list_runs, published_run
 from ftm.core.errors import BatchFailedError
 from ftm.core.layout import PrefetchLayout
 from ftm.core.settings import Settings
 from ftm.orchestrate.quarter_orchestrator import QuarterOrchestrator
 from ftm.orchestrate.run_watch import BatchView, SilentWatcher
 from ftm.storage.object_store import ObjectStore, open_store
+from ftm.storage.run_reader import list_runs, published_run
 from ftm.wiring import get_model_fingerprint, get_orchestrator, resolve_run_settings
 from tests.support.business_firms import QUARTER
 from tests.support.cli import ftm_environment, run_ftm, start_ftm

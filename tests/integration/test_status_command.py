@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 
 from ftm.analysis.quarter_list import list_quarters
-from ftm.analysis.run_reader import find_run, list_runs, published_run
 from ftm.analysis.status import read_status
 from ftm.cli.status_table import print_status
 from ftm.core.errors import BatchFailedError, WRDSQueryError
@@ -23,6 +22,7 @@ from ftm.orchestrate.quarter_orchestrator import QuarterOrchestrator
 from ftm.storage.lease import LeasedObject, Writer
 from ftm.storage.object_store import ObjectStore, open_store
 from ftm.storage.open_lease import open_leased
+from ftm.storage.run_reader import find_run, list_runs, published_run
 from ftm.storage.run_records import BatchProgress, decode_spec
 from ftm.wiring import get_model_fingerprint
 from tests.support.business_firms import QUARTER, make_firms

@@ -9,10 +9,10 @@ from urllib.parse import parse_qs, unquote
 
 import pytest
 
-from ftm.analysis.run_reader import iter_parts, list_runs
 from ftm.core.quarter import Quarter
 from ftm.jobs.local import inherited
 from ftm.storage.object_store import ObjectStore, open_store
+from ftm.storage.run_reader import iter_parts, list_runs
 from tests.support.batch_service import BatchService
 from tests.support.cli import run_ftm
 from tests.support.demo_quarter import DemoQuarter

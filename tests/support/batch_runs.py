@@ -8,11 +8,11 @@ from collections.abc import Callable
 import pyarrow as pa
 import pytest
 
-from ftm.analysis.run_reader import iter_parts, list_runs
 from ftm.core.layout import RunLayout
 from ftm.core.settings import Settings
 from ftm.storage.claims import claimed_jobs
 from ftm.storage.object_store import ObjectStore, open_store
+from ftm.storage.run_reader import iter_parts, list_runs
 from ftm.storage.run_records import JobClaim
 from tests.support.batch import Cluster
 from tests.support.business_firms import QUARTER

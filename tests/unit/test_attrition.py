@@ -12,11 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ftm.analysis.attrition import Attrition, build_attrition, escape_latex, to_csv, to_latex
-from ftm.analysis.run_reader import RunRecords
 from ftm.core.errors import CorruptObjectError
 from ftm.core.schemas import CALLS, PLAN_REASONS, SKIP_REASONS
 from ftm.storage.manifest import PlanEntry, PrefetchManifest, Source
 from ftm.storage.parquet import from_rows
+from ftm.storage.run_reader import RunRecords
 from ftm.storage.run_records import BatchLine, BatchProgress, RunSpec
 from tests.support.quarters import call_row
 

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import pytest
 
-from ftm.analysis.run_reader import find_run, list_runs, published_run
 from ftm.cli.run import describe
 from ftm.core.errors import (
     BatchFailedError,
@@ -33,6 +32,7 @@ from ftm.storage.lease import Writer
 from ftm.storage.object_store import ObjectStore, open_store
 from ftm.storage.open_lease import open_leased
 from ftm.storage.parquet import from_bytes
+from ftm.storage.run_reader import find_run, list_runs, published_run
 from ftm.storage.run_records import decode_spec
 from ftm.wiring import get_model_fingerprint
 from tests.support.business_firms import QUARTER

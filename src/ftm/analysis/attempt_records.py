@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from ftm.analysis.run_reader import STAGE
 from ftm.core.layout import RunLayout
 from ftm.storage.object_store import ObjectStore
+from ftm.storage.run_reader import STAGE
 from ftm.storage.run_records import JobRecord, decode_job
 
 

@@ -12,12 +12,12 @@ from typing import Literal
 
 import pyarrow as pa
 
-from ftm.analysis.run_reader import RunRecords, read_calls, read_run_manifest
 from ftm.core.errors import CorruptObjectError
 from ftm.core.quarter import Quarter
 from ftm.core.schemas import PLAN_REASONS, SKIP_REASONS
 from ftm.storage.manifest import PrefetchManifest, load_manifest
 from ftm.storage.object_store import ObjectStore
+from ftm.storage.run_reader import RunRecords, read_calls, read_run_manifest
 
 OTHER_CALL = "other_call"
 

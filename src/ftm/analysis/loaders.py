@@ -12,14 +12,6 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ftm.analysis.run_reader import (
-    RunRecords,
-    checked,
-    find_run,
-    read_calls,
-    read_run_manifest,
-    read_table,
-)
 from ftm.connectors.base import unknown_firms
 from ftm.connectors.s3_connector import S3TranscriptConnector
 from ftm.core.layout import PrefetchLayout
@@ -30,6 +22,14 @@ from ftm.core.settings import Settings
 from ftm.storage.manifest import PrefetchManifest, load_manifest
 from ftm.storage.object_store import ObjectStore, open_store
 from ftm.storage.parquet import from_bytes, from_rows
+from ftm.storage.run_reader import (
+    RunRecords,
+    checked,
+    find_run,
+    read_calls,
+    read_run_manifest,
+    read_table,
+)
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -6,12 +6,12 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 
-from ftm.analysis.run_reader import run_ids
 from ftm.core.errors import ConfigError, FtmError, ManifestNotFoundError, StoreError
 from ftm.core.layout import PREFETCH_ROOT, PrefetchLayout, RunLayout
 from ftm.core.quarter import Quarter
 from ftm.storage.manifest import PrefetchManifest, load_manifest
 from ftm.storage.object_store import ObjectStore
+from ftm.storage.run_reader import run_ids
 
 
 @dataclass(frozen=True, slots=True)

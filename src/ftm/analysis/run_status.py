@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ftm.analysis.run_reader import RunRecords
+from ftm.storage.run_reader import RunRecords
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ftm.analysis.loaders import join_sentences
-from ftm.analysis.run_reader import (
+from ftm.connectors.base import unknown_firms
+from ftm.core.errors import ConfigError, OrchestratorError, UnknownFirmError
+from ftm.core.quarter import Quarter
+from ftm.core.schemas import PLAN_REASONS, SKIP_REASONS
+from ftm.storage.manifest import PrefetchManifest, load_manifest
+from ftm.storage.object_store import ObjectStore
+from ftm.storage.run_reader import (
     RunRecords,
     find_run,
     list_runs,
@@ -23,12 +29,6 @@ from ftm.analysis.run_reader import (
     read_run_manifest,
     read_table,
 )
-from ftm.connectors.base import unknown_firms
-from ftm.core.errors import ConfigError, OrchestratorError, UnknownFirmError
-from ftm.core.quarter import Quarter
-from ftm.core.schemas import PLAN_REASONS, SKIP_REASONS
-from ftm.storage.manifest import PrefetchManifest, load_manifest
-from ftm.storage.object_store import ObjectStore
 
 TYPICAL_SENTENCES = 3
 NAMES_LISTED = 10

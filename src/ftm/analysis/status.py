@@ -13,12 +13,6 @@ from typing import TypeVar
 
 from ftm.analysis.attempt_records import is_unwatched
 from ftm.analysis.resume_command import resume_command
-from ftm.analysis.run_reader import (
-    published_run,
-    read_run,
-    read_run_manifest,
-    run_ids,
-)
 from ftm.analysis.run_status import RunStatus, describe_run
 from ftm.core.errors import (
     CorruptObjectError,
@@ -35,6 +29,12 @@ from ftm.storage.lease import Writer
 from ftm.storage.manifest import PrefetchManifest, encode_manifest, load_manifest
 from ftm.storage.object_store import ObjectStore
 from ftm.storage.open_lease import find_holder, peek_leased
+from ftm.storage.run_reader import (
+    published_run,
+    read_run,
+    read_run_manifest,
+    run_ids,
+)
 from ftm.storage.run_records import RunSpec
 
 _T = TypeVar("_T")

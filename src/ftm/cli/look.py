@@ -61,8 +61,8 @@ def attrition(quarter: str, store: str | None, run_id: str | None, style: str) -
     ftm attrition --quarter 2023Q1 --run 3f2a91c07be4     down to the firms of a run
     """
     from ftm.analysis import attrition as counting
-    from ftm.analysis.run_reader import read_run
     from ftm.cli import look_tables
+    from ftm.storage.run_reader import read_run
 
     opened, chosen = _open(store), Quarter.parse(quarter)
     run = read_run(opened, chosen, run_id) if run_id else None

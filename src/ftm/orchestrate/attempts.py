@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 from ftm.analysis.attempt_records import has_outcome, last_attempt
-from ftm.analysis.run_reader import STAGE, RunRecords, list_runs, read_run
 from ftm.core.errors import BatchFailedError, CorruptObjectError, OrchestratorError
 from ftm.core.quarter import Quarter
 from ftm.jobs.base import STAGE_WIDE_EXIT, JobState, JobStatus
 from ftm.orchestrate.run_plan import RunPlan, put_once
 from ftm.orchestrate.run_watch import ProgressReader
 from ftm.storage.object_store import ObjectStore
+from ftm.storage.run_reader import STAGE, RunRecords, list_runs, read_run
 from ftm.storage.run_records import (
     BatchLine,
     BatchOutcome,

@@ -8,7 +8,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from ftm.analysis.attempt_records import list_attempts
-from ftm.analysis.run_reader import STAGE, RunRecords, list_runs, read_run
 from ftm.core.errors import JobError, OrchestratorError
 from ftm.core.layout import batch_id
 from ftm.core.quarter import Quarter
@@ -17,6 +16,7 @@ from ftm.jobs.batch_words import describe_job
 from ftm.jobs.cloudwatch import CloudWatchLogs
 from ftm.storage.claims import claimed_jobs
 from ftm.storage.object_store import ObjectStore
+from ftm.storage.run_reader import STAGE, RunRecords, list_runs, read_run
 from ftm.storage.run_records import JobRecord
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from ftm.analysis.run_reader import read_calls
 from ftm.core.errors import ManifestNotFoundError, OrchestratorError, PrefetchRequiredError
 from ftm.core.layout import PrefetchLayout
 from ftm.core.quarter import Quarter
 from ftm.storage.manifest import PrefetchManifest, load_manifest
 from ftm.storage.object_store import ObjectStore
+from ftm.storage.run_reader import read_calls
 
 
 def require_manifest(store: ObjectStore, quarter: Quarter) -> PrefetchManifest:

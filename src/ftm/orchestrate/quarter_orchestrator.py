@@ -9,7 +9,6 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from ftm.analysis.run_reader import damaged_batches, published_run, read_calls, read_run
 from ftm.core.errors import (
     ConfigError,
     CorruptObjectError,
@@ -33,6 +32,7 @@ from ftm.storage.lease import Writer
 from ftm.storage.manifest import decode_manifest
 from ftm.storage.object_store import ObjectStore
 from ftm.storage.open_lease import open_leased
+from ftm.storage.run_reader import damaged_batches, published_run, read_calls, read_run
 from ftm.storage.run_records import BatchLine
 
 if TYPE_CHECKING:

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from ftm.analysis.run_reader import each
 from ftm.core.layout import RunLayout
 from ftm.jobs.base import JobState, JobStatus
 from ftm.storage.object_store import ObjectInfo, ObjectStore
+from ftm.storage.run_reader import each
 from ftm.storage.run_records import BatchLine, BatchProgress, decode_progress
 
 

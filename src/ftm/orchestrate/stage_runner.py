@@ -9,7 +9,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from ftm.analysis.attempt_records import has_outcome, last_attempt
-from ftm.analysis.run_reader import STAGE
 from ftm.core.errors import (
     AWSUnavailableError,
     FtmError,
@@ -30,6 +29,7 @@ from ftm.orchestrate.usage import describe_end, read_usage
 from ftm.orchestrate.worker_environment import worker_environment
 from ftm.storage.claims import claim_jobs, claimed_jobs
 from ftm.storage.object_store import ObjectStore
+from ftm.storage.run_reader import STAGE
 from ftm.storage.run_records import BatchLine, JobClaim, JobRecord
 
 SEEN_AFTER_S = 300.0

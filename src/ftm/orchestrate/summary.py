@@ -10,16 +10,16 @@ from typing import Any, Literal
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ftm.analysis.run_reader import (
+from ftm.core.errors import CorruptObjectError
+from ftm.core.schemas import FIRMS
+from ftm.storage.object_store import ObjectStore
+from ftm.storage.parquet import from_rows, to_bytes
+from ftm.storage.run_reader import (
     RunRecords,
     iter_parts,
     read_calls,
     read_run_manifest,
 )
-from ftm.core.errors import CorruptObjectError
-from ftm.core.schemas import FIRMS
-from ftm.storage.object_store import ObjectStore
-from ftm.storage.parquet import from_rows, to_bytes
 
 RunState = Literal["complete", "already complete", "submitted"]
 

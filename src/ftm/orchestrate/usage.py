@@ -6,13 +6,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
-from ftm.analysis.run_reader import STAGE, each
 from ftm.core.counted import counted
 from ftm.core.errors import FtmError
 from ftm.core.layout import RunLayout, run_of_key
 from ftm.core.quarter import Quarter
 from ftm.jobs.base import JobState
 from ftm.storage.object_store import ObjectStore
+from ftm.storage.run_reader import STAGE, each
 from ftm.storage.run_records import (
     BatchLine,
     BatchOutcome,
