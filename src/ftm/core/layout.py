@@ -136,8 +136,27 @@ class RunLayout:
     def firm_sentences_part(self, batch_id: str, number: int) -> str:
         return self._part("firm-sentences", batch_id, number)
 
-    def processed(self, table: str) -> str:
-        return f"processed/quarter={self.quarter}/run={self.run_id}/{table}.parquet"
+    def stage_record(self, stage: str) -> str:
+        """What a stage after map made, and of what; no batch's record, so no `.json`."""
+        return f"{self.progress_root}/stages/{stage}"
+
+    def stage_table(self, stage: str, table: str) -> str:
+        """What stage reduce or name hands to the next; readers take what package makes of it."""
+        return f"intermediate/{stage}/quarter={self.quarter}/run={self.run_id}/{table}.parquet"
+
+    @property
+    def processed_root(self) -> str:
+        return f"processed/quarter={self.quarter}/run={self.run_id}"
+
+    def processed(self, table: str, version: str = "") -> str:
+        """A table of the run; `version` tells one that came later from the first, which stays."""
+        name = f"{table}-{version}" if version else table
+        return f"{self.processed_root}/{name}.parquet"
+
+    @property
+    def labels(self) -> str:
+        """Names, merges and exclusions by hand."""
+        return f"labels/quarter={self.quarter}/run={self.run_id}/theme_labels.csv"
 
 
 def run_of_key(key: str) -> RunLayout:
@@ -159,3 +178,23 @@ def runs_root(quarter: Quarter) -> str:
 def current_pointer(quarter: Quarter) -> str:
     """The object that says which run is published."""
     return f"processed/quarter={quarter}/_current.json"
+
+
+def sentiment_ready(quarter: Quarter) -> str:
+    """The published run's sentences by theme, where programs outside ftm look for them."""
+    return f"sentiment-ready/quarter={quarter}/themes_for_sentiment.parquet"
+
+
+def cached_answer(request_sha256: str) -> str:
+    """A language model's answer, by what it was asked."""
+    return f"cache/llm/{request_sha256}.json"
+
+
+def series_root(quarter: Quarter) -> str:
+    """Folder of a linked quarter: `series.parquet`, `links.parquet` and, last, `link.json`."""
+    return f"series/quarter={quarter}"
+
+
+def assigned_root(quarter: Quarter, themes_from: Quarter) -> str:
+    """Folder of a quarter's topics scored against the themes of an earlier one."""
+    return f"assigned/quarter={quarter}/themes={themes_from}"

@@ -88,6 +88,15 @@ class Settings(BaseSettings):
     job_attempts: int | None = Field(None, ge=1, le=10, validation_alias=_env("FTM_JOB_ATTEMPTS"))
     poll_s: float | None = Field(None, gt=0, validation_alias=_env("FTM_POLL_S"))
     price_per_hour: float | None = Field(None, ge=0, validation_alias=_env("FTM_PRICE_PER_HOUR"))
+    # themes
+    theme_clustering: Literal["leiden", "umap-hdbscan"] = Field(
+        "leiden", validation_alias=_env("FTM_THEME_CLUSTERING")
+    )
+    theme_resolution: float = Field(3.0, gt=0, validation_alias=_env("FTM_THEME_RESOLUTION"))
+    theme_min_firms: int = Field(2, ge=1, validation_alias=_env("FTM_THEME_MIN_FIRMS"))
+    theme_max_firm_share: float = Field(
+        0.4, gt=0, le=1, validation_alias=_env("FTM_THEME_MAX_FIRM_SHARE")
+    )
     # naming
     naming: Literal["keywords", "llm"] = Field("keywords", validation_alias=_env("FTM_NAMING"))
     llm_base_url: str | None = Field(None, validation_alias=_env("LLM_BASE_URL"))
@@ -95,6 +104,12 @@ class Settings(BaseSettings):
     llm_api_key: SecretStr | None = Field(None, validation_alias=_env("LLM_API_KEY"))
     llm_max_concurrent: int = Field(10, ge=1, validation_alias=_env("LLM_MAX_CONCURRENT"))
     allow_external_llm: bool = Field(False, validation_alias=_env("FTM_ALLOW_EXTERNAL_LLM"))
+    llm_timeout_s: float = Field(120.0, gt=0, validation_alias=_env("LLM_TIMEOUT_S"))
+    llm_max_tokens: int = Field(512, ge=32, validation_alias=_env("LLM_MAX_TOKENS"))
+    llm_prompt_tokens: int = Field(2000, ge=200, validation_alias=_env("LLM_PROMPT_TOKENS"))
+    llm_patience_s: float = Field(600.0, ge=0, validation_alias=_env("LLM_PATIENCE_S"))
+    llm_price_in: float | None = Field(None, ge=0, validation_alias=_env("LLM_PRICE_IN"))
+    llm_price_out: float | None = Field(None, ge=0, validation_alias=_env("LLM_PRICE_OUT"))
     # worker only
     quarter: str | None = Field(None, validation_alias=_env("QUARTER"))
     manifest_key: str | None = Field(None, validation_alias=_env("MANIFEST_S3_KEY"))

@@ -11,7 +11,9 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from ftm.core.errors import CorruptObjectError
 
 
-class _Record(BaseModel):
+class Record(BaseModel):
+    """A small JSON document of a run."""
+
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     mend: ClassVar[str]
@@ -22,10 +24,10 @@ class _Record(BaseModel):
         return (json.dumps(self.model_dump(mode="json"), sort_keys=True, indent=1) + "\n").encode()
 
 
-_T = TypeVar("_T", bound=_Record)
+_T = TypeVar("_T", bound=Record)
 
 
-class RunSpec(_Record):
+class RunSpec(Record):
     """`spec.json`: everything that determines a run's output.
 
     Args:
@@ -70,7 +72,7 @@ class RunSpec(_Record):
         return "noop" in (self.model.get("embedding_model"), self.model.get("clustering"))
 
 
-class BatchLine(_Record):
+class BatchLine(Record):
     """One line of a batch manifest."""
 
     mend = "delete it: the `ftm run-quarter` command that began the run writes it again"
@@ -80,7 +82,7 @@ class BatchLine(_Record):
     firm_ids: list[str]
 
 
-class BatchProgress(_Record):
+class BatchProgress(Record):
     """`progress/…/{batch_id}.json`: what of a batch is durable.
 
     Args:
@@ -111,7 +113,7 @@ class BatchProgress(_Record):
     machine: str = ""
 
 
-class JobRecord(_Record):
+class JobRecord(Record):
     """`jobs/{stage}_{attempt}.json`: what is about to be submitted, put before it is.
 
     Args:
@@ -134,7 +136,7 @@ class JobRecord(_Record):
     backend: str = "local"
 
 
-class JobClaim(_Record):
+class JobClaim(Record):
     """`progress/…/claims/{stage}_{attempt}`: the one set of jobs that may do an attempt.
 
     Args:
@@ -155,7 +157,7 @@ class JobClaim(_Record):
         return age.total_seconds() < seconds
 
 
-class ModelClaim(_Record):
+class ModelClaim(Record):
     """`progress/…/claims/model`: what the run's first worker computes with, and so all of them.
 
     Args:
@@ -169,7 +171,7 @@ class ModelClaim(_Record):
     ftm_version: str
 
 
-class BatchOutcome(_Record):
+class BatchOutcome(Record):
     """How one batch's job ended: state, why in words, exit code, where its log is.
 
     Args:
@@ -188,7 +190,7 @@ class BatchOutcome(_Record):
     n_firms: int = 0
 
 
-class StageOutcome(_Record):
+class StageOutcome(Record):
     """`jobs/{stage}_{attempt}.outcome.json`: for people who ask later what failed and why."""
 
     mend = "delete it: it says how an attempt ended, no result hangs on it"
@@ -203,7 +205,7 @@ def decode_job(data: bytes, *, key: str) -> JobRecord:
     Raises:
         CorruptObjectError: not a job record.
     """
-    return _decode(JobRecord, data, key)
+    return decode_record(JobRecord, data, key)
 
 
 def decode_job_claim(data: bytes, *, key: str) -> JobClaim:
@@ -212,7 +214,7 @@ def decode_job_claim(data: bytes, *, key: str) -> JobClaim:
     Raises:
         CorruptObjectError: no such record.
     """
-    return _decode(JobClaim, data, key)
+    return decode_record(JobClaim, data, key)
 
 
 def decode_model_claim(data: bytes, *, key: str) -> ModelClaim:
@@ -221,7 +223,7 @@ def decode_model_claim(data: bytes, *, key: str) -> ModelClaim:
     Raises:
         CorruptObjectError: no such record.
     """
-    return _decode(ModelClaim, data, key)
+    return decode_record(ModelClaim, data, key)
 
 
 def decode_outcome(data: bytes, *, key: str) -> StageOutcome:
@@ -230,7 +232,7 @@ def decode_outcome(data: bytes, *, key: str) -> StageOutcome:
     Raises:
         CorruptObjectError: not an outcome.
     """
-    return _decode(StageOutcome, data, key)
+    return decode_record(StageOutcome, data, key)
 
 
 def decode_spec(data: bytes, *, key: str) -> RunSpec:
@@ -239,7 +241,7 @@ def decode_spec(data: bytes, *, key: str) -> RunSpec:
     Raises:
         CorruptObjectError: not a spec.
     """
-    return _decode(RunSpec, data, key)
+    return decode_record(RunSpec, data, key)
 
 
 def decode_progress(data: bytes, *, key: str) -> BatchProgress:
@@ -248,7 +250,7 @@ def decode_progress(data: bytes, *, key: str) -> BatchProgress:
     Raises:
         CorruptObjectError: not a progress record.
     """
-    return _decode(BatchProgress, data, key)
+    return decode_record(BatchProgress, data, key)
 
 
 def encode_batches(lines: list[BatchLine]) -> bytes:
@@ -262,10 +264,15 @@ def decode_batches(data: bytes, *, key: str) -> list[BatchLine]:
     Raises:
         CorruptObjectError: a line is not a batch.
     """
-    return [_decode(BatchLine, line, key) for line in data.splitlines() if line.strip()]
+    return [decode_record(BatchLine, line, key) for line in data.splitlines() if line.strip()]
 
 
-def _decode(kind: type[_T], data: bytes, key: str) -> _T:
+def decode_record(kind: type[_T], data: bytes, key: str) -> _T:
+    """Read a record of this kind.
+
+    Raises:
+        CorruptObjectError: no such record; says how it is mended.
+    """
     try:
         return kind.model_validate_json(data)
     except ValidationError as error:

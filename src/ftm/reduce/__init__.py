@@ -1,0 +1,1 @@
+"""Firm topics to cross-firm themes, their names, and the tables a researcher works with."""

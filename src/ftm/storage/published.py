@@ -1,0 +1,161 @@
+"""What is published of a quarter: one pointer, written after everything it points at.
+
+A table is written once and never over another: where a run's table comes out differently later
+(other names, labels by hand, series), the new one lies beside the first under a name of its own,
+and the pointer moves. So a reader who follows it finds tables that belong together.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+
+import pyarrow as pa
+
+from ftm.core.errors import CorruptObjectError, ObjectNotFoundError, OrchestratorError
+from ftm.core.layout import RunLayout, current_pointer, sentiment_ready
+from ftm.core.quarter import Quarter
+from ftm.core.schemas import DATASETS
+from ftm.storage.object_store import ObjectStore
+from ftm.storage.parquet import from_bytes
+
+SENTIMENT = "themes_for_sentiment"
+_VERSION_CHARACTERS = 12
+_END = ".parquet"
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """The tables of a quarter that loaders read.
+
+    Args:
+        quarter: which.
+        run_id: whose they are.
+        files: file in the run's processed folder → sha256.
+    """
+
+    quarter: Quarter
+    run_id: str
+    files: Mapping[str, str]
+
+    @property
+    def layout(self) -> RunLayout:
+        """Keys of the run."""
+        return RunLayout(self.quarter, self.run_id)
+
+    @property
+    def tables(self) -> dict[str, str]:
+        """Table, like `panel` → its key in the store."""
+        return {_table_of(file): f"{self.layout.processed_root}/{file}" for file in self.files}
+
+    def sha256_of(self, table: str) -> str:
+        """Hash of a table's file.
+
+        Raises:
+            OrchestratorError: the run was published without this table.
+        """
+        found = [sha for file, sha in self.files.items() if _table_of(file) == table]
+        if not found:
+            raise OrchestratorError(
+                f"run {self.run_id} of {self.quarter} was published without {table}; run "
+                f"`ftm run-quarter --quarter {self.quarter}` again"
+            )
+        return found[0]
+
+
+def _table_of(file: str) -> str:
+    return file.removesuffix(_END).partition("-")[0]
+
+
+def read_published(store: ObjectStore, quarter: Quarter) -> Published | None:
+    """What the quarter's pointer says; None while nothing is published.
+
+    Raises:
+        CorruptObjectError: the pointer names no run.
+    """
+    key = current_pointer(quarter)
+    try:
+        found = json.loads(store.get(key))
+        files = {str(k): str(v) for k, v in found.items() if k.endswith(_END)}
+        return Published(quarter, str(found["run_id"]), files)
+    except ObjectNotFoundError:
+        return None
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise CorruptObjectError(
+            f"{store.name(key)} is damaged, it names no run; the `ftm run-quarter` command of the "
+            "run that is to be read publishes it again",
+            key=key,
+        ) from error
+
+
+def require_published(store: ObjectStore, quarter: Quarter) -> Published:
+    """What is published of a quarter.
+
+    Raises:
+        OrchestratorError: nothing is.
+        CorruptObjectError: the pointer names no run.
+    """
+    found = read_published(store, quarter)
+    if found is None:
+        raise OrchestratorError(
+            f"{quarter} is not published in {store.url}; run `ftm run-quarter --quarter {quarter}`"
+        )
+    return found
+
+
+def read_published_table(store: ObjectStore, published: Published, table: str) -> pa.Table:
+    """A table of what is published, its hash checked.
+
+    Raises:
+        OrchestratorError: it is not among the tables.
+        CorruptObjectError: it is gone or has other bytes.
+    """
+    wanted = published.sha256_of(table)
+    key = published.tables[table]
+    name = store.name(key)
+    mend = f"`ftm run-quarter --quarter {published.quarter} --from package` writes it again"
+    try:
+        data = store.get(key)
+    except ObjectNotFoundError as error:
+        raise CorruptObjectError(f"{name} is gone; {mend}", key=key) from error
+    if sha256(data).hexdigest() != wanted:
+        raise CorruptObjectError(f"{name} is not what was published; {mend}", key=key)
+    return from_bytes(data, DATASETS[table], key=name)
+
+
+def put_table(store: ObjectStore, layout: RunLayout, table: str, data: bytes) -> tuple[str, str]:
+    """Write a table of a run, unless it lies there; never over another version of it.
+
+    Returns:
+        Its file in the run's processed folder, and its sha256.
+    """
+    digest = sha256(data).hexdigest()
+    first = layout.processed(table)
+    try:
+        other = store.get(first) != data
+    except ObjectNotFoundError:
+        other = False
+    key = layout.processed(table, digest[:_VERSION_CHARACTERS]) if other else first
+    # The name holds the hash: what lies there is this, or damaged.
+    store.put(key, data)
+    return key.rpartition("/")[2], digest
+
+
+def publish(store: ObjectStore, layout: RunLayout, files: Mapping[str, str]) -> Published:
+    """Point the quarter at these tables, all of them written; last of all.
+
+    Args:
+        store: where the run is.
+        layout: the run's keys.
+        files: file in the run's processed folder → sha256.
+    """
+    published = Published(layout.quarter, layout.run_id, dict(files))
+    if SENTIMENT in published.tables:
+        # A copy for programs that follow no pointer; ftm itself reads the run's own.
+        store.put(sentiment_ready(layout.quarter), store.get(published.tables[SENTIMENT]))
+    pointer = {"run_id": layout.run_id, **published.files}
+    data = json.dumps(pointer, sort_keys=True, indent=1) + "\n"
+    store.put(current_pointer(layout.quarter), data.encode())
+    return published
