@@ -92,7 +92,7 @@ class Settings(BaseSettings):
     theme_clustering: Literal["leiden", "umap-hdbscan"] = Field(
         "leiden", validation_alias=_env("FTM_THEME_CLUSTERING")
     )
-    theme_resolution: float = Field(3.0, gt=0, validation_alias=_env("FTM_THEME_RESOLUTION"))
+    theme_resolution: float = Field(5.0, gt=0, validation_alias=_env("FTM_THEME_RESOLUTION"))
     theme_min_firms: int = Field(2, ge=1, validation_alias=_env("FTM_THEME_MIN_FIRMS"))
     theme_max_firm_share: float = Field(
         0.4, gt=0, le=1, validation_alias=_env("FTM_THEME_MAX_FIRM_SHARE")
