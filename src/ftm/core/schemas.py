@@ -126,7 +126,8 @@ FIRMS = _schema(
     ("status", _S, False),
     ("detail", _S),
 )
-"""One row per firm of a run; status is done, skipped or failed."""
+"""One row per firm of a run; status is done, skipped, failed or, where its batch is not complete,
+not_run."""
 
 THEMES = _schema(
     ("theme_id", _S, False),

@@ -143,7 +143,7 @@ def themes_table(
                 "quarter": quarter,
                 "naming_method": "keywords",
                 "n_sentences": int(sizes[members].sum()),
-                "cohesion": float(_cosines(topics.centroids[members], centroid).mean()),
+                "cohesion": float(cosines_to(topics.centroids[members], centroid).mean()),
             }
         )
     return fit(from_rows(rows, THEMES), THEMES)
@@ -157,7 +157,8 @@ def contributions_table(topics: FirmTopics, themes: IntArray, *, quarter: str) -
     return fit(table, THEME_CONTRIBUTIONS)
 
 
-def _cosines(rows: FloatArray, to: FloatArray) -> FloatArray:
+def cosines_to(rows: FloatArray, to: FloatArray) -> FloatArray:
+    """Of each row to one vector; 0 where either is zero."""
     norms = np.linalg.norm(rows, axis=1) * np.linalg.norm(to)
     found = np.divide(rows @ to, norms, out=np.zeros(len(rows), np.float32), where=norms > 0)
     return np.asarray(found)

@@ -87,6 +87,12 @@ class RunRecords:
         return tuple(f for b in self.batches for f in self.progress_of(b.batch_id).done)
 
     @cached_property
+    def firms_done(self) -> frozenset[str]:
+        """Firms with results in complete batches."""
+        complete = [self.progress_of(batch.batch_id) for batch in self.batches]
+        return frozenset(f for record in complete if record.complete for f in record.done)
+
+    @cached_property
     def failed(self) -> dict[str, str]:
         """Firm → error."""
         return {

@@ -1,0 +1,187 @@
+"""Themes edited by hand: `theme_labels.csv` renames, merges and excludes.
+
+A labels file belongs to the themes it was written for. It names each theme's members by a short
+hash of their topic ids, so a file made for other themes is refused, however alike the ids look.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import pyarrow as pa
+
+from ftm.core.errors import ConfigError
+
+COLUMNS = (
+    *("theme_id", "members", "n_topics", "n_firms", "keywords", "auto_name", "auto_description"),
+    *("name", "description", "merge_into", "exclude"),
+)
+_NEEDED = ("theme_id", "members")
+_YES = frozenset({"1", "x", "y", "yes", "true"})
+_NO = frozenset({"", "0", "n", "no", "false"})
+
+
+@dataclass(frozen=True, slots=True)
+class Labels:
+    """What was decided by hand.
+
+    Args:
+        names: theme → its new name.
+        descriptions: theme → its new description.
+        merges: theme → the one it goes into, never itself merged or excluded.
+        excluded: themes that are to be none.
+    """
+
+    names: Mapping[str, str] = field(default_factory=dict)
+    descriptions: Mapping[str, str] = field(default_factory=dict)
+    merges: Mapping[str, str] = field(default_factory=dict)
+    excluded: frozenset[str] = frozenset()
+
+    def final(self, theme_id: str) -> str | None:
+        """The theme that a theme ends in; None for an excluded one."""
+        if theme_id in self.excluded:
+            return None
+        return self.merges.get(theme_id, theme_id)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing was decided."""
+        return not (self.names or self.descriptions or self.merges or self.excluded)
+
+
+def members_of(contributions: pa.Table) -> dict[str, str]:
+    """Theme → a short hash of its topic ids."""
+    topics: dict[str, list[str]] = {}
+    for theme, topic in zip(
+        contributions["theme_id"].to_pylist(), contributions["topic_id"].to_pylist(), strict=True
+    ):
+        if theme is not None:
+            topics.setdefault(theme, []).append(topic)
+    return {
+        theme: hashlib.sha256("\n".join(sorted(ids)).encode()).hexdigest()[:12]
+        for theme, ids in topics.items()
+    }
+
+
+def write_labels(themes: pa.Table, contributions: pa.Table) -> bytes:
+    """A labels file that changes nothing, to be filled in; its last four columns are empty."""
+    members = members_of(contributions)
+    sink = io.StringIO()
+    writer = csv.DictWriter(sink, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    for theme in themes.to_pylist():
+        writer.writerow(
+            {
+                "theme_id": theme["theme_id"],
+                "members": members[theme["theme_id"]],
+                "n_topics": theme["n_topics"],
+                "n_firms": theme["n_firms"],
+                "keywords": ", ".join(theme["keywords"]),
+                "auto_name": theme["name"],
+                "auto_description": theme["description"],
+            }
+        )
+    # With its mark Excel reads UTF-8 as such.
+    return sink.getvalue().encode("utf-8-sig")
+
+
+def read_labels(data: bytes, contributions: pa.Table, *, name: str) -> Labels:
+    """What a labels file decides.
+
+    Args:
+        data: of the file, as `write_labels` wrote it or a spreadsheet saved it; lines may be gone.
+        contributions: schema THEME_CONTRIBUTIONS, of the themes it is for.
+        name: of the file, for messages.
+
+    Raises:
+        ConfigError: it is no labels file, was made for other themes, or decides what cannot be;
+            names the line.
+    """
+    members = members_of(contributions)
+    rows = _rows(data, name)
+    seen: set[str] = set()
+    for number, row in rows:
+        theme = row["theme_id"]
+        _check_theme(theme, row["members"], members, f"{name}, line {number}")
+        if theme in seen:
+            raise ConfigError(f"{name}, line {number}: {theme} comes twice; keep one line of it")
+        seen.add(theme)
+    found = Labels(
+        names={r["theme_id"]: r["name"] for _, r in rows if r["name"]},
+        descriptions={r["theme_id"]: r["description"] for _, r in rows if r["description"]},
+        merges={r["theme_id"]: r["merge_into"] for _, r in rows if r["merge_into"]},
+        excluded=frozenset(
+            row["theme_id"] for number, row in rows if _is_yes(row["exclude"], name, number)
+        ),
+    )
+    _check_merges(found, rows, members, name)
+    return found
+
+
+def _rows(data: bytes, name: str) -> list[tuple[int, dict[str, str]]]:
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{name} is not UTF-8; save it as CSV UTF-8") from error
+    head = text.split("\n", 1)[0]
+    delimiter = max(",;\t", key=head.count)
+    reader = csv.DictReader(io.StringIO(text), delimiter=delimiter, strict=True)
+    try:
+        header = [column.strip() for column in reader.fieldnames or ()]
+        if missing := [column for column in _NEEDED if column not in header]:
+            raise ConfigError(
+                f"{name} has no column {missing[0]!r}; `ftm themes --labels FILE` writes one to "
+                "fill in"
+            )
+        reader.fieldnames = header
+        return [
+            (reader.line_num, {column: (row.get(column) or "").strip() for column in COLUMNS})
+            for row in reader
+            if (row.get("theme_id") or "").strip()
+        ]
+    except csv.Error as error:
+        raise ConfigError(f"{name}, line {reader.line_num}: no CSV ({error})") from error
+
+
+def _check_theme(theme: str, own: str, members: Mapping[str, str], where: str) -> None:
+    if theme not in members:
+        known = ", ".join(sorted(members)[:3]) or "none"
+        raise ConfigError(f"{where}: no theme {theme!r}; there are {known} …")
+    if own != members[theme]:
+        raise ConfigError(
+            f"{where}: {theme} has other topics than when this file was made (members {own!r}, now "
+            f"{members[theme]!r}); write a new one with `ftm themes --labels FILE` and carry the "
+            "edits over"
+        )
+
+
+def _is_yes(text: str, name: str, number: int) -> bool:
+    if text.lower() in _YES | _NO:
+        return text.lower() in _YES
+    raise ConfigError(f"{name}, line {number}: exclude {text!r}; write x, or leave it empty")
+
+
+def _check_merges(
+    labels: Labels,
+    rows: Sequence[tuple[int, Mapping[str, str]]],
+    members: Mapping[str, str],
+    name: str,
+) -> None:
+    lines = {row["theme_id"]: number for number, row in rows}
+    for theme, target in labels.merges.items():
+        where = f"{name}, line {lines[theme]}: {theme}"
+        if target not in members:
+            raise ConfigError(f"{where} is to go into {target!r}, which is no theme")
+        if target == theme:
+            raise ConfigError(f"{where} is to go into itself; leave merge_into empty")
+        if target in labels.merges:
+            raise ConfigError(
+                f"{where} is to go into {target}, which goes into {labels.merges[target]} itself; "
+                "name that one"
+            )
+        if target in labels.excluded or theme in labels.excluded:
+            raise ConfigError(f"{where} is to go into {target}, and one of them is excluded")

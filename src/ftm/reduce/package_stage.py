@@ -1,0 +1,193 @@
+"""Stage package: everything a researcher works with, checked, then published by one pointer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from hashlib import sha256
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from ftm.core.errors import ObjectNotFoundError
+from ftm.core.schemas import DATASETS, FIRM_TOPICS, PROCESSED_TABLES
+from ftm.reduce.aggregator import FirmTopics, firm_topics
+from ftm.reduce.calls import Origin, call_rows, calls_table, firm_statuses
+from ftm.reduce.constraints import check_tables
+from ftm.reduce.counts import count_calls
+from ftm.reduce.diagnosis import Diagnosis, diagnose
+from ftm.reduce.final_themes import FinalThemes, finish_themes
+from ftm.reduce.firms import count_firms, firms_table
+from ftm.reduce.labels import Labels, read_labels
+from ftm.reduce.panel import panel_table
+from ftm.reduce.run_sentences import iter_sentences
+from ftm.reduce.sentence_tables import sentiment_table, split_sentences
+from ftm.storage.object_store import ObjectStore
+from ftm.storage.parquet import fit, to_bytes
+from ftm.storage.published import Published, publish, put_table
+from ftm.storage.run_reader import RunRecords, read_calls, read_run_manifest, read_table
+from ftm.storage.stage_records import (
+    StageRecord,
+    hash_inputs,
+    is_done,
+    read_stage,
+    read_stage_table,
+    require_stage,
+)
+
+PACKAGE_VERSION = 1
+"""Raised whenever this package makes other tables of the same inputs."""
+
+
+def package_run(
+    store: ObjectStore, run: RunRecords, *, series: Mapping[str, str] | None = None
+) -> StageRecord:
+    """Make a run's tables, unless they are there.
+
+    Args:
+        store: where the run is.
+        run: reduced and named.
+        series: theme → its series, if the quarter is linked.
+
+    Raises:
+        OrchestratorError: a stage before has not been done, or a constraint does not hold.
+        ConfigError: the labels by hand do not fit the themes.
+        CorruptObjectError: a file differs from what was recorded.
+    """
+    reduced = require_stage(store, run.layout, "reduce")
+    named = require_stage(store, run.layout, "name")
+    data = _label_bytes(store, run)
+    inputs = hash_inputs(
+        version=PACKAGE_VERSION,
+        reduced=[reduced.inputs_sha256, reduced.files],
+        named=named.files,
+        labels=sha256(data).hexdigest(),
+        series=dict(series or {}),
+        failed=run.failed,
+    )
+    if is_done(store, run.layout, "package", inputs) and (
+        found := read_stage(store, run.layout, "package")
+    ):
+        return found
+    tables = make_tables(store, run, reduced=reduced, named=named, data=data, series=series or {})
+    check_tables(tables)
+    files = dict(
+        put_table(store, run.layout, name, to_bytes(tables[name], DATASETS[name]))
+        for name in PROCESSED_TABLES
+    )
+    record = StageRecord(
+        stage="package",
+        inputs_sha256=inputs,
+        files={f"{run.layout.processed_root}/{file}": sha for file, sha in files.items()},
+        facts=diagnose(tables, is_partial=reduced.is_partial).as_dict(),
+        is_partial=reduced.is_partial,
+    )
+    store.put(run.layout.stage_record("package"), record.encode())
+    return record
+
+
+def publish_package(store: ObjectStore, run: RunRecords, record: StageRecord) -> Published:
+    """Point the quarter at what stage package made."""
+    files = {key.rpartition("/")[2]: sha for key, sha in record.files.items()}
+    return publish(store, run.layout, files)
+
+
+def diagnosis_of(record: StageRecord) -> Diagnosis:
+    """The figures that stage package recorded."""
+    return Diagnosis(**record.facts)
+
+
+def make_tables(
+    store: ObjectStore,
+    run: RunRecords,
+    *,
+    reduced: StageRecord,
+    named: StageRecord,
+    data: bytes,
+    series: Mapping[str, str],
+) -> dict[str, pa.Table]:
+    """Every table of the run by name; `data` is the labels file, empty for none."""
+    layout, quarter = run.layout, run.spec.quarter
+    manifest = read_run_manifest(store, layout)
+    plan = read_calls(store, manifest)
+    kept = {row["firm_id"]: row for row in plan.filter(plan["kept"]).to_pylist()}
+    topics = firm_topics(read_table(store, run, "firm-topics"))
+    topic_names = read_stage_table(store, layout, named, "topic_names")
+    final = _final_themes(store, run, topics, reduced=reduced, named=named, data=data)
+    split = split_sentences(iter_sentences(store, run), final.contributions)
+    firms = firms_table(run, kept, count_firms(store, run))
+    sizes = dict(zip(firms["firm_id"].to_pylist(), firms["n_sentences"].to_pylist(), strict=True))
+    rows = call_rows(plan, sizes)
+    themes = final.themes["theme_id"].combine_chunks()
+    counts = count_calls(split.sentences, rows["firm_id"].combine_chunks(), themes)
+    calls = calls_table(
+        rows,
+        counts,
+        statuses=firm_statuses(run, manifest.skipped, manifest.failed),
+        n_topics=dict(
+            zip(firms["firm_id"].to_pylist(), firms["n_topics"].to_pylist(), strict=True)
+        ),
+        origin=Origin(run.spec.run_id, "in_sample", quarter),
+        quarter=quarter,
+    )
+    summaries = dict(
+        zip(topic_names["topic_id"].to_pylist(), topic_names["summary"].to_pylist(), strict=True)
+    )
+    return {
+        "firms": firms,
+        "sentences": split.sentences,
+        "topics": _named_topics(topics.table, topic_names),
+        "themes": final.themes,
+        "theme_contributions": final.contributions,
+        "panel": panel_table(counts, calls, themes=themes, series=series),
+        "panel_calls": calls,
+        "themes_for_sentiment": sentiment_table(
+            themes=final.themes,
+            contributions=final.contributions,
+            summaries=summaries,
+            link_dates={firm: row["link_date"] for firm, row in kept.items()},
+            texts=split.texts,
+        ),
+        "naming_audit": read_stage_table(store, layout, named, "naming_audit"),
+    }
+
+
+def _final_themes(
+    store: ObjectStore,
+    run: RunRecords,
+    topics: FirmTopics,
+    *,
+    reduced: StageRecord,
+    named: StageRecord,
+    data: bytes,
+) -> FinalThemes:
+    contributions = read_stage_table(store, run.layout, reduced, "theme_contributions")
+    names = read_stage_table(store, run.layout, named, "theme_names").to_pylist()
+    labels = Labels()
+    if data:
+        labels = read_labels(data, contributions, name=store.name(run.layout.labels))
+    return finish_themes(
+        topics,
+        themes=read_stage_table(store, run.layout, reduced, "themes"),
+        contributions=contributions,
+        names={row["theme_id"]: row for row in names},
+        labels=labels,
+    )
+
+
+def _named_topics(topics: pa.Table, names: pa.Table) -> pa.Table:
+    """Topics with what stage name says of them (both in the same order)."""
+    place = pc.index_in(
+        topics["topic_id"].combine_chunks(), value_set=names["topic_id"].combine_chunks()
+    )
+    found = names.take(place)
+    for column in ("summary", "naming_method"):
+        index = topics.schema.get_field_index(column)
+        topics = topics.set_column(index, FIRM_TOPICS.field(column), found[column])
+    return fit(topics, FIRM_TOPICS)
+
+
+def _label_bytes(store: ObjectStore, run: RunRecords) -> bytes:
+    try:
+        return store.get(run.layout.labels)
+    except ObjectNotFoundError:
+        return b""
