@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from ftm.orchestrate.publish import publish_run
 
 from ftm.analysis.quarter_list import list_quarters
 from ftm.analysis.status import read_status
@@ -17,7 +18,6 @@ from ftm.cli.status_table import print_status
 from ftm.core.errors import BatchFailedError, WRDSQueryError
 from ftm.core.layout import PrefetchLayout, RunLayout, current_pointer
 from ftm.core.schemas import MANIFEST_VERSION
-from ftm.orchestrate.publish import publish_run
 from ftm.orchestrate.quarter_orchestrator import QuarterOrchestrator
 from ftm.storage.lease import LeasedObject, Writer
 from ftm.storage.object_store import ObjectStore, open_store

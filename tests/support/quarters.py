@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime
 from hashlib import sha256
 from typing import Any
@@ -66,6 +66,7 @@ def write_quarter(
     complete: bool = True,
     n_pending: int = 0,
     n_sentences: int = 30,
+    turns_of: Callable[[FirmTranscriptData], list[dict[str, Any]]] | None = None,
 ) -> PrefetchManifest:
     """Firms with sentences, and one lost for each reason there is.
 
@@ -83,6 +84,7 @@ def write_quarter(
         firms_per_chunk=firms_per_chunk,
         skipped=skipped,
         failed=failed,
+        turns_of=turns_of,
     )
     number_of = {firm.firm_id: number for number, firm in enumerate(some)}
     rows = [call_row(firm, number=number) for firm, number in number_of.items()]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date
 from hashlib import sha256
 
@@ -110,8 +110,9 @@ def store_quarter(
     firms_per_chunk: int = 200,
     skipped: Mapping[str, str] | None = None,
     failed: Mapping[str, str] | None = None,
+    turns_of: Callable[[FirmTranscriptData], list[dict[str, object]]] | None = None,
 ) -> PrefetchManifest:
-    """Put chunks, components (one turn a firm), plan and manifest of a quarter into a store."""
+    """Put chunks, components (one turn a firm unless told otherwise), plan and manifest of a quarter into a store."""
     layout = PrefetchLayout(quarter)
     chunks, components, firm_to_chunk = {}, {}, {}
     for number, start in enumerate(range(0, len(firms), firms_per_chunk)):
@@ -119,7 +120,8 @@ def store_quarter(
         file, other = layout.chunk_file(1, number), layout.components_file(1, number)
         data, chunks[file] = chunk_file(part)
         store.put(layout.key(file), data)
-        turns = from_rows([turn_row(f) for f in part], COMPONENTS)
+        rows = [row for f in part for row in (turns_of(f) if turns_of else [turn_row(f)])]
+        turns = from_rows(rows, COMPONENTS)
         data, components[other] = write_firm_file(turns, COMPONENTS)
         store.put(layout.key(other), data)
         firm_to_chunk |= {f.firm_id: file for f in part}

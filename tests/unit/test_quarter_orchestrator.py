@@ -7,7 +7,6 @@ import platform
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from hashlib import sha256
 from itertools import count
 from pathlib import Path
 
@@ -23,7 +22,7 @@ from ftm.core.errors import (
     PrefetchRequiredError,
 )
 from ftm.core.layout import PrefetchLayout, RunLayout, current_pointer
-from ftm.core.schemas import FIRMS
+from ftm.core.schemas import FIRMS, PROCESSED_TABLES
 from ftm.core.settings import Settings
 from ftm.jobs.base import JobState, JobStatus, StageJobs
 from ftm.orchestrate.quarter_orchestrator import QuarterOrchestrator
@@ -32,14 +31,21 @@ from ftm.storage.lease import Writer
 from ftm.storage.object_store import ObjectStore, open_store
 from ftm.storage.open_lease import open_leased
 from ftm.storage.parquet import from_bytes
+from ftm.storage.published import read_published_table, require_published
 from ftm.storage.run_reader import find_run, list_runs, published_run
 from ftm.storage.run_records import decode_spec
+from ftm.storage.stage_records import STAGES
 from ftm.wiring import get_model_fingerprint
+from ftm.wiring.stages import get_stage_tools
 from tests.support.business_firms import QUARTER
 from tests.support.inline_backend import InlineBackend
 from tests.support.quarters import write_quarter
 from tests.support.runs import noop_settings
 
+HANDED_ON = {
+    "reduce": ("themes", "theme_contributions"),
+    "name": ("topic_names", "theme_names", "naming_audit"),
+}
 NOW = datetime(2023, 4, 3, 12, tzinfo=UTC)
 
 
@@ -60,6 +66,7 @@ def make(
         "fingerprint": get_model_fingerprint,
         "clock": lambda: NOW,
         "machine": lambda _: "a machine",
+        "tools": lambda allow: get_stage_tools(noop_settings(), store, allow_failed=allow),
         **given,
     }
     return QuarterOrchestrator(store, backend or InlineBackend(store), poll_s=0, **options)
@@ -94,7 +101,13 @@ def test_a_run_records_its_plan_then_its_jobs_then_its_firms(store: ObjectStore)
         f"runs/2023Q1/{run}/jobs/map_1.outcome.json",
         f"manifests/2023Q1/{run}/map_1.jsonl",
         *(f"progress/2023Q1/run={run}/2023Q1_batch_000{i}.json" for i in range(3)),
-        f"processed/quarter=2023Q1/run={run}/firms.parquet",
+        *(f"progress/2023Q1/run={run}/stages/{name}" for name in STAGES[1:]),
+        *(
+            f"intermediate/{stage}/quarter=2023Q1/run={run}/{table}.parquet"
+            for stage, tables in HANDED_ON.items()
+            for table in tables
+        ),
+        *(f"processed/quarter=2023Q1/run={run}/{t}.parquet" for t in PROCESSED_TABLES),
     }
     assert (summary.state, summary.n_batches, summary.n_done) == ("complete", 3, 7)
     firms = from_bytes(store.get(f"processed/quarter=2023Q1/run={run}/firms.parquet"), FIRMS)
@@ -285,6 +298,7 @@ def test_a_retry_of_failed_firms_that_fails_is_a_failure(store: ObjectStore) -> 
 def test_without_waiting_it_returns_after_submitting(store: ObjectStore) -> None:
     """The summary says submitted, and the next call finds what was done meanwhile."""
     assert make(store).run_quarter("2023Q1", wait=False).state == "submitted"
+    assert make(store).run_quarter("2023Q1").state == "complete"
     assert make(store).run_quarter("2023Q1").state == "already complete"
 
 
@@ -397,7 +411,7 @@ def run_until(
 
     def hook(moment: str, key: str) -> None:
         nonlocal left
-        if key.startswith("progress/"):
+        if key.startswith("progress/") and "/stages/" not in key:
             return  # a worker's write
         left -= 1
         if left < 0:
@@ -418,7 +432,9 @@ def test_killed_at_every_write_boundary_it_resumes_the_same_run() -> None:
     whole = open_store("memory://")
     write_quarter(whole, 7, firms_per_chunk=3)
     layout = RunLayout(QUARTER, make(whole).run_quarter("2023Q1", batch_size=3).run_id)
-    same = (layout.manifest, layout.batch_manifest(1), layout.processed("firms"))
+    same = {layout.manifest, layout.batch_manifest(1)}
+    same |= keys(whole, "processed") | keys(whole, "intermediate")
+    same |= {layout.stage_record(stage) for stage in STAGES[1:]}
     for boundary in count():
         store = open_store("memory://")
         write_quarter(store, 7, firms_per_chunk=3)
@@ -430,7 +446,7 @@ def test_killed_at_every_write_boundary_it_resumes_the_same_run() -> None:
         assert {key: store.get(key) for key in same} == {key: whole.get(key) for key in same}
         assert spec in (None, store.get(layout.spec))
         assert [run.spec.run_id for run in list_runs(store, QUARTER)] == [layout.run_id]
-    assert boundary == 16, "six puts, the lease and its end, before and after each"
+    assert boundary == 48, "22 puts, the lease and its end, before and after each"
 
 
 def published_store() -> tuple[ObjectStore, str]:
@@ -446,7 +462,7 @@ def test_invariant_10_the_pointer_to_a_run_is_its_last_write() -> None:
     events: list[tuple[str, str]] = []
     store.hook = lambda moment, key: events.append((moment, key))
     new = run_seed(store, 2).run_id
-    events = [event for event in events if not event[1].startswith("progress/")]
+    events = [(m, k) for m, k in events if not k.startswith("progress/") or "/stages/" in k]
     written = events.index(("after put", current_pointer(QUARTER)))
     assert {key for _, key in events[written + 1 :]} <= {RunLayout(QUARTER, new).lease}
     for boundary in range(len(events)):
@@ -454,11 +470,10 @@ def test_invariant_10_the_pointer_to_a_run_is_its_last_write() -> None:
         assert run_until(store, boundary, lambda store: run_seed(store, 2))
         run = find_run(store, QUARTER)
         assert run.spec.run_id == (old if boundary < written else new)
-        firms = store.get(run.layout.processed("firms"))
-        assert json.loads(store.get(current_pointer(QUARTER))) == {
-            "run_id": run.spec.run_id,
-            "firms.parquet": sha256(firms).hexdigest(),
-        }
+        published = require_published(store, QUARTER)
+        assert published.tables.keys() == set(PROCESSED_TABLES)
+        for table in PROCESSED_TABLES:
+            read_published_table(store, published, table)
 
 
 def test_readers_follow_the_run_last_completed_by_a_command(store: ObjectStore) -> None:

@@ -10,6 +10,7 @@ from ftm.cli.run_progress import watch_run
 from ftm.cli.run_texts import as_dict, describe, describe_estimate, estimate_as_dict
 from ftm.core.settings import Settings
 from ftm.orchestrate.quarter_orchestrator import BATCH_SIZE
+from ftm.storage.stage_records import STAGES
 
 
 @click.command("run-quarter")
@@ -62,6 +63,39 @@ from ftm.orchestrate.quarter_orchestrator import BATCH_SIZE
     help="Of one job of AWS Batch: what is expected and what was used is told in money, too.",
 )
 @click.option(
+    "--from",
+    "first",
+    type=click.Choice(STAGES),
+    default=STAGES[0],
+    show_default=True,
+    help="Begin with this stage, and do it again even if it is done.",
+)
+@click.option(
+    "--to",
+    "last",
+    type=click.Choice(STAGES),
+    default=STAGES[-1],
+    show_default=True,
+    help="End after this stage; only package publishes.",
+)
+@click.option(
+    "--allow-failed-batches",
+    is_flag=True,
+    help="Make themes of the batches that are complete; the output says that it is partial.",
+)
+@click.option(
+    "--theme-clustering", metavar="METHOD", help="Of topics into themes: leiden or umap-hdbscan."
+)
+@click.option(
+    "--theme-resolution",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="R",
+    help="Higher finds more and smaller themes.",
+)
+@click.option(
+    "--naming", type=click.Choice(["keywords", "llm"]), help="How topics and themes get names."
+)
+@click.option(
     "--no-wait", is_flag=True, help="Return when the jobs are submitted (--backend batch)."
 )
 @click.option("--dry-run", is_flag=True, help="Say what would be submitted, and submit nothing.")
@@ -75,26 +109,35 @@ def run_quarter(
     no_publish: bool,
     no_wait: bool,
     dry_run: bool,
+    first: str,
+    last: str,
+    allow_failed_batches: bool,
     as_json: bool,
     **given: Any,
 ) -> None:
-    """Cluster the sentences of every firm of a prefetched quarter into topics.
+    """Carry a prefetched quarter from sentences to topics, themes and panels.
 
-    Reads the store and never WRDS. Killed or failed, run the same command again: it resumes.
-    Another setting is another run beside it; one run is carried by one command at a time. What
-    reads topics reads the run last completed here, unless --no-publish or told another.
+    Four stages: map clusters every firm's sentences into topics, reduce makes themes of all firms'
+    topics, name names them, package writes the tables and publishes them. Reads the store and
+    never WRDS. Killed or failed, run the same command again: it resumes. Another setting of map is
+    another run beside it; one run is carried by one command at a time. What reads results reads
+    the run last completed here, unless --no-publish or told another.
 
     \b
     ftm run-quarter --quarter 2023Q1
     ftm run-quarter --quarter 2023Q1 --clustering leiden --workers 2
     ftm run-quarter --quarter 2023Q1 --batch-size 50 --device cuda --dtype bfloat16
     ftm run-quarter --quarter 2023Q1 --seed 7 --no-publish
+    ftm run-quarter --quarter 2023Q1 --from reduce --theme-resolution 8
+    ftm run-quarter --quarter 2023Q1 --from name --naming llm
     ftm run-quarter --quarter 2023Q1 --store file:///data/ftm --json > summary.json
     ftm run-quarter --quarter 2023Q1 --backend batch --price-per-hour 0.53
     ftm run-quarter --quarter 2023Q1 --backend batch --no-wait
     """
+    from ftm.orchestrate.stages import StageSpan
     from ftm.wiring import get_orchestrator
 
+    span = StageSpan(first, last, allow_failed_batches)
     settings = Settings.load(**given)
     if no_wait and backend == "local":
         raise click.UsageError("--no-wait: local jobs end with this command; use --backend batch")
@@ -114,6 +157,7 @@ def run_quarter(
             wait=not no_wait,
             allow_partial_prefetch=allow_partial_prefetch,
             publish=not no_publish,
+            span=span,
         )
     lines = describe(summary, given["store"])
     click.echo(as_dict(summary) if as_json else "\n".join(lines))

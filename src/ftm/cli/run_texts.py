@@ -29,7 +29,7 @@ def describe(summary: RunSummary, store: str | None = None) -> list[str]:
     if summary.state == "submitted":
         return _submitted(summary, store)
     head = {
-        "complete": f"{what}: complete in {format_duration(summary.seconds)}",
+        "complete": f"{what}: {_done(summary)} in {format_duration(summary.seconds)}",
         "already complete": f"{what}: already complete, nothing to do",
     }[summary.state]
     return [
@@ -40,10 +40,36 @@ def describe(summary: RunSummary, store: str | None = None) -> list[str]:
         f"  sentences {summary.n_sentences:>9,}, of which {summary.n_clustered:,} clustered",
         f"  outliers  {summary.outlier_share:>9.1%} of the clustered sentences are in no topic",
         *_failures(summary),
+        *_themes(summary),
         *_usage(summary),
-        f"  where     {summary.topics}",
+        f"  where     {summary.tables or summary.topics}",
         f"  next      {_next_command(summary, store)}",
     ]
+
+
+def _done(summary: RunSummary) -> str:
+    return "complete" if summary.last_stage == "package" else f"{summary.last_stage} done"
+
+
+def _themes(summary: RunSummary) -> list[str]:
+    """The diagnosis: what a referee asks first."""
+    found = summary.diagnosis
+    if found is None:
+        return []
+    r = found["topics_length_correlation"]
+    related = "" if r is None else f", correlated {r:.2f} with its length"
+    many = f"half of them of {found['firms_per_theme']:,.0f} firms or more"
+    topics = f"{found['topics_themed_share']:.1%} of the topics"
+    lines = [
+        f"  themes    {found['n_themes']:>9,}, {many}",
+        f"  in themes {found['themed_share']:>9.1%} of all sentences, {topics}",
+        f"  largest   {found['largest_theme_share']:>9.1%} of the sentences in themes",
+        f"  a call    {found['topics_per_call']:>9.1f} topics{related}",
+        f"  excluded  {found['excluded_share']:>9.1%} of all sentences, like greetings",
+    ]
+    if found["is_partial"]:
+        lines.append("  partial   batches that failed are left out of all this")
+    return lines
 
 
 def describe_estimate(plan: Estimate) -> str:

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from ftm.core.errors import (
+    BatchFailedError,
     ConfigError,
     CorruptObjectError,
-    FtmError,
-    LeaseHeldError,
     OrchestratorError,
 )
 from ftm.core.layout import PrefetchLayout
@@ -22,16 +21,15 @@ from ftm.core.settings import Settings
 from ftm.jobs.base import JobBackend, JobStatus
 from ftm.orchestrate.attempts import find_submitted
 from ftm.orchestrate.prefetch_check import check_complete, require_manifest
-from ftm.orchestrate.publish import publish_run
+from ftm.orchestrate.run_lease import alone
 from ftm.orchestrate.run_plan import RunPlan, mend_batches, plan_run, record_plan
 from ftm.orchestrate.run_watch import ProgressReader, RunWatcher, SilentWatcher
 from ftm.orchestrate.stage_runner import Attempt, StageRunner
+from ftm.orchestrate.stages import StageSpan, StageTools, run_stages
 from ftm.orchestrate.summary import RunState, RunSummary, collect
 from ftm.orchestrate.usage import Estimate, estimate, read_usage
-from ftm.storage.lease import Writer
 from ftm.storage.manifest import decode_manifest
 from ftm.storage.object_store import ObjectStore
-from ftm.storage.open_lease import open_leased
 from ftm.storage.run_reader import damaged_batches, published_run, read_calls, read_run
 from ftm.storage.run_records import BatchLine
 
@@ -41,6 +39,9 @@ if TYPE_CHECKING:
 
 BATCH_SIZE = 200
 """A whole chunk: start-up is paid once for about a minute or more of work."""
+
+
+_EVERYTHING = StageSpan()
 
 
 def utc_now() -> datetime:
@@ -68,6 +69,7 @@ class QuarterOrchestrator:
             once a quarter is found to be there.
         watcher: told how it goes.
         make_prefetcher: builds the prefetcher of `run_prefetch`; not needed for anything else.
+        tools: for the stages after map; called with whether failed batches are gone on without.
         clock: UTC now; a new run's created_at.
         poll_s: seconds between two looks at the jobs.
         backend_name: `local` or `batch`, for the record.
@@ -85,6 +87,7 @@ class QuarterOrchestrator:
         resolve: Callable[[Settings], Settings] | None = None,
         watcher: RunWatcher | None = None,
         make_prefetcher: Callable[[], WRDSPrefetcher] | None = None,
+        tools: Callable[[bool], StageTools],
         clock: Callable[[], datetime] = utc_now,
         poll_s: float = 0.5,
         backend_name: str = "local",
@@ -96,6 +99,7 @@ class QuarterOrchestrator:
         self._fingerprint = fingerprint
         self._resolve = resolve or _as_is
         self._make_prefetcher = make_prefetcher
+        self._tools = tools
         self._clock = clock
         self._watcher = watcher or SilentWatcher()
         self._backend = backend
@@ -165,11 +169,13 @@ class QuarterOrchestrator:
         *,
         allow_partial_prefetch: bool = False,
         publish: bool = True,
+        span: StageSpan = _EVERYTHING,
     ) -> RunSummary:
-        """Cluster every firm of a prefetched quarter; run again, it resumes the same run.
+        """Carry a prefetched quarter from sentences to themes; run again, it resumes the same run.
 
-        A complete run is published: from then on loaders read it. Running an older one again,
-        which finds it complete, publishes that one. Runs of the noop models never are.
+        A run is published when its tables are made: from then on loaders read it. Running an
+        older one again, which finds it complete, publishes that one. Runs of the noop models never
+        are.
 
         Args:
             quarter: which.
@@ -177,6 +183,7 @@ class QuarterOrchestrator:
             wait: False returns after submitting (local jobs advance only while watched).
             allow_partial_prefetch: run although the prefetch has not got to every firm.
             publish: False leaves loaders with the run they read now, as for another seed.
+            span: which stages, and whether failed batches are gone on without.
 
         Raises:
             PrefetchRequiredError: no manifest, or an incomplete one; nothing was written.
@@ -188,13 +195,22 @@ class QuarterOrchestrator:
         plan, settings = self._prepare(
             quarter, batch_size, allow_partial=allow_partial_prefetch, publish=publish
         )
+        if not span.includes("map"):
+            read_run(self._store, plan.quarter, plan.spec.run_id)
+            with alone(self._store, plan, clock=self._clock, say=self._watcher.message):
+                return self._conclude(plan, "complete", started_s, publish=publish, span=span)
         self._backend.check()
         record_plan(self._store, plan, machine=self._machine(settings))
         if not self._pending(plan):
             self._runner.settle(plan, settings)
-            with suppress(CorruptObjectError):
-                return self._conclude(plan, "already complete", started_s, publish=publish)
-        with self._alone(plan):
+            with (
+                suppress(CorruptObjectError),
+                alone(self._store, plan, clock=self._clock, say=self._watcher.message),
+            ):
+                return self._conclude(
+                    plan, "already complete", started_s, publish=publish, span=span
+                )
+        with alone(self._store, plan, clock=self._clock, say=self._watcher.message):
             # Read again: whoever held the lease until now may have done something.
             if pending := self._pending(plan) or self._damaged(plan):
                 if self._backend.outlives_us:
@@ -202,8 +218,17 @@ class QuarterOrchestrator:
                 attempt = self._runner.submit(plan, pending, settings)
                 if not wait:
                     return self._submitted(plan, attempt)
-                self._runner.watch(plan, attempt)
-            return self._conclude(plan, "complete", started_s, publish=publish)
+                self._watch(plan, attempt, span)
+            return self._conclude(plan, "complete", started_s, publish=publish, span=span)
+
+    def _watch(self, plan: RunPlan, attempt: Attempt, span: StageSpan) -> None:
+        """Wait for the map jobs; failed ones are borne where that is allowed."""
+        try:
+            self._runner.watch(plan, attempt)
+        except BatchFailedError as error:
+            if not span.allow_failed:
+                raise
+            self._watcher.message(f"{error}; going on without them")
 
     def estimate_quarter(
         self,
@@ -234,9 +259,11 @@ class QuarterOrchestrator:
         """
         started_s = time.monotonic()
         plan, attempt = self._reattach(Quarter.parse(quarter), run_id)
-        with self._alone(plan):
+        with alone(self._store, plan, clock=self._clock, say=self._watcher.message):
             self._runner.watch(plan, attempt)
-            return self._conclude(plan, "complete", started_s, publish=plan.spec.publish)
+            return self._conclude(
+                plan, "complete", started_s, publish=plan.spec.publish, span=_EVERYTHING
+            )
 
     def cancel_quarter(
         self, quarter: str | Quarter, run_id: str | None = None
@@ -308,30 +335,6 @@ class QuarterOrchestrator:
             price_per_hour=self._price_per_hour,
         )
 
-    @contextmanager
-    def _alone(self, plan: RunPlan) -> Iterator[None]:
-        """Hold the run's lease: two commands on one run would do its work twice."""
-        lease = open_leased(
-            self._store,
-            plan.layout.lease,
-            lock_name=plan.layout.lock_name,
-            writer=Writer.current(),
-            clock=self._clock,
-            say=self._watcher.message,
-        )
-        try:
-            lease.acquire()
-        except LeaseHeldError as error:
-            raise LeaseHeldError(
-                f"{error}; `ftm status --quarter {plan.quarter}` says how far it is"
-            ) from error
-        try:
-            yield
-        finally:
-            # Parts and records are safe without it; a lost lease must not hide how the run ended.
-            with suppress(FtmError):
-                lease.delete()
-
     def _pending(self, plan: RunPlan) -> list[BatchLine]:
         """Batches with firms to do, those that failed before included."""
         progress = ProgressReader(self._store, plan.layout).read()
@@ -362,20 +365,35 @@ class QuarterOrchestrator:
         )
 
     def _conclude(
-        self, plan: RunPlan, state: RunState, started_s: float, *, publish: bool
+        self,
+        plan: RunPlan,
+        state: RunState,
+        started_s: float,
+        *,
+        publish: bool,
+        span: StageSpan,
     ) -> RunSummary:
         mend_batches(self._store, plan)
         run = read_run(self._store, plan.quarter, plan.spec.run_id)
-        summary, firms = collect(
-            self._store, run, state=state, seconds=time.monotonic() - started_s
+        # It reads every part: a damaged one is found before themes are made of it.
+        summary = collect(self._store, run, state=state)
+        packaged, worked = run_stages(
+            self._store,
+            run,
+            tools=self._tools(span.allow_failed),
+            span=span,
+            publish=publish and not plan.spec.is_trial,
+            say=self._watcher.message,
         )
-        self._store.put(plan.layout.processed("firms"), firms)
-        if publish and not plan.spec.is_trial:
-            publish_run(self._store, plan.layout, {"firms.parquet": firms})
         published = published_run(self._store, plan.quarter) == plan.spec.run_id
         usage = read_usage(self._store, plan.layout, self._price_per_hour)
         return replace(
             summary,
+            state="complete" if worked else state,
+            seconds=time.monotonic() - started_s,
+            diagnosis=packaged.facts if packaged else None,
+            last_stage=span.last,
+            tables=self._store.name(plan.layout.processed_root) if packaged else "",
             published=published,
             job_hours=usage.job_hours,
             n_retried=usage.n_retried,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from ftm.reduce.firms import count_firms
 from ftm.storage.object_store import ObjectStore
@@ -40,6 +40,9 @@ class RunSummary:
         topics: URL of the folder of firm-topics parts; empty until there is something.
         published: loaders read this run unless they are told another.
         example_firm: a firm to look at, that with the most topics; empty until there is something.
+        last_stage: that the command was to do.
+        tables: URL of the folder of the run's tables; empty until they are made.
+        diagnosis: `ftm.reduce.diagnosis.Diagnosis`, once the tables are made.
     """
 
     quarter: str
@@ -63,6 +66,9 @@ class RunSummary:
     topics: str = ""
     published: bool = False
     example_firm: str = ""
+    last_stage: str = "map"
+    tables: str = ""
+    diagnosis: Mapping[str, Any] | None = None
 
     @property
     def outlier_share(self) -> float:
@@ -70,7 +76,7 @@ class RunSummary:
         return self.n_outliers / self.n_clustered if self.n_clustered else 0.0
 
 
-def collect(store: ObjectStore, run: RunRecords, *, state: RunState, seconds: float) -> RunSummary:
+def collect(store: ObjectStore, run: RunRecords, *, state: RunState) -> RunSummary:
     """Add up a run.
 
     Raises:
@@ -98,7 +104,6 @@ def collect(store: ObjectStore, run: RunRecords, *, state: RunState, seconds: fl
         n_sentences=total["sentences"],
         n_clustered=total["clustered"],
         n_outliers=total["outliers"],
-        seconds=seconds,
         topics=store.name(folder),
         example_firm=max(sorted(counts), key=lambda firm: counts[firm]["topics"], default=""),
     )

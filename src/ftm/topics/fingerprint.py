@@ -9,7 +9,14 @@ from importlib.metadata import PackageNotFoundError, version
 from types import ModuleType
 
 from ftm.text import kinds as kind_rules
-from ftm.topics import clusterings, keywords, neighbours, ward_tree
+from ftm.topics import (
+    clusterings,
+    keywords,
+    neighbours,
+    theme_clusters,
+    theme_keywords,
+    ward_tree,
+)
 from ftm.topics.model_files import weights_fingerprint
 from ftm.topics.noop import NOOP
 
@@ -19,6 +26,10 @@ BATCH_SIZE = 16
 TOPICS_VERSION = "2"
 
 EMBEDDING_PACKAGES = ("sentence-transformers", "tokenizers", "torch", "transformers")
+THEME_PACKAGES = {
+    "leiden": ("numpy", "graspologic-native"),
+    "umap-hdbscan": ("numpy", "scikit-learn", "umap-learn", "hdbscan", "numba"),
+}
 CLUSTERING_PACKAGES = {
     "ward": ("numpy", "scipy"),
     "leiden": ("numpy", "scipy", "graspologic-native"),
@@ -123,6 +134,17 @@ def clustering_fingerprint(clustering: str, *, seed: int) -> dict[str, str]:
         "seed": str(seed),
         "constants": constants_sha256(clusterings, neighbours, ward_tree, keywords),
         **_versions(CLUSTERING_PACKAGES[clustering]),
+    }
+
+
+def themes_fingerprint(method: str, *, resolution: float, seed: int) -> dict[str, str]:
+    """What themes depend on besides the topics and the rules for them; loads no model."""
+    return {
+        "clustering": method,
+        "seed": str(seed),
+        **({"resolution": str(resolution)} if method == "leiden" else {}),
+        "constants": constants_sha256(theme_clusters, theme_keywords, keywords),
+        **_versions(THEME_PACKAGES[method]),
     }
 
 

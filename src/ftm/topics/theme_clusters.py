@@ -27,6 +27,8 @@ LEIDEN_ITERATIONS = 10
 LEIDEN_RANDOMNESS = 0.001
 LEIDEN_SEEDS = 1000
 
+MIN_COSINE = 0.25
+
 UMAP_NEIGHBOURS = 30
 UMAP_COMPONENTS = 15
 UMAP_MIN_DIST = 0.025
@@ -66,10 +68,32 @@ def cluster_themes(
         return np.full(len(centroids), -1, np.intp)
     units = _unit(centroids)
     if method == "umap-hdbscan":
-        return _umap_hdbscan(units, n_firms=n_firms, seed=seed)
-    return consensus_leiden(
-        neighbour_edges(units, GRAPH_NEIGHBOURS), len(units), resolution=resolution, seed=seed
-    )
+        labels = _umap_hdbscan(units, n_firms=n_firms, seed=seed)
+    else:
+        edges = neighbour_edges(units, GRAPH_NEIGHBOURS)
+        labels = consensus_leiden(edges, len(units), resolution=resolution, seed=seed)
+    return without_strays(labels, units)
+
+
+def without_strays(labels: IntArray, units: FloatArray) -> IntArray:
+    """Take out what is hardly nearer to its cluster than to anything.
+
+    Communities take in every node, so what one firm alone talks about ends up somewhere. Such a
+    topic's cosine to the mean of its cluster's other topics, all relative to the mean of all
+    topics, is under MIN_COSINE: one in twenty on real calls.
+
+    Args:
+        labels: -1 for none.
+        units: float32 rows of length one.
+    """
+    rows = _unit(units - units.mean(axis=0))
+    kept = labels.copy()
+    for label in np.unique(labels[labels >= 0]):
+        members = np.flatnonzero(labels == label)
+        others = _unit(rows[members].sum(axis=0) - rows[members])
+        cosines = np.einsum("ij,ij->i", rows[members], others)
+        kept[members[cosines < MIN_COSINE]] = -1
+    return kept
 
 
 def neighbour_edges(units: FloatArray, k: int) -> Edges:

@@ -18,6 +18,7 @@ from ftm.wiring.models import (
     resolve_for_containers,
     resolve_run_settings,
 )
+from ftm.wiring.stages import get_stage_tools
 
 if TYPE_CHECKING:
     from ftm.core.progress import Progress
@@ -187,6 +188,7 @@ def get_orchestrator(
             price_per_hour=settings.price_per_hour,
             watcher=watcher,
             make_prefetcher=make_prefetcher,
+            tools=lambda allow_failed: get_stage_tools(settings, store, allow_failed=allow_failed),
         )
 
 

@@ -1,0 +1,154 @@
+"""The stages after map: themes, their names, and the tables readers get."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from ftm.core.counted import counted
+from ftm.core.errors import ConfigError
+from ftm.core.quarter import Quarter
+from ftm.reduce.name_stage import NameOptions, name_run
+from ftm.reduce.package_stage import package_run, publish_package
+from ftm.reduce.reduce_stage import ReduceOptions, check_batches, reduce_run
+from ftm.storage.object_store import ObjectStore
+from ftm.storage.run_reader import RunRecords
+from ftm.storage.stage_records import STAGES, StageRecord, read_stage
+
+REPORT_EVERY_S = 30.0
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class StageTools:
+    """What the stages work with.
+
+    Args:
+        reduce: how themes are made.
+        name: how names are made; called with a function to report progress to.
+        series: theme → its series, for a run whose quarter is linked.
+    """
+
+    reduce: ReduceOptions
+    name: Callable[[Callable[[int, int], None]], NameOptions]
+    series: Callable[[Quarter, str], Mapping[str, str]]
+
+
+@dataclass(frozen=True, slots=True)
+class StageSpan:
+    """Which stages a command does.
+
+    Args:
+        first: it begins with this one, and does it again even if it is done; map only does what
+            is missing.
+        last: it ends after this one; only package publishes.
+        allow_failed: go on without batches that failed.
+    """
+
+    first: str = STAGES[0]
+    last: str = STAGES[-1]
+    allow_failed: bool = False
+
+    def __post_init__(self) -> None:
+        for name in (self.first, self.last):
+            if name not in STAGES:
+                raise ConfigError(f"no stage {name!r}; there are {', '.join(STAGES)}")
+        if STAGES.index(self.first) > STAGES.index(self.last):
+            raise ConfigError(
+                f"--from {self.first} comes after --to {self.last}; the order is "
+                f"{', '.join(STAGES)}"
+            )
+
+    def includes(self, stage: str) -> bool:
+        """Whether the stage is one of them."""
+        return STAGES.index(self.first) <= STAGES.index(stage) <= STAGES.index(self.last)
+
+    def redoes(self, stage: str) -> bool:
+        """Whether it is done again although it is done."""
+        return self.first == stage != STAGES[0]
+
+
+def run_stages(
+    store: ObjectStore,
+    run: RunRecords,
+    *,
+    tools: StageTools,
+    span: StageSpan,
+    publish: bool,
+    say: Say,
+) -> tuple[StageRecord | None, bool]:
+    """Do the stages after map that are asked for; those that are done are left as they are.
+
+    Args:
+        store: where the run is.
+        run: whose map stage has ended.
+        tools: what to work with.
+        span: which stages.
+        publish: whether readers are pointed at the tables.
+        say: told what is done.
+
+    Returns:
+        The record of stage package, None where it was not asked for; and whether any stage had
+        something to do.
+
+    Raises:
+        OrchestratorError: a stage or batch that is needed has not been done.
+        FtmError: as the stages raise.
+    """
+    if span.last == STAGES[0]:
+        return None, False
+    # Before any work: what is missing for the first stage is missing for all.
+    check_batches(run, allow_failed=span.allow_failed)
+    works: dict[str, Callable[[], StageRecord]] = {
+        "reduce": lambda: reduce_run(store, run, tools.reduce),
+        "name": lambda: name_run(store, run, tools.name(_reporter(say))),
+        "package": lambda: package_run(
+            store, run, series=tools.series(run.layout.quarter, run.spec.run_id)
+        ),
+    }
+    record, worked = None, False
+    for stage, work in works.items():
+        if not span.includes(stage):
+            continue
+        if span.redoes(stage):
+            store.delete(run.layout.stage_record(stage))
+        before, started_s = read_stage(store, run.layout, stage), time.monotonic()
+        record = work()
+        if record != before:
+            worked = True
+            say(f"{stage}: {_describe(record)} in {time.monotonic() - started_s:.1f} s")
+    if record is None or record.stage != STAGES[-1]:
+        return None, worked
+    if publish:
+        publish_package(store, run, record)
+    return record, worked
+
+
+def _describe(record: StageRecord) -> str:
+    facts = record.facts
+    if record.stage == "reduce":
+        text = (
+            f"{counted(facts['n_themes'], 'theme')} of {facts['n_themed']:,} of "
+            f"{counted(facts['n_topics'], 'topic')}"
+        )
+    elif record.stage == "name":
+        text = f"names by {facts['method']['naming']}"
+    else:
+        text = counted(len(record.files), "table")
+    return f"{text}, partial: batches that failed are left out" if record.is_partial else text
+
+
+def _reporter(say: Say) -> Callable[[int, int], None]:
+    """Says how many names are made, now and then."""
+    said_s = time.monotonic()
+
+    def report(n_done: int, n_all: int) -> None:
+        nonlocal said_s
+        now_s = time.monotonic()
+        if now_s - said_s >= REPORT_EVERY_S:
+            said_s = now_s
+            say(f"name: {n_done:,} of {n_all:,} names")
+
+    return report

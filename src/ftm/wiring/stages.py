@@ -1,0 +1,81 @@
+"""What the stages after map work with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+from ftm.core.settings import Settings
+
+if TYPE_CHECKING:
+    from ftm.core.quarter import Quarter
+    from ftm.orchestrate.stages import StageTools
+    from ftm.reduce.aggregator import FloatArray
+    from ftm.reduce.name_stage import NameOptions
+    from ftm.reduce.reduce_stage import ReduceOptions
+    from ftm.storage.object_store import ObjectStore
+
+
+def get_stage_tools(
+    settings: Settings, store: ObjectStore, *, allow_failed: bool = False
+) -> StageTools:
+    """How themes are made, named and packaged; nothing heavy is loaded until it is needed."""
+    from ftm.orchestrate.stages import StageTools
+
+    return StageTools(
+        reduce=get_reduce_options(settings, allow_failed=allow_failed),
+        name=lambda report: get_name_options(settings, store, report=report),
+        series=lambda quarter, run_id: get_series(store, quarter, run_id),
+    )
+
+
+def get_reduce_options(settings: Settings, *, allow_failed: bool = False) -> ReduceOptions:
+    """How firm topics become themes."""
+    from ftm.reduce.aggregator import ThemeRules
+    from ftm.reduce.reduce_stage import ReduceOptions
+    from ftm.topics.fingerprint import themes_fingerprint
+
+    def cluster(centroids: FloatArray, n_firms: int):  # type: ignore[no-untyped-def]
+        from ftm.topics.theme_clusters import cluster_themes
+
+        return cluster_themes(
+            settings.theme_clustering,
+            centroids,
+            n_firms=n_firms,
+            resolution=settings.theme_resolution,
+            seed=settings.seed,
+        )
+
+    def make_text():  # type: ignore[no-untyped-def]
+        from ftm.topics.theme_keywords import ThemeText
+
+        return ThemeText()
+
+    return ReduceOptions(
+        clustering=themes_fingerprint(
+            settings.theme_clustering, resolution=settings.theme_resolution, seed=settings.seed
+        ),
+        cluster=cluster,
+        make_text=make_text,
+        rules=ThemeRules(settings.theme_min_firms, settings.theme_max_firm_share),
+        allow_failed=allow_failed,
+    )
+
+
+def get_name_options(
+    settings: Settings, store: ObjectStore, *, report: Callable[[int, int], None]
+) -> NameOptions:
+    """How topics and themes get names."""
+    from ftm.naming.keywords import KeywordNamer
+    from ftm.reduce.name_stage import NameOptions
+
+    del store, settings
+    return NameOptions(
+        method={"naming": "keywords"}, open_namer=KeywordNamer, needs_text=False, report=report
+    )
+
+
+def get_series(store: ObjectStore, quarter: Quarter, run_id: str) -> Mapping[str, str]:
+    """Theme → its series, if this run of the quarter is linked."""
+    del store, quarter, run_id
+    return {}

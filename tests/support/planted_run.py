@@ -1,0 +1,213 @@
+"""A complete run whose topics were planted: themes known, sentences and parts written as map does."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from hashlib import sha256
+from typing import Any
+
+import numpy as np
+
+from ftm.core.layout import RunLayout
+from ftm.core.quarter import Quarter
+from ftm.core.records import FirmTranscriptData, TranscriptSentence
+from ftm.core.schemas import FIRM_SENTENCES, FIRM_TOPICS
+from ftm.storage.object_store import ObjectStore
+from ftm.storage.parquet import from_rows, to_bytes
+from ftm.storage.run_reader import RunRecords, read_run
+from ftm.storage.run_records import BatchProgress
+from tests.support.business_firms import CALL_DATE, QUARTER
+from tests.support.quarters import write_quarter
+from tests.support.runs import make_lines, noop_settings, write_run
+
+N_DIMS = 16
+TOPIC_SIZE = 6
+RUN_ID = "planted-run"
+WORDS = {
+    0: "price increase surcharge inflation",
+    1: "cloud migration workload server",
+    2: "freight port container shortage",
+    3: "hiring talent wage retention",
+    4: "debt covenant maturity refinance",
+    5: "patient trial dose approval",
+}
+
+
+@dataclass(frozen=True)
+class Planted:
+    """What was planted: firm → the theme of each of its topics, in order of local topic."""
+
+    store: ObjectStore
+    layout: RunLayout
+    themes: dict[str, tuple[int, ...]]
+
+    @property
+    def run(self) -> RunRecords:
+        """The run as it lies in the store."""
+        return read_run(self.store, self.layout.quarter, self.layout.run_id)
+
+
+def plant_run(
+    store: ObjectStore,
+    firms: Sequence[Sequence[int]],
+    *,
+    quarter: Quarter = QUARTER,
+    batch_size: int = 4,
+    noise: float = 0.05,
+    run_id: str = RUN_ID,
+    incomplete: Sequence[int] = (),
+) -> Planted:
+    """Write a prefetched quarter and a run over it.
+
+    Args:
+        store: where to.
+        firms: of each firm, the theme of each of its topics; a firm without any has sentences only.
+        quarter: which.
+        batch_size: firms per batch.
+        noise: of centroids around their theme's direction.
+        run_id: of the run.
+        incomplete: numbers of batches that were never completed.
+    """
+    made = [_firm(number, themes, quarter) for number, themes in enumerate(firms)]
+    manifest = write_quarter(store, made, quarter=quarter, firms_per_chunk=5, turns_of=_turns)
+    ids = [firm.firm_id for firm in made]
+    lines = make_lines(ids, batch_size=batch_size, quarter=quarter)
+    settings = noop_settings()
+    layout = write_run(store, manifest, lines, run_id=run_id, settings=settings)
+    for number, line in enumerate(lines):
+        if number not in incomplete:
+            rows = [(made[ids.index(f)], tuple(firms[ids.index(f)])) for f in line.firm_ids]
+            _write_batch(store, layout, line.batch_id, rows, noise)
+    return Planted(store, layout, {f.firm_id: tuple(t) for f, t in zip(made, firms, strict=True)})
+
+
+def _firm(number: int, themes: Sequence[int], quarter: Quarter) -> FirmTranscriptData:
+    """A greeting, TOPIC_SIZE sentences a topic, two outliers; executives, then analysts."""
+    firm_id, transcript_id = f"{100000 + number}", f"{900000 + number}"
+    texts = [("Good morning, everyone.", "good morning")]
+    for topic, theme in enumerate(themes):
+        words = WORDS[theme % len(WORDS)].split()
+        for i in range(TOPIC_SIZE):
+            a, b = words[i % 4], words[(i + 1) % 4]
+            texts.append((f"We see {a} and {b} in area {topic} of {number}.", f"{a} {b}"))
+    texts += [(f"Something else {i}.", f"odd{number} thing{i}") for i in range(2)]
+    sentences = [
+        TranscriptSentence(
+            f"{firm_id}_{transcript_id}_{i:04d}", raw, clean, _speaker(i, len(texts)), i
+        )
+        for i, (raw, clean) in enumerate(texts)
+    ]
+    about = {
+        "permno": 10000 + number,
+        "gvkey": f"{number:06d}",
+        "transcript_id": transcript_id,
+        "earnings_call_date": CALL_DATE,
+        "quarter": str(quarter),
+    }
+    return FirmTranscriptData(firm_id, f"Firm {number} Inc.", sentences, about)
+
+
+def _speaker(position: int, n: int) -> str:
+    return "Executives" if position < 2 * n / 3 else "Analysts"
+
+
+def _turns(firm: FirmTranscriptData) -> list[dict[str, Any]]:
+    """Half of it is presented, the rest is questions and answers."""
+    n = len(firm.sentences)
+    middle = n // 2
+    spans = [("presentation", 0, middle - 1), ("qa", middle, n - 1)]
+    return [
+        {
+            "firm_id": firm.firm_id,
+            "transcript_id": firm.metadata["transcript_id"],
+            "component_order": order,
+            "component_type": "Presenter Speech",
+            "section": section,
+            "person_id": str(order),
+            "speaker_name": ("Ann Speaker", "Bo Asker")[order],
+            "speaker_type": ("Executives", "Analysts")[order],
+            "raw_text": " ".join(s.raw_text for s in firm.sentences[first : last + 1]),
+            "first_position": first,
+            "last_position": last,
+        }
+        for order, (section, first, last) in enumerate(spans)
+        if last >= first
+    ]
+
+
+def _write_batch(
+    store: ObjectStore,
+    layout: RunLayout,
+    batch_id: str,
+    firms: Sequence[tuple[FirmTranscriptData, tuple[int, ...]]],
+    noise: float,
+) -> None:
+    topics = [row for firm, themes in firms for row in _topic_rows(firm, themes, noise)]
+    labels = [row for firm, themes in firms for row in _label_rows(firm, len(themes))]
+    parts = {}
+    for key, rows, schema in (
+        (layout.firm_topics_part(batch_id, 0), topics, FIRM_TOPICS),
+        (layout.firm_sentences_part(batch_id, 0), labels, FIRM_SENTENCES),
+    ):
+        data = to_bytes(from_rows(rows, schema), schema)
+        store.put(key, data)
+        parts[key] = sha256(data).hexdigest()
+    done = [firm.firm_id for firm, _ in firms]
+    progress = BatchProgress(batch_id=batch_id, parts=parts, done=done, complete=True)
+    store.put(layout.progress(batch_id), progress.encode())
+
+
+def direction(theme: int) -> np.ndarray:
+    """Of a planted theme; those of different themes are at right angles."""
+    return np.eye(N_DIMS)[theme]
+
+
+def _topic_rows(
+    firm: FirmTranscriptData, themes: Sequence[int], noise: float
+) -> list[dict[str, Any]]:
+    rows = []
+    for topic, theme in enumerate(themes):
+        rng = np.random.default_rng([int(firm.firm_id), topic])
+        vector = direction(theme) + noise * rng.standard_normal(N_DIMS)
+        sentences = firm.sentences[1 + topic * TOPIC_SIZE : 1 + (topic + 1) * TOPIC_SIZE]
+        rows.append(
+            {
+                "firm_id": firm.firm_id,
+                "firm_name": firm.firm_name,
+                **{k: firm.metadata[k] for k in ("quarter", "permno", "gvkey")},
+                "earnings_call_date": firm.metadata["earnings_call_date"],
+                "topic_id": f"{firm.firm_id}_{topic}",
+                "local_topic_id": topic,
+                "representation": WORDS[theme % len(WORDS)].replace(" ", ", "),
+                "summary": WORDS[theme % len(WORDS)].replace(" ", ", "),
+                "naming_method": "keywords",
+                "keywords": WORDS[theme % len(WORDS)].split(),
+                "n_sentences": len(sentences),
+                "sentence_ids": [s.sentence_id for s in reversed(sentences)],
+                "centroid": vector.astype(np.float32).tolist(),
+                "processing_timestamp": datetime(2023, 4, 3, 12, tzinfo=UTC),
+            }
+        )
+    return rows
+
+
+def _label_rows(firm: FirmTranscriptData, n_topics: int) -> list[dict[str, Any]]:
+    rows = []
+    for sentence in firm.sentences:
+        topic: int | None = (sentence.position - 1) // TOPIC_SIZE
+        if sentence.position == 0 or not n_topics:
+            topic = None
+        elif topic is not None and topic >= n_topics:
+            topic = -1
+        rows.append(
+            {
+                "sentence_id": sentence.sentence_id,
+                "firm_id": firm.firm_id,
+                "local_topic_id": topic,
+                "probability": None if topic is None else float(topic >= 0),
+                "kind": "greeting" if sentence.position == 0 else "content",
+            }
+        )
+    return rows
