@@ -1,4 +1,4 @@
-"""A complete run whose topics were planted: themes known, sentences and parts written as map does."""
+"""A complete run of planted topics, its parts written as map writes them."""
 
 from __future__ import annotations
 

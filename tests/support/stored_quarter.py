@@ -112,7 +112,7 @@ def store_quarter(
     failed: Mapping[str, str] | None = None,
     turns_of: Callable[[FirmTranscriptData], list[dict[str, object]]] | None = None,
 ) -> PrefetchManifest:
-    """Put chunks, components (one turn a firm unless told otherwise), plan and manifest of a quarter into a store."""
+    """Put chunks, components, plan and manifest of a quarter; a firm is one turn by default."""
     layout = PrefetchLayout(quarter)
     chunks, components, firm_to_chunk = {}, {}, {}
     for number, start in enumerate(range(0, len(firms), firms_per_chunk)):
