@@ -110,6 +110,7 @@ def store_quarter(
     firms_per_chunk: int = 200,
     skipped: Mapping[str, str] | None = None,
     failed: Mapping[str, str] | None = None,
+    calls: Sequence[Mapping[str, object]] = (),
 ) -> PrefetchManifest:
     """Put chunks, components (one turn a firm), plan and manifest of a quarter into a store."""
     layout = PrefetchLayout(quarter)
@@ -123,7 +124,7 @@ def store_quarter(
         data, components[other] = write_firm_file(turns, COMPONENTS)
         store.put(layout.key(other), data)
         firm_to_chunk |= {f.firm_id: file for f in part}
-    plan = to_bytes(from_rows([], CALLS), CALLS)
+    plan = to_bytes(from_rows(calls, CALLS), CALLS)
     store.put(layout.key(layout.plan_file(1)), plan)
     manifest = PrefetchManifest(
         quarter=str(quarter),

@@ -1,4 +1,4 @@
-"""What everything for notebooks shares: a store given in any form, Arrow tables as pandas frames."""
+"""What loaders share: a store given in any form, Arrow tables as pandas frames."""
 
 from __future__ import annotations
 

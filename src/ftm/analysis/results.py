@@ -43,7 +43,7 @@ def load_themes(quarter: Quarters, store: Store = None) -> pd.DataFrame:
 def load_panel(
     quarter: Quarters, store: Store = None, *, themes_from: str | Quarter | None = None
 ) -> pd.DataFrame:
-    """Calls × themes with the share of each, zeros included (schema PANEL).
+    """Every call by theme with the share of each, zeros included (schema PANEL).
 
     Args:
         quarter: one or several, like 2016Q2.
@@ -69,7 +69,7 @@ def load_panel_calls(
 
 
 def load_sentiment_ready(quarter: Quarters, store: Store = None) -> pd.DataFrame:
-    """Theme × firm × topic with the sentences as spoken (schema SENTIMENT_READY).
+    """Theme by firm by topic, with the sentences as spoken (schema SENTIMENT_READY).
 
     `sentences` holds a list of dicts per row: sentence_id, text, speaker_type, position. Args and
     errors are those of `load_themes`.
@@ -131,7 +131,7 @@ def read_result(
 
 
 def read_linked(store: ObjectStore, table: str) -> pa.Table:
-    """series or theme_links of all linked quarters, in time.
+    """Series or theme_links of all linked quarters, in time.
 
     Raises:
         OrchestratorError: no quarter is linked.

@@ -241,12 +241,12 @@ SPECIFIC: dict[str, dict[str, Definition]] = {
 """Table → column → what it means there."""
 
 TABLES: dict[str, str] = {
-    "panel": "One row per call with topics × theme, zeros included: the table for regressions.",
+    "panel": "One row per call with topics and theme, zeros included: the table for regressions.",
     "panel_calls": "One row per call that the plan keeps, also those without topics, which the "
     "panel leaves out.",
     "themes": "One row per theme of the quarter, largest first.",
     "theme_contributions": "One row per firm topic, with the theme it belongs to.",
-    "themes_for_sentiment": "One row per theme × firm × topic, with the sentences as spoken.",
+    "themes_for_sentiment": "One row per theme, firm and topic, with the sentences as spoken.",
     "topics": "One row per firm topic, with its name.",
     "sentences": "One row per sentence of the firms that are done; no text.",
     "firms": "One row per firm of the run.",
