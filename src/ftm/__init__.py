@@ -13,6 +13,14 @@ from ftm.core import version as _version
 
 if TYPE_CHECKING:
     from ftm.analysis.loaders import load_calls, load_sentences, load_topics
+    from ftm.analysis.results import (
+        load_panel,
+        load_panel_calls,
+        load_sentiment_ready,
+        load_series,
+        load_themes,
+    )
+    from ftm.analysis.sql import sql
     from ftm.connectors.s3_connector import S3TranscriptConnector
     from ftm.connectors.wrds_connector import WRDSConnector
     from ftm.core.quarter import Quarter
@@ -28,8 +36,14 @@ _HOMES = {
     "WRDSConnector": "ftm.connectors.wrds_connector",
     "WRDSPrefetcher": "ftm.prefetch.prefetcher",
     "load_calls": "ftm.analysis.loaders",
+    "load_panel": "ftm.analysis.results",
+    "load_panel_calls": "ftm.analysis.results",
     "load_sentences": "ftm.analysis.loaders",
+    "load_sentiment_ready": "ftm.analysis.results",
+    "load_series": "ftm.analysis.results",
+    "load_themes": "ftm.analysis.results",
     "load_topics": "ftm.analysis.loaders",
+    "sql": "ftm.analysis.sql",
 }
 
 __all__ = [
@@ -39,8 +53,14 @@ __all__ = [
     "WRDSConnector",
     "WRDSPrefetcher",
     "load_calls",
+    "load_panel",
+    "load_panel_calls",
     "load_sentences",
+    "load_sentiment_ready",
+    "load_series",
+    "load_themes",
     "load_topics",
+    "sql",
 ]
 
 

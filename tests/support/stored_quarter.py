@@ -111,6 +111,7 @@ def store_quarter(
     skipped: Mapping[str, str] | None = None,
     failed: Mapping[str, str] | None = None,
     turns_of: Callable[[FirmTranscriptData], list[dict[str, object]]] | None = None,
+    calls: Sequence[Mapping[str, object]] = (),
 ) -> PrefetchManifest:
     """Put chunks, components, plan and manifest of a quarter; a firm is one turn by default."""
     layout = PrefetchLayout(quarter)
@@ -125,7 +126,7 @@ def store_quarter(
         data, components[other] = write_firm_file(turns, COMPONENTS)
         store.put(layout.key(other), data)
         firm_to_chunk |= {f.firm_id: file for f in part}
-    plan = to_bytes(from_rows([], CALLS), CALLS)
+    plan = to_bytes(from_rows(calls, CALLS), CALLS)
     store.put(layout.key(layout.plan_file(1)), plan)
     manifest = PrefetchManifest(
         quarter=str(quarter),

@@ -6,8 +6,8 @@ import sys
 
 import pytest
 
-HEAVY = ("bertopic", "hdbscan", "numba", "pandas", "psycopg2", "sentence_transformers", "sklearn",
-         "spacy", "sqlalchemy", "torch", "umap", "wrds")  # fmt: skip
+HEAVY = ("bertopic", "duckdb", "hdbscan", "numba", "pandas", "psycopg2", "sentence_transformers",
+         "sklearn", "spacy", "sqlalchemy", "torch", "umap", "wrds")  # fmt: skip
 
 
 def loaded_by(code: str) -> set[str]:
@@ -27,6 +27,7 @@ def loaded_by(code: str) -> set[str]:
         "import ftm.text, ftm.topics, ftm.connectors, ftm.mapping, ftm.jobs",
         "import ftm.cli.doctor, ftm.cli.config, ftm.wiring.care",
         "import ftm.care.machine, ftm.care.aws, ftm.care.store, ftm.care.batch, ftm.care.wrds",
+        "from ftm import load_panel, load_series, load_themes, sql; import ftm.cli.results",
         "import ftm.cli.prefetch, ftm.cli.run, ftm.cli.look, ftm.cli.demo, ftm.worker",
     ],
 )

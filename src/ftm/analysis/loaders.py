@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from ftm.analysis.frames import Store, open_given, to_pandas
 from ftm.connectors.base import unknown_firms
 from ftm.connectors.s3_connector import S3TranscriptConnector
 from ftm.core.layout import PrefetchLayout
 from ftm.core.quarter import Quarter
 from ftm.core.records import FirmTranscriptData, TranscriptSentence
 from ftm.core.schemas import CHUNK
-from ftm.core.settings import Settings
 from ftm.storage.manifest import PrefetchManifest, load_manifest
-from ftm.storage.object_store import ObjectStore, open_store
+from ftm.storage.object_store import ObjectStore
 from ftm.storage.parquet import from_bytes, from_rows
 from ftm.storage.run_reader import (
     RunRecords,
@@ -33,8 +33,6 @@ from ftm.storage.run_reader import (
 
 if TYPE_CHECKING:
     import pandas as pd
-
-Store = str | ObjectStore | None
 
 WHOLE_CHUNKS_FROM = 20
 """Firms above which whole chunks are read instead of single row groups."""
@@ -50,8 +48,8 @@ def load_calls(quarter: str | Quarter, store: Store = None) -> pd.DataFrame:
     Raises:
         ManifestNotFoundError: the quarter is not prefetched.
     """
-    opened = _open(store)
-    return _to_pandas(read_calls(opened, load_manifest(opened, Quarter.parse(quarter))))
+    opened = open_given(store)
+    return to_pandas(read_calls(opened, load_manifest(opened, Quarter.parse(quarter))))
 
 
 def load_topics(
@@ -73,10 +71,10 @@ def load_topics(
         OrchestratorError: no such run, or it is not complete; says what to run.
         CorruptObjectError: a part differs from what was recorded.
     """
-    opened = _open(store)
+    opened = open_given(store)
     run = find_run(opened, Quarter.parse(quarter), run_id, allow_incomplete=allow_incomplete)
     table = read_table(opened, run, "firm-topics", allow_incomplete=allow_incomplete)
-    return _to_pandas(table)
+    return to_pandas(table)
 
 
 def load_sentences(
@@ -105,10 +103,10 @@ def load_sentences(
         UnknownFirmError: an id that the quarter has no sentences of.
         CorruptObjectError: a file differs from what was recorded.
     """
-    opened = _open(store)
+    opened = open_given(store)
     run = find_run(opened, Quarter.parse(quarter), run_id, allow_incomplete=allow_incomplete)
     wanted = run.done if firm_ids is None else firm_ids
-    return _to_pandas(join_sentences(opened, run, wanted, allow_incomplete=allow_incomplete))
+    return to_pandas(join_sentences(opened, run, wanted, allow_incomplete=allow_incomplete))
 
 
 def join_sentences(
@@ -184,19 +182,3 @@ def _with_topic_id(table: pa.Table) -> pa.Table:
     text = pc.binary_join_element_wise(table["firm_id"], pc.cast(local, pa.string()), "_")
     has_topic = pc.greater_equal(local, 0)
     return table.append_column("topic_id", pc.if_else(has_topic, text, None))
-
-
-def _open(store: Store) -> ObjectStore:
-    if isinstance(store, ObjectStore):
-        return store
-    settings = Settings.load(store=store)
-    return open_store(settings.store_url, endpoint_url=settings.aws_endpoint_url, create=False)
-
-
-def _to_pandas(table: pa.Table) -> pd.DataFrame:
-    """Integers that may be missing stay integers (Int32), dates and times are pandas' own."""
-    import pandas as pd
-
-    nullable = {pa.int32(): pd.Int32Dtype(), pa.int64(): pd.Int64Dtype()}
-    frame: pd.DataFrame = table.to_pandas(types_mapper=nullable.get, date_as_object=False)
-    return frame

@@ -29,6 +29,7 @@
     ├── JobError                                the job backend failed
     │   ├── AWSAccessError (PermissionError)    no, expired or too weak credentials
     │   └── AWSUnavailableError                 throttled, or no answer: what runs goes on
+    ├── QueryError (ValueError)                 SQL over the results is wrong, or may not be run
     ├── SetupError                              what ftm is to be set up from cannot be used
     ├── OrchestratorError
     │   ├── PrefetchRequiredError
@@ -181,6 +182,10 @@ class AWSAccessError(JobError, PermissionError):
 
 class AWSUnavailableError(JobError):
     """AWS throttles, or does not answer; jobs that run are not touched by it."""
+
+
+class QueryError(FtmError, ValueError):
+    """SQL over the results is wrong, or would do more than read the store's tables."""
 
 
 class SetupError(FtmError):

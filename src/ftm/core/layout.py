@@ -9,6 +9,15 @@ from ftm.core.quarter import Quarter
 PREFETCH_ROOT = "prefetch/transcripts"
 """Folder of all prefetched quarters."""
 
+PROCESSED_ROOT = "processed"
+"""Folder of all quarters with tables."""
+
+SERIES_ROOT = "series"
+"""Folder of all linked quarters."""
+
+ASSIGNED_ROOT = "assigned"
+"""Folder of all quarters scored against the themes of another."""
+
 RUN_MANIFEST = "prefetch.json.gz"
 """In a run's folder: its own copy of the prefetch manifest."""
 
@@ -198,3 +207,8 @@ def series_root(quarter: Quarter) -> str:
 def assigned_root(quarter: Quarter, themes_from: Quarter) -> str:
     """Folder of a quarter's topics scored against the themes of an earlier one."""
     return f"assigned/quarter={quarter}/themes={themes_from}"
+
+
+def assigned_pointer(quarter: Quarter, themes_from: Quarter) -> str:
+    """The object that says what is current of a quarter with another one's themes."""
+    return f"{assigned_root(quarter, themes_from)}/_current.json"

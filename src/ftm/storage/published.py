@@ -14,8 +14,13 @@ from hashlib import sha256
 
 import pyarrow as pa
 
-from ftm.core.errors import CorruptObjectError, ObjectNotFoundError, OrchestratorError
-from ftm.core.layout import RunLayout, current_pointer, sentiment_ready
+from ftm.core.errors import (
+    ConfigError,
+    CorruptObjectError,
+    ObjectNotFoundError,
+    OrchestratorError,
+)
+from ftm.core.layout import PROCESSED_ROOT, RunLayout, current_pointer, sentiment_ready
 from ftm.core.quarter import Quarter
 from ftm.core.schemas import DATASETS
 from ftm.storage.object_store import ObjectStore
@@ -103,6 +108,19 @@ def require_published(store: ObjectStore, quarter: Quarter) -> Published:
             f"{quarter} is not published in {store.url}; run `ftm run-quarter --quarter {quarter}`"
         )
     return found
+
+
+def published_quarters(store: ObjectStore) -> list[Quarter]:
+    """Quarters with a pointer, in time."""
+    found = []
+    for folder in store.list_folders(PROCESSED_ROOT):
+        try:
+            quarter = Quarter.parse(folder.removeprefix("quarter="))
+        except ConfigError:
+            continue
+        if store.exists(current_pointer(quarter)):
+            found.append(quarter)
+    return sorted(found)
 
 
 def read_published_table(store: ObjectStore, published: Published, table: str) -> pa.Table:
