@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING
 
 import click
 
+from ftm.cli.options import json_option, quarter_option, run_option, store_option
 from ftm.core.errors import CorruptObjectError
 from ftm.core.quarter import Quarter
 from ftm.core.settings import Settings
@@ -16,35 +16,11 @@ from ftm.core.settings import Settings
 if TYPE_CHECKING:
     from ftm.storage.object_store import ObjectStore
 
-_F = TypeVar("_F", bound=Callable[..., Any])
-
-
-def _store_option(command: _F) -> _F:
-    return click.option("--store", metavar="URL", help="s3://bucket[/prefix] or file:///folder.")(
-        command
-    )
-
-
-def _quarter_option(command: _F) -> _F:
-    return click.option("--quarter", required=True, metavar="2023Q1", help="Which quarter.")(
-        command
-    )
-
-
-def _json_option(command: _F) -> _F:
-    return click.option("--json", "as_json", is_flag=True, help="As JSON, for programs.")(command)
-
-
-def _run_option(command: _F) -> _F:
-    return click.option(
-        "--run", "run_id", metavar="ID", help="Which run.  [default: the published, else newest]"
-    )(command)
-
 
 @click.command()
-@_quarter_option
-@_store_option
-@_run_option
+@quarter_option
+@store_option
+@run_option
 @click.option(
     "--format",
     "style",
@@ -76,9 +52,9 @@ def attrition(quarter: str, store: str | None, run_id: str | None, style: str) -
 
 
 @click.command()
-@_quarter_option
-@_store_option
-@_json_option
+@quarter_option
+@store_option
+@json_option
 def status(quarter: str, store: str | None, as_json: bool) -> None:
     """Say what exists of a quarter, what is not finished, what failed and why.
 
@@ -114,9 +90,9 @@ def status(quarter: str, store: str | None, as_json: bool) -> None:
 
 
 @click.command()
-@_quarter_option
-@_store_option
-@_run_option
+@quarter_option
+@store_option
+@run_option
 @click.option("--firm", metavar="ID", help="Capital IQ company id, or part of the firm's name.")
 @click.option("--gvkey", help="Compustat gvkey.")
 @click.option("--permno", type=int, help="CRSP PERMNO.")
@@ -127,7 +103,7 @@ def status(quarter: str, store: str | None, as_json: bool) -> None:
     show_default=True,
     help="Typical sentences per topic.",
 )
-@_json_option
+@json_option
 def show(
     quarter: str,
     store: str | None,
@@ -165,8 +141,8 @@ def show(
 
 
 @click.command()
-@_store_option
-@_json_option
+@store_option
+@json_option
 def quarters(store: str | None, as_json: bool) -> None:
     """List the quarters of a store.
 

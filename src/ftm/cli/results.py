@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING
 
 import click
 
+from ftm.cli.options import store_option
 from ftm.core.counted import counted
 from ftm.core.quarter import Quarter
 from ftm.core.settings import Settings
@@ -16,15 +16,6 @@ from ftm.core.settings import Settings
 if TYPE_CHECKING:
     from ftm.analysis.export import Style
     from ftm.storage.object_store import ObjectStore
-
-_F = TypeVar("_F", bound=Callable[..., Any])
-
-
-def _store_option(command: _F) -> _F:
-    return click.option("--store", metavar="URL", help="s3://bucket[/prefix] or file:///folder.")(
-        command
-    )
-
 
 _force_option = click.option("--force", is_flag=True, help="Replace a file that is there.")
 
@@ -57,7 +48,7 @@ def codebook(tables: tuple[str, ...]) -> None:
 @click.option("--csv", "csv_file", type=click.Path(path_type=Path), help="Write CSV.")
 @click.option("--dta", "dta_file", type=click.Path(path_type=Path), help="Write Stata, labelled.")
 @_force_option
-@_store_option
+@store_option
 def export(
     quarter: str | None,
     quarters: str | None,
@@ -112,7 +103,7 @@ def _file_and_style(csv_file: Path | None, dta_file: Path | None) -> tuple[Path,
     "--output", type=click.Path(path_type=Path), metavar="FILE", help="Write FILE.parquet or .csv."
 )
 @_force_option
-@_store_option
+@store_option
 def sql(
     query: str | None,
     tables: bool,

@@ -79,6 +79,10 @@ class Quarter:
         """The following quarter."""
         return Quarter(self.year + self.number // 4, self.number % 4 + 1)
 
+    def previous(self) -> Quarter:
+        """The quarter before."""
+        return Quarter(self.year - (self.number == 1), (self.number + 2) % 4 + 1)
+
     def __contains__(self, day: date) -> bool:
         return self.start <= day <= self.end
 

@@ -56,13 +56,13 @@ class Assigned:
         return self.files[self._file(table)]
 
     def _file(self, table: str) -> str:
-        file = f"{table}{_END}"
-        if file not in self.files:
+        tables = {name.removesuffix(_END).partition("-")[0]: name for name in self.files}
+        if table not in tables:
             raise OrchestratorError(
                 f"{self.quarter} has no {table} with the themes of {self.themes_from}; what there "
-                f"is: {', '.join(name.removesuffix(_END) for name in sorted(self.files))}"
+                f"is: {', '.join(sorted(tables))}"
             )
-        return file
+        return tables[table]
 
     @property
     def mend(self) -> str:

@@ -77,5 +77,6 @@ def get_name_options(
 
 def get_series(store: ObjectStore, quarter: Quarter, run_id: str) -> Mapping[str, str]:
     """Theme → its series, if this run of the quarter is linked."""
-    del store, quarter, run_id
-    return {}
+    from ftm.reduce.link_quarters import read_series_ids
+
+    return read_series_ids(store, quarter, run_id)

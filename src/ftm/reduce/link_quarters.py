@@ -1,0 +1,255 @@
+"""Series: themes of successive quarters that go on, append-only."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from itertools import pairwise
+from typing import Any
+
+import pyarrow as pa
+
+from ftm.core.errors import ConfigError
+from ftm.core.layout import series_root
+from ftm.core.quarter import Quarter
+from ftm.core.schemas import SERIES, THEME_LINKS
+from ftm.reduce.matching import Link, carry_on, find_links
+from ftm.reduce.package_stage import package_run, publish_package
+from ftm.reduce.theme_vectors import PublishedThemes, check_comparable, read_themes
+from ftm.storage.linked import LINK_FILES, link_record, linked_quarters, read_linked_table
+from ftm.storage.object_store import ObjectStore
+from ftm.storage.parquet import from_rows, to_bytes
+
+THRESHOLD = 0.65
+"""Cosine from which two themes are linked. On real calls of two successive quarters, read one by
+one, matches above it are right and those below 0.6 are not."""
+LINK_VERSION = 1
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class LinkedQuarter:
+    """A quarter in its place among series.
+
+    Args:
+        quarter: which.
+        before: the quarter it was linked to; None: it is the first.
+        n_themes: of the quarter.
+        n_matched: of these, that carry a series on.
+        n_links: pairs at least as alike as the threshold.
+        is_new: linked now, not before.
+    """
+
+    quarter: Quarter
+    before: Quarter | None
+    n_themes: int
+    n_matched: int
+    n_links: int
+    is_new: bool
+
+
+def link_quarters(
+    store: ObjectStore,
+    quarters: Sequence[Quarter],
+    *,
+    threshold: float = THRESHOLD,
+    redo_from: Quarter | None = None,
+    say: Say = lambda _text: None,
+) -> list[LinkedQuarter]:
+    """Link successive quarters, each to the one before; what is linked already stays.
+
+    The panels of quarters linked now are published again, with their series.
+
+    Args:
+        store: where they are published.
+        quarters: successive, in time.
+        threshold: cosine from which two themes are linked.
+        redo_from: forget the links of this quarter and later ones first; series ids of earlier
+            ones stay.
+        say: told of each quarter.
+
+    Raises:
+        ConfigError: what is linked was linked otherwise (another run, threshold or first quarter),
+            or embedding models differ; nothing was written.
+        OrchestratorError: a quarter is not published; nothing was written.
+    """
+    themes = [read_themes(store, quarter) for quarter in quarters]
+    known = [q for q in linked_quarters(store) if redo_from is None or q < redo_from]
+    before = _before(store, known, quarters[0])
+    chain = [*([before] if before else []), *themes]
+    for one, other in pairwise(chain):
+        check_comparable(one, other)
+    befores = [before, *themes[:-1]]
+    records = [
+        _record(each, earlier, threshold=threshold)
+        for each, earlier in zip(themes, befores, strict=True)
+    ]
+    _check_known(store, known, quarters, records)
+    _forget(store, redo_from)
+    found = []
+    for each, earlier, record in zip(themes, befores, records, strict=True):
+        is_new = each.quarter not in known
+        if is_new:
+            _write(store, each, earlier, record)
+        # Also for one that is linked: a command that was killed may not have got to it.
+        _republish(store, each)
+        found.append(_describe(store, each.quarter, earlier, is_new=is_new))
+        say(f"{each.quarter}: {'linked' if is_new else 'was linked'}")
+    return found
+
+
+def _before(store: ObjectStore, known: Sequence[Quarter], first: Quarter) -> PublishedThemes | None:
+    """The linked quarter right before the first one, if there is one."""
+    previous = first.previous()
+    return read_themes(store, previous) if previous in known else None
+
+
+def _record(
+    each: PublishedThemes, before: PublishedThemes | None, *, threshold: float
+) -> dict[str, Any]:
+    return {
+        "version": LINK_VERSION,
+        "quarter": str(each.quarter),
+        "run_id": each.published.run_id,
+        "themes_sha256": each.sha256,
+        "threshold": threshold,
+        "before": before and str(before.quarter),
+        "before_run_id": before and before.published.run_id,
+        "before_themes_sha256": before and before.sha256,
+    }
+
+
+def _check_known(
+    store: ObjectStore,
+    known: Sequence[Quarter],
+    quarters: Sequence[Quarter],
+    records: Sequence[dict[str, Any]],
+) -> None:
+    """Ids are append-only: what is linked must have been linked as it would be now."""
+    for quarter, record in zip(quarters, records, strict=True):
+        redo = f"--redo-from {quarter} links it and later quarters anew, with other series ids"
+        if quarter not in known:
+            if later := [q for q in known if q > quarter]:
+                raise ConfigError(
+                    f"{quarter} cannot be linked before {later[0]}, which is: its series begin "
+                    f"there; {redo}"
+                )
+            continue
+        old = json.loads(store.get(link_record(quarter)))
+        for name, what in (
+            ("threshold", "threshold"),
+            ("before", "quarter before"),
+            ("run_id", "published run"),
+            ("before_run_id", "published run of the quarter before"),
+            ("themes_sha256", "themes"),
+            ("before_themes_sha256", "themes of the quarter before"),
+        ):
+            if old.get(name) != record[name]:
+                raise ConfigError(
+                    f"{quarter} was linked with another {what} ({old.get(name)}, now "
+                    f"{record[name]}); {redo}"
+                )
+
+
+def _forget(store: ObjectStore, redo_from: Quarter | None) -> None:
+    """Latest first: killed in between, what is left is a chain from the first quarter."""
+    for quarter in reversed(linked_quarters(store)):
+        if redo_from is not None and quarter >= redo_from:
+            store.delete(link_record(quarter))
+
+
+def _write(
+    store: ObjectStore,
+    each: PublishedThemes,
+    before: PublishedThemes | None,
+    record: dict[str, Any],
+) -> None:
+    links = (
+        find_links(before.vectors, each.vectors, threshold=record["threshold"]) if before else []
+    )
+    earlier = read_linked_table(store, before.quarter, "series") if before else None
+    series = carry_on(links, each.vectors.theme_ids, _ids(earlier))
+    files = {}
+    for dataset, table in (
+        ("theme_links", _links_table(links, before, each)),
+        ("series", _series_table(links, series, each)),
+    ):
+        schema = SERIES if dataset == "series" else THEME_LINKS
+        data, file = to_bytes(table, schema), LINK_FILES[dataset]
+        store.put(f"{series_root(each.quarter)}/{file}", data)
+        files[file] = sha256(data).hexdigest()
+    text = json.dumps({**record, **files}, sort_keys=True, indent=1) + "\n"
+    store.put(link_record(each.quarter), text.encode())
+
+
+def _ids(series: pa.Table | None) -> dict[str, str]:
+    if series is None:
+        return {}
+    return dict(zip(series["theme_id"].to_pylist(), series["series_id"].to_pylist(), strict=True))
+
+
+def _links_table(
+    links: Sequence[Link], before: PublishedThemes | None, each: PublishedThemes
+) -> pa.Table:
+    rows = [
+        {
+            "quarter_from": str(before.quarter) if before else "",
+            "theme_from": link.before,
+            "quarter_to": str(each.quarter),
+            "theme_to": link.after,
+            "cosine": link.cosine,
+            "is_match": link.is_match,
+        }
+        for link in links
+    ]
+    return from_rows(rows, THEME_LINKS)
+
+
+def _series_table(links: Sequence[Link], series: dict[str, str], each: PublishedThemes) -> pa.Table:
+    cosines = {link.after: link.cosine for link in links if link.is_match}
+    rows = [
+        {
+            "series_id": series[theme],
+            "quarter": str(each.quarter),
+            "theme_id": theme,
+            "run_id": each.published.run_id,
+            "cosine": cosines.get(theme),
+            "n_from": sum(link.after == theme for link in links),
+        }
+        for theme in each.vectors.theme_ids
+    ]
+    return from_rows(rows, SERIES)
+
+
+def read_series_ids(store: ObjectStore, quarter: Quarter, run_id: str) -> dict[str, str]:
+    """Theme → its series, if this run of the quarter is linked; else nothing."""
+    if not store.exists(link_record(quarter)):
+        return {}
+    series = read_linked_table(store, quarter, "series")
+    return _ids(series) if run_id in series["run_id"].to_pylist() else {}
+
+
+def _republish(store: ObjectStore, each: PublishedThemes) -> None:
+    """The panel with its series."""
+    series = read_series_ids(store, each.quarter, each.published.run_id)
+    record = package_run(store, each.run, series=series)
+    files = {key.rpartition("/")[2]: digest for key, digest in record.files.items()}
+    if files != dict(each.published.files):
+        publish_package(store, each.run, record)
+
+
+def _describe(
+    store: ObjectStore, quarter: Quarter, before: PublishedThemes | None, *, is_new: bool
+) -> LinkedQuarter:
+    series = read_linked_table(store, quarter, "series")
+    return LinkedQuarter(
+        quarter,
+        before.quarter if before else None,
+        series.num_rows,
+        series.num_rows - series["cosine"].null_count,
+        read_linked_table(store, quarter, "theme_links").num_rows,
+        is_new,
+    )
