@@ -96,12 +96,7 @@ class ChatClient:
         """
         await self._opened()
         async with self._slots:
-            # Until one dialect is accepted, one request at a time finds it out for all.
-            if self._accepted != self.dialect:
-                async with self._learning:
-                    if self._accepted != self.dialect:
-                        return await self._ask_in_dialect(prompt, seed)
-            return await self._ask_in_dialect(prompt, seed)
+            return await self._patience.bear(partial(self._once, prompt, seed))
 
     async def close(self) -> None:
         """Close the connections."""
@@ -109,16 +104,28 @@ class ChatClient:
             await self._sdk.close()
             self._sdk = None
 
-    async def _ask_in_dialect(self, prompt: Prompt, seed: int) -> Completion:
-        while True:
-            used = self.dialect
-            try:
-                completion = await self._patience.bear(partial(self._once, prompt, seed, used))
-            except (ExtraRefusedError, FormatRefusedError) as refused:
-                self._simplify(used, refused)
+    async def _once(self, prompt: Prompt, seed: int) -> Completion:
+        """One answer; until a dialect is accepted, one request at a time finds it out for all."""
+        completion = None
+        while completion is None:
+            if self._accepted == self.dialect:
+                completion = await self._in_dialect(prompt, seed)
                 continue
-            self._accepted = used
-            return completion
+            async with self._learning:
+                if self._accepted != self.dialect:
+                    completion = await self._in_dialect(prompt, seed)
+        return completion
+
+    async def _in_dialect(self, prompt: Prompt, seed: int) -> Completion | None:
+        """One request in the present dialect; None: refused, a simpler one is the present now."""
+        used = self.dialect
+        try:
+            completion = await self._request(prompt, seed, used)
+        except (ExtraRefusedError, FormatRefusedError) as refused:
+            self._simplify(used, refused)
+            return None
+        self._accepted = used
+        return completion
 
     def _simplify(self, used: Dialect, refused: Exception) -> None:
         """Ask more simply from now on, unless another request has already seen to it."""
@@ -133,7 +140,7 @@ class ChatClient:
             ) from None
         self.dialect = simpler
 
-    async def _once(self, prompt: Prompt, seed: int, dialect: Dialect) -> Completion:
+    async def _request(self, prompt: Prompt, seed: int, dialect: Dialect) -> Completion:
         started = time.monotonic()
         messages = [{"role": role, "content": content} for role, content in prompt.messages]
         given = parameters(prompt, self._options, seed=seed, dialect=dialect)

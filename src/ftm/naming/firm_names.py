@@ -37,7 +37,7 @@ def firm_forms(name: str) -> FirmForms:
     words = tuple(word.strip("\"'") for word in _SPLIT.findall(name))
     words = tuple(word for word in words if any(char.isalnum() for char in word) or word == "&")
     core = _without(words[1:] if _plain(words[:1]) == ("the",) else words, _LEGAL)
-    if not core:
+    if not core or (len(core) == 1 and _plain(core)[0] in _LEGAL):
         return FirmForms()
     forms = {words, core, _without(core, _LEGAL | _SOFT), *_beginnings(core)}
     forms = {form for form in forms if form and not _is_loose(form)}
