@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-HEAVY = ("bertopic", "hdbscan", "numba", "pandas", "psycopg2", "sentence_transformers", "sklearn",
+HEAVY = ("bertopic", "hdbscan", "numba", "openai", "pandas", "psycopg2", "sentence_transformers", "sklearn",
          "spacy", "sqlalchemy", "torch", "umap", "wrds")  # fmt: skip
 
 
@@ -27,6 +27,7 @@ def loaded_by(code: str) -> set[str]:
         "import ftm.text, ftm.topics, ftm.connectors, ftm.mapping, ftm.jobs",
         "import ftm.cli.doctor, ftm.cli.config, ftm.wiring.care",
         "import ftm.care.machine, ftm.care.aws, ftm.care.store, ftm.care.batch, ftm.care.wrds",
+        "import ftm.naming.llm, ftm.naming.keywords, ftm.wiring.naming",
         "import ftm.cli.prefetch, ftm.cli.run, ftm.cli.look, ftm.cli.demo, ftm.worker",
     ],
 )

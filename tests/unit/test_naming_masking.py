@@ -28,6 +28,7 @@ def mask(*sentences: str, firms: tuple[str, ...] = (), persons: tuple[str, ...] 
             "C.H. Robinson and CH Robinson Worldwide ship.",
             "[FIRM] and [FIRM] ship.",
         ),
+        ("Coca Cola Company", "So Coca-Cola grew.", "So [FIRM] grew."),
         ("Johnson & Johnson", "Johnson and Johnson sells.", "[FIRM] sells."),
         ("The Coca-Cola Company", "At Coca-Cola we drink.", "At [FIRM] we drink."),
         (
@@ -103,6 +104,8 @@ def test_masked_speakers_and_letters_name_nobody() -> None:
         ("Sales in North America, New South Wales and Hong Kong.",) * 2,
         ("Our Chief Financial Officer spoke at Investor Day.",) * 2,
         ("In the Second Quarter of 2016, on Wall Street.",) * 2,
+        ("In Consumer Products and Live Events we grew.",) * 2,
+        ("We bought Refine Technology.", "We bought [NAME]."),
         ("Demand in Texas rose by $3.5M in Q2.",) * 2,
     ],
 )
@@ -115,6 +118,13 @@ def test_a_product_seen_inside_a_sentence_is_known_at_the_beginning_of_another()
     """Its capital says nothing there, but the other sentence does."""
     assert mask("Calvin Klein grew.") == ["Calvin Klein grew."]
     assert mask("Calvin Klein grew.", "We like Calvin Klein.")[0] == "[NAME] grew."
+
+
+def test_a_phrase_with_capitals_is_told_from_a_brand_by_the_other_sentences() -> None:
+    """A segment's words are also said in lower case."""
+    said = ["The Tank Farm unit grew.", "One farm has a tank more."]
+    assert mask(*said) == said
+    assert mask(said[0]) == ["The [NAME] unit grew."]
 
 
 @pytest.mark.parametrize(

@@ -92,7 +92,7 @@ def firm_pattern(words: tuple[str, ...]) -> str:
     Dots and exclamation marks may be missing, "&" may be "and"; a number before the name that
     goes on into it ("1.3M") is no name.
     """
-    joined = r"[\s,]+".join(_word_pattern(word) for word in words)
+    joined = r"[\s,-]+".join(_word_pattern(word) for word in words)
     first, last = words[0][0], words[-1][-1]
     before = r"(?<![\w$€£.,])" if first.isdigit() else r"(?<!\w)"
     return f"{before}{joined}" + (r"(?!\w)" if last.isalnum() or last in ".!" else "")

@@ -25,6 +25,7 @@ _CAPITALISED = r"[A-ZÀ-ÖØ-Þ][\w'\u2019-]*"
 _TITLED = re.compile(
     rf"\b(?:Mr|Ms|Mrs|Dr|Prof|Messrs)\.?\s+{_CAPITALISED}(?:\s+(?:[A-Z]\.\s+)?{_CAPITALISED}){{0,2}}"
 )
+_MARKS = ("®", "™", "℠", "(R)", "(TM)")
 _MARKED = re.compile(
     rf"(?:{_CAPITALISED}\s+){{0,3}}[\w'\u2019-]+\s?[®™℠]|[\w'\u2019-]+\s?\((?:R|TM)\)"
 )
@@ -32,6 +33,7 @@ _INNER_CAPITAL = re.compile(r"(?<!\w)(?:[a-z]+[A-Z][a-z]\w*|[A-Z][a-z]+[A-Z][a-z
 _ORDINARY_INNER = name_words("inner_capitals")
 _RUN_WORD = re.compile(r"[A-ZÀ-ÖØ-Þ][\w\u2019'-]*[a-zß-ÿ][\w\u2019'-]*")
 _GENERAL = name_words("general_capitalised")
+_BUSINESS = name_words("business")
 
 
 class Masker:
@@ -68,7 +70,7 @@ class Masker:
         """
         lower = _lower_words(sentences)
         masked = [self._without_firms_and_persons(text, lower) for text in sentences]
-        runs = {run for text in masked for run in _brand_runs(text)}
+        runs = {run for text in masked for run in _brand_runs(text) if not _is_plain(run, lower)}
         pattern = _any_of([[rf"(?<![\w[]){re.escape(run)}(?!\w)" for run in sorted(runs)]])
         return [_without_products(text, pattern) for text in masked]
 
@@ -207,12 +209,23 @@ def _brand_runs(text: str) -> Iterable[str]:
     yield from _as_brand(run, text)
 
 
+def _is_plain(run: str, lower: frozenset[str]) -> bool:
+    """Whether a run is a phrase with capitals, as people write segments ("Consumer Products")."""
+    words = [word.lower() for word in run.split()]
+    return all(_is_ordinary(word, lower) or _is_ordinary(word[:-1], lower) for word in words)
+
+
+def _is_ordinary(word: str, lower: frozenset[str]) -> bool:
+    return word in _BUSINESS or word in lower
+
+
 def _as_brand(run: list[re.Match[str]], text: str) -> Iterable[str]:
     if len(run) > 1:
         yield text[run[0].start() : run[-1].end()]
 
 
 def _without_products(text: str, runs: re.Pattern[str] | None) -> str:
-    text = _MARKED.sub(NAME, text)
+    if any(mark in text for mark in _MARKS):
+        text = _MARKED.sub(NAME, text)
     text = _sub(runs, NAME, text)
     return _INNER_CAPITAL.sub(lambda m: m[0] if m[0] in _ORDINARY_INNER else NAME, text)
