@@ -515,7 +515,12 @@ def test_nothing_of_the_text_reaches_logs_or_errors(
     llm.script = lambda _n, _r: next(replies)
     with pytest.raises(LLMRefusedError) as caught:
         name_all(llm, memory, [topic(0, SECRET)], api_key=SecretStr("sk-key"), max_concurrent=1)
-    told = caplog.text + str(caught.value) + repr(caught.value.__cause__)
+    told = (
+        "".join(str(vars(record)) for record in caplog.records)
+        + caplog.text
+        + str(caught.value)
+        + repr(caught.value.__cause__)
+    )
     assert len(llm.chats) == 3
     assert "500" in caplog.text
     assert "zebrafish" not in told

@@ -6,8 +6,8 @@ import sys
 
 import pytest
 
-HEAVY = ("bertopic", "hdbscan", "numba", "openai", "pandas", "psycopg2", "sentence_transformers", "sklearn",
-         "spacy", "sqlalchemy", "torch", "umap", "wrds")  # fmt: skip
+HEAVY = ("bertopic", "hdbscan", "numba", "openai", "pandas", "psycopg2", "sentence_transformers",
+         "sklearn", "spacy", "sqlalchemy", "torch", "umap", "wrds")  # fmt: skip
 
 
 def loaded_by(code: str) -> set[str]:
