@@ -9,6 +9,7 @@ pytest_plugins = [
     "tests.support.batch_runs",
     "tests.support.demo_quarter",
     "tests.support.doctor",
+    "tests.support.naming",
     "tests.support.postgres",
     "tests.support.real_calls",
     "tests.support.stores",

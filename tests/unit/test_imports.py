@@ -6,8 +6,9 @@ import sys
 
 import pytest
 
-HEAVY = ("bertopic", "duckdb", "hdbscan", "numba", "pandas", "psycopg2", "sentence_transformers",
-         "sklearn", "spacy", "sqlalchemy", "torch", "umap", "wrds")  # fmt: skip
+HEAVY = ("bertopic", "duckdb", "hdbscan", "numba", "openai", "pandas", "psycopg2",
+         "sentence_transformers", "sklearn", "spacy", "sqlalchemy", "torch", "umap",
+         "wrds")  # fmt: skip
 
 
 def loaded_by(code: str) -> set[str]:
@@ -28,6 +29,7 @@ def loaded_by(code: str) -> set[str]:
         "import ftm.cli.doctor, ftm.cli.config, ftm.wiring.care",
         "import ftm.care.machine, ftm.care.aws, ftm.care.store, ftm.care.batch, ftm.care.wrds",
         "from ftm import load_panel, load_series, load_themes, sql; import ftm.cli.results",
+        "import ftm.naming.llm, ftm.naming.keywords, ftm.wiring.naming",
         "import ftm.cli.prefetch, ftm.cli.run, ftm.cli.look, ftm.cli.demo, ftm.worker",
     ],
 )

@@ -34,10 +34,13 @@
     ├── OrchestratorError
     │   ├── PrefetchRequiredError
     │   └── BatchFailedError
-    └── LLMUnavailableError (ConnectionError)
+    ├── LLMUnavailableError (ConnectionError)   no answer from the language-model server
+    ├── LLMRefusedError                         it answers, and refuses: key, model, context
+    └── NamingError                             what it answers is no name
 
 A message says what failed, the value, what was expected and the command that mends it.
-Only `TransientStoreError`, private to the store, and `AWSUnavailableError` are ever retried.
+Only `TransientStoreError`, private to the store, `AWSUnavailableError`, and `TransientLLMError`,
+private to naming, are ever retried.
 """
 
 
@@ -215,3 +218,20 @@ class BatchFailedError(OrchestratorError):
 
 class LLMUnavailableError(FtmError, ConnectionError):
     """The language-model server could not be reached."""
+
+
+class LLMRefusedError(FtmError):
+    """The language-model server answers, but not this key, model or request."""
+
+
+class NamingError(FtmError):
+    """A language model's answers hold no usable name.
+
+    Args:
+        message: which topics or themes, and what is wrong with the answers.
+        item_ids: all that have no name.
+    """
+
+    def __init__(self, message: str, *, item_ids: tuple[str, ...] = ()) -> None:
+        super().__init__(message)
+        self.item_ids = item_ids

@@ -89,8 +89,31 @@ class Name:
     audit: AuditEntry | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """What naming took so far.
+
+    Args:
+        n_asked: answers that came from the server, unusable ones included.
+        n_cached: names that came from the store.
+        prompt_tokens: of all answers from the server.
+        completion_tokens: likewise.
+        cost: of them, in the currency of the prices; None without prices.
+    """
+
+    n_asked: int = 0
+    n_cached: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cost: float | None = None
+
+
 class Namer(Protocol):
     """Names topics and themes; a context manager."""
+
+    @property
+    def totals(self) -> Totals:
+        """What naming took so far."""
 
     def name_all(self, items: Iterable[NamingItem], *, done: Callable[[int], None]) -> list[Name]:
         """Names of all items, in their order; none for none.

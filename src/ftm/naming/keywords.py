@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import Self
 
-from ftm.naming.base import Name, NamingItem
+from ftm.naming.base import Name, NamingItem, Totals
 
 _IN_NAME = 4
 _IN_DESCRIPTION = 10
@@ -15,6 +15,11 @@ _NOTHING = "(no keywords)"
 
 class KeywordNamer:
     """Joins keywords; meets Namer."""
+
+    @property
+    def totals(self) -> Totals:
+        """See Namer: nobody was asked."""
+        return Totals()
 
     def name_all(self, items: Iterable[NamingItem], *, done: Callable[[int], None]) -> list[Name]:
         """See Namer."""

@@ -34,6 +34,7 @@ from ftm.wiring.models import (
     resolve_for_containers,
     resolve_run_settings,
 )
+from ftm.wiring.naming import get_namer
 
 __all__ = [
     "get_aws_client",
@@ -51,6 +52,7 @@ __all__ = [
     "get_local_backend",
     "get_machine",
     "get_model_fingerprint",
+    "get_namer",
     "get_orchestrator",
     "get_prefetch_source",
     "get_prefetcher",

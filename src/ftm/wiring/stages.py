@@ -66,12 +66,26 @@ def get_name_options(
     settings: Settings, store: ObjectStore, *, report: Callable[[int, int], None]
 ) -> NameOptions:
     """How topics and themes get names."""
-    from ftm.naming.keywords import KeywordNamer
     from ftm.reduce.name_stage import NameOptions
+    from ftm.wiring.naming import get_namer
 
-    del store, settings
+    method: dict[str, str] = {"naming": settings.naming}
+    if settings.naming == "llm":
+        from ftm.naming.prompts import PROMPT_VERSION
+
+        # Where the server is, and how many requests it takes at a time, changes no name.
+        method |= {
+            "model": settings.llm_model_name,
+            "seed": str(settings.seed),
+            "max_tokens": str(settings.llm_max_tokens),
+            "prompt_tokens": str(settings.llm_prompt_tokens),
+            "prompt_version": str(PROMPT_VERSION),
+        }
     return NameOptions(
-        method={"naming": "keywords"}, open_namer=KeywordNamer, needs_text=False, report=report
+        method=method,
+        open_namer=lambda: get_namer(settings, store),
+        needs_text=settings.naming == "llm",
+        report=report,
     )
 
 

@@ -1,0 +1,53 @@
+"""Who names topics and themes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ftm.core.errors import ConfigError
+from ftm.core.settings import Settings
+
+if TYPE_CHECKING:
+    from ftm.naming.base import Namer
+    from ftm.storage.object_store import ObjectStore
+
+
+def get_namer(settings: Settings, store: ObjectStore) -> Namer:
+    """The namer of FTM_NAMING; close it.
+
+    Args:
+        settings: of the run.
+        store: where a language model's answers are kept.
+
+    Raises:
+        ConfigError: `llm` without LLM_BASE_URL, or with one that is no URL.
+    """
+    if settings.naming == "keywords":
+        from ftm.naming.keywords import KeywordNamer
+
+        return KeywordNamer()
+    if not settings.llm_base_url:
+        raise ConfigError(
+            "FTM_NAMING=llm needs LLM_BASE_URL, an OpenAI-compatible server such as "
+            "http://localhost:8000/v1; or use FTM_NAMING=keywords"
+        )
+    from ftm.naming.hosts import split_base_url
+    from ftm.naming.llm import LLMNamer
+    from ftm.naming.requests import LLMOptions
+
+    split_base_url(settings.llm_base_url)
+    options = LLMOptions(
+        base_url=settings.llm_base_url,
+        model=settings.llm_model_name,
+        api_key=settings.llm_api_key,
+        max_concurrent=settings.llm_max_concurrent,
+        allow_external=settings.allow_external_llm,
+        timeout_s=settings.llm_timeout_s,
+        max_tokens=settings.llm_max_tokens,
+        prompt_tokens=settings.llm_prompt_tokens,
+        patience_s=settings.llm_patience_s,
+        seed=settings.seed,
+        price_in=settings.llm_price_in,
+        price_out=settings.llm_price_out,
+    )
+    return LLMNamer(store, options)
