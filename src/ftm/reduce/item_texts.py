@@ -36,13 +36,18 @@ class TopicTexts:
         return TopicTexts(self.sentences[:n], self.firms, self.persons)
 
 
-def iter_topic_texts(store: ObjectStore, run: RunRecords, topics: pa.Table) -> Iterator[TopicTexts]:
-    """The texts of topics, in their order, one chunk of sentences in memory at a time.
+def iter_topic_texts(
+    store: ObjectStore, run: RunRecords, topics: pa.Table
+) -> Iterator[tuple[int, TopicTexts]]:
+    """(row, texts) of each topic, one chunk of sentences in memory at a time.
+
+    They come in order of chunks, which is not that of firms: a firm that is prefetched later than
+    others lies in a later chunk.
 
     Args:
         store: where the run is.
         run: whose topics.
-        topics: schema FIRM_TOPICS, sorted by firm_id, as chunks are.
+        topics: schema FIRM_TOPICS.
 
     Raises:
         CorruptObjectError: a chunk differs from what the run's manifest says.
@@ -52,10 +57,11 @@ def iter_topic_texts(store: ObjectStore, run: RunRecords, topics: pa.Table) -> I
     n_seen = 0
     for chunk in iter_chunks(store, manifest):
         firms = chunk.sentences["firm_id"].unique()
-        own = topics.select(columns).filter(pc.is_in(topics["firm_id"], firms))
+        mask = pc.is_in(topics["firm_id"], firms)
+        own, rows = topics.select(columns).filter(mask), np.flatnonzero(mask.to_numpy())
         rosters = _rosters(read_turns(store, manifest, chunk))
         n_seen += own.num_rows
-        yield from _of_chunk(own, chunk.sentences, rosters)
+        yield from zip(rows.tolist(), _of_chunk(own, chunk.sentences, rosters), strict=True)
     if n_seen != topics.num_rows:
         raise ValueError(f"chunks have {n_seen} of {topics.num_rows} topics")
 

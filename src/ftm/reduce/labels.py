@@ -11,6 +11,7 @@ import hashlib
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import pyarrow as pa
 
@@ -62,7 +63,8 @@ def members_of(contributions: pa.Table) -> dict[str, str]:
         if theme is not None:
             topics.setdefault(theme, []).append(topic)
     return {
-        theme: hashlib.sha256("\n".join(sorted(ids)).encode()).hexdigest()[:12]
+        # A letter first: a spreadsheet takes 12 digits, or digits and an e, for a number.
+        theme: "m" + hashlib.sha256("\n".join(sorted(ids)).encode()).hexdigest()[:11]
         for theme, ids in topics.items()
     }
 
@@ -138,16 +140,24 @@ def _rows(data: bytes, name: str) -> list[tuple[int, dict[str, str]]]:
                 "fill in"
             )
         reader.fieldnames = header
-        return [
-            (reader.line_num, {column: (row.get(column) or "").strip() for column in COLUMNS})
-            for row in reader
-            if (row.get("theme_id") or "").strip()
-        ]
+        found = [(reader.line_num, _row(row, name, reader.line_num)) for row in reader]
+        return [(number, row) for number, row in found if any(row.values())]
     except csv.Error as error:
         raise ConfigError(f"{name}, line {reader.line_num}: no CSV ({error})") from error
 
 
+def _row(row: Mapping[str | None, Any], name: str, number: int) -> dict[str, str]:
+    if any(more.strip() for more in row.get(None) or ()):
+        raise ConfigError(
+            f"{name}, line {number}: more columns than the header has; put a text with commas "
+            "into quotation marks"
+        )
+    return {column: (row.get(column) or "").strip() for column in COLUMNS}
+
+
 def _check_theme(theme: str, own: str, members: Mapping[str, str], where: str) -> None:
+    if not theme:
+        raise ConfigError(f"{where}: no theme_id; say which theme it is, or take the line out")
     if theme not in members:
         known = ", ".join(sorted(members)[:3]) or "none"
         raise ConfigError(f"{where}: no theme {theme!r}; there are {known} …")

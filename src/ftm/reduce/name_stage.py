@@ -15,6 +15,7 @@ from ftm.core.schemas import NAMING_AUDIT, THEME_NAMES, TOPIC_NAMES
 from ftm.naming.base import Name, Namer, NamingItem
 from ftm.reduce.aggregator import FirmTopics, IntArray, cosines_to, firm_topics
 from ftm.reduce.item_texts import TopicTexts, iter_topic_texts
+from ftm.reduce.reduce_stage import read_contributions
 from ftm.storage.object_store import ObjectStore
 from ftm.storage.parquet import from_rows
 from ftm.storage.run_reader import RunRecords, read_table
@@ -66,14 +67,14 @@ def name_run(store: ObjectStore, run: RunRecords, options: NameOptions) -> Stage
         CorruptObjectError: a file differs from what was recorded.
     """
     reduced = require_stage(store, run.layout, "reduce")
-    inputs = hash_inputs(version=NAME_VERSION, method=dict(options.method), reduced=reduced.files)
+    inputs = name_inputs(options.method, reduced)
     if is_done(store, run.layout, "name", inputs) and (
         found := read_stage(store, run.layout, "name")
     ):
         return found
     topics = firm_topics(read_table(store, run, "firm-topics"))
     themes = read_stage_table(store, run.layout, reduced, "themes")
-    contributions = read_stage_table(store, run.layout, reduced, "theme_contributions")
+    contributions = read_contributions(store, run, topics, reduced)
     place = pc.fill_null(
         pc.index_in(
             contributions["theme_id"].combine_chunks(),
@@ -98,12 +99,22 @@ def name_run(store: ObjectStore, run: RunRecords, options: NameOptions) -> Stage
     return record
 
 
+def name_inputs(method: Mapping[str, str], reduced: StageRecord) -> str:
+    """The hash of what names depend on, as the record of stage name has it."""
+    return hash_inputs(
+        version=NAME_VERSION,
+        method=dict(method),
+        reduced=reduced.files,
+        is_partial=reduced.is_partial,
+    )
+
+
 def _texts(
     store: ObjectStore, run: RunRecords, options: NameOptions
-) -> Callable[[pa.Table], Iterator[TopicTexts]]:
+) -> Callable[[pa.Table], Iterator[tuple[int, TopicTexts]]]:
     if options.needs_text:
         return lambda topics: iter_topic_texts(store, run, topics)
-    return lambda topics: (TopicTexts((), (), ()) for _ in range(topics.num_rows))
+    return lambda topics: ((row, TopicTexts((), (), ())) for row in range(topics.num_rows))
 
 
 class _Naming:
@@ -124,9 +135,13 @@ class _Naming:
             for theme in range(themes.num_rows)
         }
 
-    def run(self, namer: Namer, texts: Callable[[pa.Table], Iterator[TopicTexts]]) -> list[Name]:
+    def run(
+        self, namer: Namer, texts: Callable[[pa.Table], Iterator[tuple[int, TopicTexts]]]
+    ) -> list[Name]:
         """Every name, topics in their order, then themes in theirs."""
-        found = namer.name_all(self._topic_items(texts(self._topics.table)), done=self._tell)
+        asked = namer.name_all(self._topic_items(texts(self._topics.table)), done=self._tell)
+        by_id = {name.item_id: name for name in asked}
+        found = [by_id[topic] for topic in self._topics.table["topic_id"].to_pylist()]
         descriptions = [name.description for name in found]
         return found + namer.name_all(self._theme_items(descriptions), done=self._tell)
 
@@ -134,10 +149,12 @@ class _Naming:
         self._n_done += more
         self._report(self._n_done, self._total)
 
-    def _topic_items(self, texts: Iterator[TopicTexts]) -> Iterator[NamingItem]:
+    def _topic_items(self, texts: Iterator[tuple[int, TopicTexts]]) -> Iterator[NamingItem]:
         shown = {i for rows in self._shown.values() for i in rows}
         columns = self._topics.table.select(["topic_id", "keywords", "representation"])
-        for i, (row, text) in enumerate(zip(_rows(columns), texts, strict=True)):
+        columns = columns.combine_chunks()
+        for i, text in texts:
+            row = columns.slice(i, 1).to_pylist()[0]
             if i in shown:
                 self._kept[i] = text.first(SENTENCES_OF_TOPIC)
             yield NamingItem(

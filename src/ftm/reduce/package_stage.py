@@ -8,7 +8,7 @@ from hashlib import sha256
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ftm.core.errors import ObjectNotFoundError
+from ftm.core.errors import ObjectNotFoundError, OrchestratorError
 from ftm.core.schemas import DATASETS, FIRM_TOPICS, PROCESSED_TABLES
 from ftm.reduce.aggregator import FirmTopics, firm_topics
 from ftm.reduce.calls import Origin, call_rows, calls_table, firm_statuses
@@ -18,7 +18,9 @@ from ftm.reduce.diagnosis import Diagnosis, diagnose
 from ftm.reduce.final_themes import FinalThemes, finish_themes
 from ftm.reduce.firms import count_firms, firms_table
 from ftm.reduce.labels import Labels, read_labels
+from ftm.reduce.name_stage import name_inputs
 from ftm.reduce.panel import panel_table
+from ftm.reduce.reduce_stage import read_contributions
 from ftm.reduce.run_sentences import iter_sentences
 from ftm.reduce.sentence_tables import sentiment_table, split_sentences
 from ftm.storage.object_store import ObjectStore
@@ -55,6 +57,7 @@ def package_run(
     """
     reduced = require_stage(store, run.layout, "reduce")
     named = require_stage(store, run.layout, "name")
+    _check_names(run, reduced=reduced, named=named)
     data = _label_bytes(store, run)
     inputs = hash_inputs(
         version=PACKAGE_VERSION,
@@ -63,6 +66,7 @@ def package_run(
         labels=sha256(data).hexdigest(),
         series=dict(series or {}),
         failed=run.failed,
+        skipped=run.skipped,
     )
     if is_done(store, run.layout, "package", inputs) and (
         found := read_stage(store, run.layout, "package")
@@ -160,7 +164,7 @@ def _final_themes(
     named: StageRecord,
     data: bytes,
 ) -> FinalThemes:
-    contributions = read_stage_table(store, run.layout, reduced, "theme_contributions")
+    contributions = read_contributions(store, run, topics, reduced)
     names = read_stage_table(store, run.layout, named, "theme_names").to_pylist()
     labels = Labels()
     if data:
@@ -184,6 +188,14 @@ def _named_topics(topics: pa.Table, names: pa.Table) -> pa.Table:
         index = topics.schema.get_field_index(column)
         topics = topics.set_column(index, FIRM_TOPICS.field(column), found[column])
     return fit(topics, FIRM_TOPICS)
+
+
+def _check_names(run: RunRecords, *, reduced: StageRecord, named: StageRecord) -> None:
+    if named.inputs_sha256 != name_inputs(named.facts["method"], reduced):
+        raise OrchestratorError(
+            f"stage name of run {run.spec.run_id} was done for other themes than stage reduce has "
+            f"made since; run `ftm run-quarter --quarter {run.spec.quarter} --from name`"
+        )
 
 
 def _label_bytes(store: ObjectStore, run: RunRecords) -> bytes:

@@ -31,6 +31,7 @@ from ftm.storage.stage_records import (
     is_done,
     put_stage_tables,
     read_stage,
+    read_stage_table,
 )
 
 REDUCE_VERSION = 1
@@ -133,11 +134,11 @@ def check_batches(run: RunRecords, *, allow_failed: bool) -> int:
 
 
 def _inputs(run: RunRecords, options: ReduceOptions) -> str:
+    # Batches too: one in which no firm has results is complete without a part.
     parts = {
-        key: sha256
+        batch.batch_id: run.progress_of(batch.batch_id).parts
         for batch in run.batches
         if run.progress_of(batch.batch_id).complete
-        for key, sha256 in run.progress_of(batch.batch_id).parts.items()
     }
     return hash_inputs(
         version=REDUCE_VERSION,
@@ -164,6 +165,24 @@ def _keywords(
         rows = pc.index_in(said["topic_id"].combine_chunks(), value_set=ids)
         text.add(said["cleaned_text"], rows.to_numpy(zero_copy_only=False).astype(np.int64))
     return text.keywords(themes, topics.firms, topics.centroids)
+
+
+def read_contributions(
+    store: ObjectStore, run: RunRecords, topics: FirmTopics, reduced: StageRecord
+) -> pa.Table:
+    """What stage reduce said of these topics (schema THEME_CONTRIBUTIONS), row by row.
+
+    Raises:
+        OrchestratorError: the run has other topics now: a firm that had failed was tried again.
+        CorruptObjectError: the table is gone or has other bytes.
+    """
+    found = read_stage_table(store, run.layout, reduced, "theme_contributions")
+    if not found["topic_id"].equals(topics.table["topic_id"]):
+        raise OrchestratorError(
+            f"stage reduce of run {run.spec.run_id} was done when the run had other topics; run "
+            f"`ftm run-quarter --quarter {run.spec.quarter} --from reduce`"
+        )
+    return found
 
 
 def read_theme_ids(contributions: pa.Table) -> dict[str, str]:

@@ -41,7 +41,11 @@ def split_sentences(blocks: Iterable[pa.Table], contributions: pa.Table) -> Sent
         sentences.append(_plain(block, themes.take(place)))
         texts.append(block.filter(pc.is_valid(place)).select(_TEXT))
     found = pa.concat_tables(texts) if texts else pa.table({name: [] for name in _TEXT})
-    return SentenceTables(pa.concat_tables(sentences).combine_chunks(), found)
+    # Chunks hold firms in order, but one prefetched later may hold firms that come before.
+    ordered = pa.concat_tables(sentences).sort_by(
+        [("firm_id", "ascending"), ("position", "ascending")]
+    )
+    return SentenceTables(ordered, found)
 
 
 def _plain(block: pa.Table, themes: pa.Array) -> pa.Table:

@@ -130,6 +130,11 @@ def read_published_table(store: ObjectStore, published: Published, table: str) -
         OrchestratorError: it is not among the tables.
         CorruptObjectError: it is gone or has other bytes.
     """
+    data = _bytes_of(store, published, table)
+    return from_bytes(data, DATASETS[table], key=store.name(published.tables[table]))
+
+
+def _bytes_of(store: ObjectStore, published: Published, table: str) -> bytes:
     wanted = published.sha256_of(table)
     key = published.tables[table]
     name = store.name(key)
@@ -140,7 +145,7 @@ def read_published_table(store: ObjectStore, published: Published, table: str) -
         raise CorruptObjectError(f"{name} is gone; {mend}", key=key) from error
     if sha256(data).hexdigest() != wanted:
         raise CorruptObjectError(f"{name} is not what was published; {mend}", key=key)
-    return from_bytes(data, DATASETS[table], key=name)
+    return data
 
 
 def put_table(store: ObjectStore, layout: RunLayout, table: str, data: bytes) -> tuple[str, str]:
@@ -172,8 +177,18 @@ def publish(store: ObjectStore, layout: RunLayout, files: Mapping[str, str]) -> 
     published = Published(layout.quarter, layout.run_id, dict(files))
     if SENTIMENT in published.tables:
         # A copy for programs that follow no pointer; ftm itself reads the run's own.
-        store.put(sentiment_ready(layout.quarter), store.get(published.tables[SENTIMENT]))
+        data = _bytes_of(store, published, SENTIMENT)
+        _put_if_other(store, sentiment_ready(layout.quarter), data)
     pointer = {"run_id": layout.run_id, **published.files}
-    data = json.dumps(pointer, sort_keys=True, indent=1) + "\n"
-    store.put(current_pointer(layout.quarter), data.encode())
+    text = json.dumps(pointer, sort_keys=True, indent=1) + "\n"
+    _put_if_other(store, current_pointer(layout.quarter), text.encode())
     return published
+
+
+def _put_if_other(store: ObjectStore, key: str, data: bytes) -> None:
+    try:
+        if store.get(key) == data:
+            return
+    except ObjectNotFoundError:
+        pass
+    store.put(key, data)

@@ -69,7 +69,8 @@ def sections_of(chunk: Chunk, turns: pa.Table) -> pa.Array:
         CorruptObjectError: turns and sentences do not fit.
     """
     first = turns["first_position"].to_numpy()
-    lengths = turns["last_position"].to_numpy() - first + 1
+    last = pc.fill_null(turns["last_position"], -1).to_numpy()
+    lengths = np.maximum(last - first + 1, 0)
     place = np.repeat(np.arange(turns.num_rows), lengths)
     starts = np.repeat(first, lengths)
     within = np.arange(len(place)) - np.repeat(np.cumsum(lengths) - lengths, lengths)

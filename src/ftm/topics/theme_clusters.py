@@ -119,7 +119,7 @@ def neighbour_edges(units: FloatArray, k: int) -> Edges:
 
 
 def nearest(rows: FloatArray, others: FloatArray, k: int) -> tuple[IntArray, FloatArray]:
-    """The k of `others` with the greatest cosine to each row, greatest first.
+    """The k of `others` with the greatest cosine to each row, greatest first; ties in order.
 
     Args:
         rows: float32 unit rows, shape (n, n_dims).
@@ -134,12 +134,23 @@ def nearest(rows: FloatArray, others: FloatArray, k: int) -> tuple[IntArray, Flo
     for start in range(0, len(rows), BLOCK_ROWS):
         block = slice(start, start + BLOCK_ROWS)
         similar = rows[block] @ others.T
-        best = np.sort(np.argpartition(-similar, k - 1, axis=1)[:, :k], axis=1)
+        best = np.sort(_best(similar, k), axis=1)
         values = np.take_along_axis(similar, best, axis=1)
         order = np.argsort(-values, axis=1, kind="stable")
         found[block] = np.take_along_axis(best, order, axis=1)
         cosines[block] = np.take_along_axis(values, order, axis=1)
     return found, cosines
+
+
+def _best(similar: FloatArray, k: int) -> IntArray:
+    """Columns of the k greatest of each row, in no order; of equal ones the first."""
+    best = np.argpartition(-similar, k - 1, axis=1)[:, :k]
+    cut = np.take_along_axis(similar, best, axis=1).min(axis=1, keepdims=True)
+    # Which of several equal ones a partition takes is up to NumPy and the processor.
+    for row in np.flatnonzero((similar >= cut).sum(axis=1) > k):
+        found = np.flatnonzero(similar[row] >= cut[row])
+        best[row] = found[np.argsort(-similar[row, found], kind="stable")[:k]]
+    return best
 
 
 def consensus_leiden(edges: Edges, n: int, *, resolution: float, seed: int) -> IntArray:
