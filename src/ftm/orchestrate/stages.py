@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from ftm.core.counted import counted
 from ftm.core.errors import ConfigError
@@ -134,10 +135,24 @@ def _describe(record: StageRecord) -> str:
             f"{counted(facts['n_topics'], 'topic')}"
         )
     elif record.stage == "name":
-        text = f"names by {facts['method']['naming']}"
+        text = _describe_names(facts)
     else:
         text = counted(len(record.files), "table")
     return f"{text}, partial: batches that failed are left out" if record.is_partial else text
+
+
+def _describe_names(facts: Mapping[str, Any]) -> str:
+    """`names by llm, 120 asked and 30 from the store, 0.2 million tokens, 0.12 in all`."""
+    text = f"names by {facts['method']['naming']}"
+    if facts["method"]["naming"] == "llm":
+        tokens = facts["prompt_tokens"] + facts["completion_tokens"]
+        text += (
+            f", {facts['n_asked']:,} asked and {facts['n_cached']:,} from the store, "
+            f"{tokens:,} tokens"
+        )
+        if facts["cost"] is not None:
+            text += f", {facts['cost']:,.2f} at the prices given"
+    return text
 
 
 def _reporter(say: Say) -> Callable[[int, int], None]:

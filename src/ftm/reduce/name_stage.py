@@ -86,13 +86,13 @@ def name_run(store: ObjectStore, run: RunRecords, options: NameOptions) -> Stage
     of_theme[contributions["theme_id"].is_null().to_numpy()] = -1
     with options.open_namer() as namer:
         names = _Naming(topics, themes, of_theme, options).run(namer, _texts(store, run, options))
-        facts = {name: value for name, value in vars(namer).items() if name.startswith("n_")}
+        totals = asdict(namer.totals)
     files = put_stage_tables(store, run.layout, "name", _tables(names))
     record = StageRecord(
         stage="name",
         inputs_sha256=inputs,
         files=files,
-        facts={"method": dict(options.method), **facts},
+        facts={"method": dict(options.method), **totals},
         is_partial=reduced.is_partial,
     )
     store.put(run.layout.stage_record("name"), record.encode())
