@@ -6,8 +6,10 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from tempfile import TemporaryFile
 
 from ftm.jobs.local import inherited
+from tests.support.forge import forge
 from tests.support.runs import NOOP_MODEL
 
 ROOT = Path(__file__).parents[2]
@@ -21,16 +23,23 @@ def ftm_environment(**variables: str) -> dict[str, str]:
 def run_ftm(
     *arguments: str, cwd: Path | None = None, limit_s: float = 120, **variables: str
 ) -> subprocess.CompletedProcess[str]:
-    """Run `ftm …` to its end."""
-    return subprocess.run(
-        [sys.executable, "-m", "ftm.cli.main", *arguments],
-        env=ftm_environment(**variables),
-        cwd=cwd or ROOT,
-        capture_output=True,
-        text=True,
-        timeout=limit_s,
-        check=False,
-    )
+    """Run `ftm …` to its end, in a process forked from one that has imported it."""
+    with TemporaryFile("w+") as out, TemporaryFile("w+") as err:
+        process = forge().start(
+            *("ftm.cli.main", *arguments),
+            environment=ftm_environment(**variables),
+            cwd=cwd or ROOT,
+            stdout=out,
+            stderr=err,
+        )
+        try:
+            code = process.wait(limit_s)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            raise
+        for file in (out, err):
+            file.seek(0)
+        return subprocess.CompletedProcess(arguments, code, out.read(), err.read())
 
 
 def start_ftm(*arguments: str, **variables: str) -> subprocess.Popen[str]:
