@@ -1,8 +1,12 @@
 """Session-wide servers, each started only when a test asks for it."""
 
+import os
 import signal
 
 import hypothesis
+
+# Before OpenMP is loaded: a thread that spins while it waits takes the core of another test.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 pytest_plugins = [
     "tests.support.batch",

@@ -63,6 +63,7 @@ def test_a_pool_gives_the_bits_of_an_inline_fit(clustering: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.xdist_group("models")
 def test_umap_in_a_pool_gives_the_bits_of_an_inline_fit() -> None:
     """The classic too, compiled once in the forkserver."""
     model = BERTopicModel("umap-hdbscan")

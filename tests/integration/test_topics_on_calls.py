@@ -13,6 +13,8 @@ from ftm.topics.embedder import SentenceEmbedder
 from tests.support.corpora import Firm, planted_firms, real_firms
 from tests.support.real_calls import real_calls_folder
 
+pytestmark = pytest.mark.xdist_group("models")
+
 # What two machines, or two builds of one library, may differ by.
 NOISE = 2e-7
 
@@ -36,7 +38,7 @@ class Embedded:
 @cache
 def embedder() -> SentenceEmbedder:
     """Loaded once."""
-    return SentenceEmbedder(threads=2)
+    return SentenceEmbedder(threads=1)
 
 
 @pytest.fixture(scope="module")

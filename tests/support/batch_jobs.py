@@ -13,7 +13,10 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+from tests.support.forge import Forged, forge
 
 if TYPE_CHECKING:
     from tests.support.batch_service import BatchService
@@ -54,7 +57,7 @@ class Job:
     created_ms: int = field(default_factory=lambda: now_ms())
     stopping: str | None = None
     flag: str = ""
-    process: subprocess.Popen[str] | None = None
+    process: subprocess.Popen[str] | Forged | None = None
 
     @property
     def status(self) -> str:
@@ -218,21 +221,10 @@ def run_process(job: Job) -> Ended:
         told = "ECS was unable to assume the role 'arn:aws:iam::123456789012:role/ftm-map'"
         return Ended(reason=told, status_reason="Task failed to start")
     command = [sys.executable, "-c", f"raise SystemExit({fault[5:]})"]
-    job.process = subprocess.Popen(
-        command if fault.startswith("exit ") else job.command,
-        env={**job.service.environment, **job.environment, **job.service.secrets_of(job)},
-        cwd=job.service.cwd,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        errors="replace",
-        start_new_session=True,
-    )
+    job.process, output = _start(job, command if fault.startswith("exit ") else job.command)
     job.status_ = "RUNNING"
     if job.stopping is not None:
         job.signal(signal.SIGTERM)
-    assert job.process.stdout is not None
     limit_s = job.request.get("timeout", {}).get("attemptDurationSeconds", 3600)
     late = threading.Event()
 
@@ -244,14 +236,42 @@ def run_process(job: Job) -> Ended:
     timer.daemon = True
     timer.start()
     lines = []
-    for line in job.process.stdout:
+    for line in output:
         lines.append((now_ms(), line.rstrip("\n")))
         if fault in ("spot", "oom"):
             job.signal(signal.SIGKILL)
     code = job.process.wait()
-    job.process.stdout.close()
+    output.close()
     timer.cancel()
     return _judge(fault, code if code >= 0 else 128 - code, lines, in_time=not late.is_set())
+
+
+def _start(job: Job, command: list[str]) -> tuple[subprocess.Popen[str] | Forged, IO[str]]:
+    """The process in a session of its own, and what it prints; ours is forked."""
+    environment = {**job.service.environment, **job.environment, **job.service.secrets_of(job)}
+    cwd = Path(job.service.cwd)
+    ours, theirs = os.pipe()
+    with os.fdopen(theirs, "w") as writes:
+        output = os.fdopen(ours, errors="replace")
+        if command[1:3] == ["-m", "ftm.worker"]:
+            return forge().start(
+                *command[2:],
+                environment=environment,
+                cwd=cwd,
+                stdout=writes,
+                stderr=writes,
+                new_session=True,
+            ), output
+        return subprocess.Popen(
+            command,
+            env=environment,
+            cwd=cwd,
+            stdin=subprocess.DEVNULL,
+            stdout=writes,
+            stderr=writes,
+            text=True,
+            start_new_session=True,
+        ), output
 
 
 def _judge(fault: str, code: int, lines: list[tuple[int, str]], *, in_time: bool) -> Ended:

@@ -146,7 +146,8 @@ class BatchService:
         **variables: str,
     ) -> str:
         """A job definition, with the environment that Terraform's has; its ARN."""
-        environment = {"DATA_SOURCE": "s3", "EMBEDDING_MODEL_NAME": "all-MiniLM-L6-v2", **variables}
+        environment = {"DATA_SOURCE": "s3", "EMBEDDING_MODEL_NAME": "all-MiniLM-L6-v2"}
+        environment |= {"OMP_WAIT_POLICY": "passive", **variables}
         needs = [{"type": "VCPU", "value": "2"}, {"type": "MEMORY", "value": "4096"}]
         needs += [{"type": "GPU", "value": "1"}] if gpu else []
         answer = self.client("batch").register_job_definition(

@@ -16,7 +16,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -173,14 +173,38 @@ class Applied:
         )
 
 
+_MADE = pytest.StashKey[ExitStack]()
+
+
 @pytest.fixture(scope="session")
-def applied(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Applied]:
+def applied(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Applied]:
     """The example with VARIABLES, made once a session (about a minute).
 
     Tests that ask for it belong to the xdist group `terraform`, or it is made twice.
     """
+    with ExitStack() as stack:
+        request.config.stash[_MADE] = stack
+        yield stack.enter_context(_example(tmp_path_factory.mktemp("terraform") / "applied"))
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown(item: pytest.Item) -> None:
+    """Remove the example after the last test of it.
+
+    At the end of the session, a minute later than all others, nobody would compute beside it.
+    """
+    if "applied" not in getattr(item, "fixturenames", ()):
+        return
+    users = [i for i in item.session.items if "applied" in getattr(i, "fixturenames", ())]
+    if item is users[-1] and (stack := item.config.stash.get(_MADE, None)):
+        stack.close()
+
+
+@contextmanager
+def _example(folder: Path) -> Iterator[Applied]:
     with aws_of_terraform(), S3Server() as server:
-        folder = tmp_path_factory.mktemp("terraform") / "applied"
         terraform = Terraform.copy_to(folder, endpoint_url=server.url)
         terraform.apply(**VARIABLES)
         made = Applied(terraform, server, terraform.outputs())

@@ -14,6 +14,8 @@ from ftm.topics.fingerprint import embedding_fingerprint
 from ftm.topics.model_files import DEFAULT_MODEL, locate_model
 from ftm.topics.noop import NoOpEmbedder
 
+pytestmark = pytest.mark.xdist_group("models")
+
 TEXTS = [
     "Cloud revenue grew by 12% as customers moved workloads to our platform.",
     "No.",

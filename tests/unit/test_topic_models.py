@@ -14,8 +14,9 @@ from ftm.topics.noop import NoOpTopicModel
 from tests.support.topic_vectors import planted_vectors, same, texts_of, unit
 
 STABLE = ("ward", "leiden")
-ALL = ("noop", *STABLE, "umap-hdbscan")
-# UMAP compiles for some ten seconds in the first test that uses it.
+# UMAP compiles for some twenty seconds in the first test of a process that uses it.
+UMAP = pytest.param("umap-hdbscan", marks=pytest.mark.xdist_group("models"))
+ALL = ("noop", *STABLE, UMAP)
 WITHOUT_UMAP = ("noop", *STABLE)
 
 
@@ -63,7 +64,7 @@ def test_identical_sentences_are_one_topic_or_none(name: str, n: int) -> None:
     assert name == "noop" or len(result.topics) == 1
 
 
-@pytest.mark.parametrize("name", ["ward", "leiden", "umap-hdbscan"])
+@pytest.mark.parametrize("name", [*STABLE, UMAP])
 def test_vectors_of_zeros_are_no_error(name: str) -> None:
     """Sentences without a direction give a well-formed result."""
     vectors = np.zeros((30, 8), np.float32)
@@ -132,7 +133,12 @@ def test_unknown_clustering_lists_what_exists() -> None:
 
 # HDBSCAN's leaves cut clear clusters into several: that is the classic, not a defect of ours.
 @pytest.mark.parametrize(
-    ("name", "floor"), [("ward", 0.98), ("leiden", 0.98), ("umap-hdbscan", 0.5)]
+    ("name", "floor"),
+    [
+        ("ward", 0.98),
+        ("leiden", 0.98),
+        pytest.param("umap-hdbscan", 0.5, marks=pytest.mark.xdist_group("models")),
+    ],
 )
 def test_well_separated_topics_are_found(name: str, floor: float) -> None:
     """Six clear clusters of different size come back, largest first, with their own words."""
@@ -222,7 +228,7 @@ def test_the_number_of_topics_follows_from_the_data() -> None:
     assert found == [4, 8, 16]
 
 
-@pytest.mark.parametrize("name", ["ward", "leiden", "umap-hdbscan"])
+@pytest.mark.parametrize("name", [*STABLE, UMAP])
 def test_a_model_keeps_no_state(name: str) -> None:
     """A firm's result is the same, bit for bit, whatever was fitted before it."""
     first, labels = planted_vectors(4, 20, noise=0.8)

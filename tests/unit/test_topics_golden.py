@@ -79,6 +79,7 @@ def test_other_topics_are_another_version(clustering: str, shake: float) -> None
     )
 
 
+@pytest.mark.xdist_group("models")
 def test_the_classic_takes_the_leaves_of_the_tree() -> None:
     """HDBSCAN's other rule would merge the groups of a subject: three topics instead of nine."""
     vectors, groups = nested_groups()

@@ -58,7 +58,7 @@ run "no_gpu_image_no_gpu_job" {
   }
 }
 
-run "a_run_outlives_a_new_image" {
+run "what_is_made_unless_told_otherwise" {
   module {
     source = "../../modules/batch"
   }
@@ -67,13 +67,6 @@ run "a_run_outlives_a_new_image" {
     condition     = alltrue([for definition in aws_batch_job_definition.map : !definition.deregister_on_new_revision])
     error_message = "the revision of a run that is not finished is taken away"
   }
-}
-
-run "spot_first_on_demand_as_fallback" {
-  module {
-    source = "../../modules/batch"
-  }
-
   assert {
     condition = { for key, environment in aws_batch_compute_environment.this : key => environment.compute_resources[0].type } == {
       "cpu-on-demand" = "EC2", "cpu-spot" = "SPOT", "gpu-on-demand" = "EC2", "gpu-spot" = "SPOT",
@@ -101,24 +94,10 @@ run "spot_first_on_demand_as_fallback" {
     condition     = alltrue([for queue in aws_batch_job_queue.this : length(queue.job_state_time_limit_action) == 3])
     error_message = "a job may block the queue for ever"
   }
-}
-
-run "disk_encrypted_and_metadata_guarded" {
-  module {
-    source = "../../modules/batch"
-  }
-
   assert {
     condition     = aws_launch_template.instances.block_device_mappings[0].ebs[0].encrypted == "true" && aws_launch_template.instances.metadata_options[0].http_tokens == "required"
     error_message = "not encrypted, or IMDSv1"
   }
-}
-
-run "only_a_lost_host_is_retried" {
-  module {
-    source = "../../modules/batch"
-  }
-
   assert {
     condition = alltrue([
       for definition in aws_batch_job_definition.map :
@@ -130,9 +109,13 @@ run "only_a_lost_host_is_retried" {
     ])
     error_message = "retries"
   }
+  assert {
+    condition     = length(aws_batch_job_definition.name) == 0 && keys(aws_iam_role.job) == ["map"] && keys(aws_iam_role.execution) == ["map"]
+    error_message = "the naming job was made"
+  }
 }
 
-run "map_jobs_get_no_secret" {
+run "secret_image_and_size_reach_their_own_job" {
   module {
     source = "../../modules/batch"
   }
@@ -142,6 +125,8 @@ run "map_jobs_get_no_secret" {
       api_key_secret_arn = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:key-AbCdEf"
       base_url           = "https://llm.example.org/v1"
     }
+    gpu_image = "123456789012.dkr.ecr.eu-central-1.amazonaws.com/ftm-gpu@sha256:fedcba9876543210fedcba9876543210fedcba9876543210fedcba9876543210"
+    cpu_job   = { vcpus = 8, memory_mib = null }
   }
 
   assert {
@@ -156,16 +141,19 @@ run "map_jobs_get_no_secret" {
     condition     = !strcontains(aws_iam_role_policy.execution["map"].policy, "secretsmanager") && strcontains(aws_iam_role_policy.execution["name"].policy, "secretsmanager")
     error_message = "the wrong role may read the secret"
   }
-}
-
-run "no_secret_no_naming_job" {
-  module {
-    source = "../../modules/batch"
-  }
-
   assert {
-    condition     = length(aws_batch_job_definition.name) == 0 && keys(aws_iam_role.job) == ["map"] && keys(aws_iam_role.execution) == ["map"]
-    error_message = "the naming job was made"
+    condition     = jsondecode(aws_batch_job_definition.map["gpu"].container_properties).image == var.gpu_image && jsondecode(aws_batch_job_definition.map["cpu"].container_properties).image == var.image
+    error_message = "the wrong image"
+  }
+  assert {
+    condition     = strcontains(aws_iam_role_policy.execution["map"].policy, "repository/ftm-gpu\"")
+    error_message = "the image cannot be pulled"
+  }
+  assert {
+    condition = toset(jsondecode(aws_batch_job_definition.map["cpu"].container_properties).resourceRequirements) == toset([
+      { type = "VCPU", value = "8" }, { type = "MEMORY", value = "7000" },
+    ])
+    error_message = "resources"
   }
 }
 
@@ -220,57 +208,6 @@ run "one_given_role_spares_only_itself" {
   }
 }
 
-run "gpu_image_may_differ" {
-  module {
-    source = "../../modules/batch"
-  }
-
-  variables {
-    gpu_image = "123456789012.dkr.ecr.eu-central-1.amazonaws.com/ftm-gpu@sha256:fedcba9876543210fedcba9876543210fedcba9876543210fedcba9876543210"
-  }
-
-  assert {
-    condition     = jsondecode(aws_batch_job_definition.map["gpu"].container_properties).image == var.gpu_image && jsondecode(aws_batch_job_definition.map["cpu"].container_properties).image == var.image
-    error_message = "the wrong image"
-  }
-  assert {
-    condition     = strcontains(aws_iam_role_policy.execution["map"].policy, "repository/ftm-gpu\"")
-    error_message = "the image cannot be pulled"
-  }
-}
-
-run "defaults_hold_for_what_is_null" {
-  module {
-    source = "../../modules/batch"
-  }
-
-  variables {
-    cpu_job = { vcpus = 8, memory_mib = null }
-  }
-
-  assert {
-    condition = toset(jsondecode(aws_batch_job_definition.map["cpu"].container_properties).resourceRequirements) == toset([
-      { type = "VCPU", value = "8" }, { type = "MEMORY", value = "7000" },
-    ])
-    error_message = "resources"
-  }
-}
-
-run "image_without_digest_is_refused" {
-  command = plan
-
-  module {
-    source = "../../modules/batch"
-  }
-
-  variables {
-    image     = "123456789012.dkr.ecr.eu-central-1.amazonaws.com/ftm:latest"
-    gpu_image = "123456789012.dkr.ecr.eu-central-1.amazonaws.com/ftm@sha256:0123"
-  }
-
-  expect_failures = [var.image, var.gpu_image]
-}
-
 run "wrong_values_are_refused" {
   command = plan
 
@@ -296,12 +233,14 @@ run "wrong_values_are_refused" {
     instance_profile_arn  = "arn:aws:iam::123456789012:role/a-role"
     service_role_arn      = "batch"
     instance_tags         = { "aws:own" = "x" }
+    image                 = "123456789012.dkr.ecr.eu-central-1.amazonaws.com/ftm:latest"
+    gpu_image             = "123456789012.dkr.ecr.eu-central-1.amazonaws.com/ftm@sha256:0123"
   }
 
   expect_failures = [
     var.subnet_ids, var.security_group_ids, var.store_url, var.cpu_job, var.gpu_job, var.disk_gib,
     var.misconfigured_limit_s, var.no_capacity_limit_s, var.job_timeout_s, var.job_attempts, var.embedding_model, var.llm,
-    var.job_role_arn, var.execution_role_arn, var.instance_profile_arn, var.service_role_arn, var.instance_tags,
+    var.job_role_arn, var.execution_role_arn, var.instance_profile_arn, var.service_role_arn, var.instance_tags, var.image, var.gpu_image,
   ]
 }
 

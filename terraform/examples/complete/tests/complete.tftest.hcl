@@ -61,15 +61,21 @@ run "everything_has_an_output" {
   }
 }
 
-run "store_url_holds_the_prefix" {
+run "prefix_is_in_the_url_and_external_image_needs_no_repository" {
   variables {
-    bucket_name  = "some-bucket"
-    store_prefix = "team/store"
+    bucket_name       = "some-bucket"
+    store_prefix      = "team/store"
+    create_repository = false
+    image             = "registry.example.org/ftm@sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
   }
 
   assert {
     condition     = endswith(output.store_url, "/team/store")
     error_message = "store_url: ${output.store_url}"
+  }
+  assert {
+    condition     = output.ecr_repository_url == null && output.cpu_job_definition != null
+    error_message = "a repository was made"
   }
 }
 
@@ -93,18 +99,6 @@ run "without_gpus_no_gpu_queue" {
   assert {
     condition     = output.gpu_queue == null && output.gpu_job_definition == null && output.cpu_job_definition != null
     error_message = "there is a GPU queue or job definition"
-  }
-}
-
-run "external_image_needs_no_repository" {
-  variables {
-    create_repository = false
-    image             = "registry.example.org/ftm@sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
-  }
-
-  assert {
-    condition     = output.ecr_repository_url == null && output.cpu_job_definition != null
-    error_message = "a repository was made"
   }
 }
 

@@ -16,7 +16,7 @@ variables {
   queue_arns = ["arn:aws:batch:eu-central-1:123456789012:job-queue/ftm-test-cpu"]
 }
 
-run "only_our_queues_are_watched" {
+run "what_is_made_unless_told_otherwise" {
   module {
     source = "../../modules/monitoring"
   }
@@ -40,25 +40,11 @@ run "only_our_queues_are_watched" {
     condition     = aws_cloudwatch_log_group.jobs.retention_in_days == 90 && aws_cloudwatch_log_group.failed_jobs.retention_in_days == 90
     error_message = "logs are kept for ever"
   }
-}
-
-run "children_do_not_send_mails" {
-  module {
-    source = "../../modules/monitoring"
-  }
-
   assert {
     condition     = jsondecode(aws_cloudwatch_event_rule.stage_failed.event_pattern).detail.arrayProperties.index == [{ exists = false }]
     error_message = "ten thousand children send ten thousand mails"
   }
-}
-
-# EventBridge drops every message to a topic whose policy has a condition for it.
-run "events_may_publish_without_condition" {
-  module {
-    source = "../../modules/monitoring"
-  }
-
+  # EventBridge drops every message to a topic whose policy has a condition for it.
   assert {
     condition = anytrue([
       for statement in jsondecode(aws_sns_topic_policy.alarms.policy).Statement :
@@ -66,13 +52,6 @@ run "events_may_publish_without_condition" {
     ])
     error_message = "EventBridge may not publish"
   }
-}
-
-run "mail_and_budget_only_if_asked_for" {
-  module {
-    source = "../../modules/monitoring"
-  }
-
   assert {
     condition     = length(aws_sns_topic_subscription.email) == 0 && length(aws_budgets_budget.monthly) == 0
     error_message = "made unasked"

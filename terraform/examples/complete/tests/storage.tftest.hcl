@@ -11,7 +11,7 @@ variables {
   name = "ftm-test"
 }
 
-run "bucket_is_closed_versioned_encrypted" {
+run "what_is_made_unless_told_otherwise" {
   module {
     source = "../../modules/storage"
   }
@@ -48,9 +48,17 @@ run "bucket_is_closed_versioned_encrypted" {
     ])
     error_message = "plain HTTP is not denied"
   }
+  assert {
+    condition     = length(aws_s3_bucket_lifecycle_configuration.store.rule) == 1
+    error_message = "intermediate/ expires"
+  }
+  assert {
+    condition     = aws_ecr_repository.images[0].image_tag_mutability == "IMMUTABLE" && aws_ecr_repository.images[0].image_scanning_configuration[0].scan_on_push
+    error_message = "mutable tags, or no scan"
+  }
 }
 
-run "only_intermediate_expires" {
+run "expiry_key_and_no_repository_if_asked" {
   module {
     source = "../../modules/storage"
   }
@@ -58,6 +66,8 @@ run "only_intermediate_expires" {
   variables {
     store_prefix             = "team/store"
     intermediate_expiry_days = 90
+    kms_key_arn              = "arn:aws:kms:eu-central-1:123456789012:key/0a1b2c3d-0a1b-0a1b-0a1b-0a1b2c3d4e5f"
+    create_repository        = false
   }
 
   assert {
@@ -66,28 +76,6 @@ run "only_intermediate_expires" {
     ] == ["team/store/intermediate/"]
     error_message = "something else expires, or intermediate/ does not"
   }
-}
-
-run "nothing_expires_unless_asked" {
-  module {
-    source = "../../modules/storage"
-  }
-
-  assert {
-    condition     = length(aws_s3_bucket_lifecycle_configuration.store.rule) == 1
-    error_message = "intermediate/ expires"
-  }
-}
-
-run "kms_key_is_used" {
-  module {
-    source = "../../modules/storage"
-  }
-
-  variables {
-    kms_key_arn = "arn:aws:kms:eu-central-1:123456789012:key/0a1b2c3d-0a1b-0a1b-0a1b-0a1b2c3d4e5f"
-  }
-
   assert {
     condition = anytrue([
       for rule in aws_s3_bucket_server_side_encryption_configuration.store.rule :
@@ -96,28 +84,6 @@ run "kms_key_is_used" {
     ])
     error_message = "the key is not used"
   }
-}
-
-run "images_are_scanned_and_tags_stay" {
-  module {
-    source = "../../modules/storage"
-  }
-
-  assert {
-    condition     = aws_ecr_repository.images[0].image_tag_mutability == "IMMUTABLE" && aws_ecr_repository.images[0].image_scanning_configuration[0].scan_on_push
-    error_message = "mutable tags, or no scan"
-  }
-}
-
-run "no_repository_if_not_wanted" {
-  module {
-    source = "../../modules/storage"
-  }
-
-  variables {
-    create_repository = false
-  }
-
   assert {
     condition     = length(aws_ecr_repository.images) == 0 && output.repository_url == null
     error_message = "a repository was made"

@@ -1,0 +1,155 @@
+"""Processes of ours without the seconds in which each imports its libraries.
+
+    with Forge("ftm.worker", "torch") as forge:
+        process = forge.start("ftm.worker", "map", environment=…, cwd=folder)
+
+A server imports once and forks. What it forks is a process of its own, to be signalled and killed,
+that runs the module's `main()` as `python -m module` does, with an environment, folder, files and
+arguments of its own. Two things are not as in a fresh one: what was imported, and the seed of
+Python's hashes, which all share. So a test of either starts a process by itself, and one that
+compares bytes across processes starts one of them by itself.
+"""
+
+from __future__ import annotations
+
+import atexit
+import json
+import os
+import select
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import weakref
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Self
+
+from tests.support import forge_server
+
+
+class Forged:
+    """A forked process, with what is used of `subprocess.Popen`."""
+
+    def __init__(self, client: socket.socket, what: str) -> None:
+        self._what = what
+        self.pid = int(client.recv(32))
+        self.returncode: int | None = None
+        self._lock = threading.Lock()
+        self._told = client.detach()
+        weakref.finalize(self, os.close, self._told)
+
+    def poll(self) -> int | None:
+        """The exit code if it ended."""
+        try:
+            return self.wait(0)
+        except subprocess.TimeoutExpired:
+            return None
+
+    def wait(self, timeout: float | None = None) -> int:
+        """The exit code, minus the signal's number if one ended it.
+
+        Raises:
+            subprocess.TimeoutExpired: it still runs.
+        """
+        if self.returncode is None:
+            if not select.select([self._told], [], [], timeout)[0]:
+                raise subprocess.TimeoutExpired(self._what, timeout or 0)
+            with self._lock:
+                if self.returncode is None:
+                    self.returncode = int(os.read(self._told, 32))
+        return self.returncode
+
+    def send_signal(self, number: signal.Signals) -> None:
+        """To the process, if it runs."""
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        """SIGKILL, and wait."""
+        self.send_signal(signal.SIGKILL)
+        self.wait()
+
+
+class Forge:
+    """The server; a context manager.
+
+    Args:
+        preload: modules to import before the first fork. None of them may start a thread or talk
+            to a server when imported.
+    """
+
+    def __init__(self, *preload: str) -> None:
+        self._folder = Path(tempfile.mkdtemp(prefix="ftm-forge-"))
+        self._path = str(self._folder / "socket")
+        self._server = subprocess.Popen(
+            [sys.executable, forge_server.__file__, self._path, *preload],
+            env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)},
+            stdin=subprocess.PIPE,
+            start_new_session=True,
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the server; what it forked goes on."""
+        assert self._server.stdin is not None
+        self._server.stdin.close()
+        self._server.wait()
+        shutil.rmtree(self._folder)
+
+    def start(
+        self,
+        module: str,
+        *arguments: str,
+        environment: Mapping[str, str],
+        cwd: Path,
+        stdout: IO[str] | int,
+        stderr: IO[str] | int,
+        new_session: bool = False,
+    ) -> Forged:
+        """Fork a process that runs `module.main()`, with nothing on its standard input."""
+        order = {
+            "module": module,
+            "arguments": arguments,
+            "environment": dict(environment),
+            "cwd": str(cwd),
+            "new_session": new_session,
+        }
+        client = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._connect(client)
+        with Path(os.devnull).open() as nothing:
+            files = [f if isinstance(f, int) else f.fileno() for f in (nothing, stdout, stderr)]
+            socket.send_fds(client, [json.dumps(order).encode()], files)
+            return Forged(client, f"{module} {' '.join(arguments)}")
+
+    def _connect(self, client: socket.socket) -> None:
+        """The server listens within a second, and answers when it has imported."""
+        while True:
+            try:
+                return client.connect(self._path)
+            except (FileNotFoundError, ConnectionRefusedError):
+                assert self._server.poll() is None, "the forge's server ended; see standard error"
+                select.select([], [], [], 0.02)
+
+
+@cache
+def forge() -> Forge:
+    """Of this test process, with what `ftm` and its workers import; ends with it."""
+    made = Forge("ftm.cli.main", "ftm.worker", "ftm.analysis.status", "rich.console", "boto3")
+    atexit.register(made.close)
+    return made
