@@ -3,6 +3,9 @@
 import csv
 import io
 import json
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
@@ -11,6 +14,7 @@ import pytest
 
 import ftm
 from ftm.analysis.codebook import codebook_markdown
+from ftm.cli.main import main
 from ftm.core.quarter import Quarter
 from ftm.storage.object_store import open_store
 from tests.support.cli import run_ftm
@@ -18,6 +22,35 @@ from tests.support.published_quarter import TITLE, publish_quarter
 from tests.support.s3_server import Bucket
 
 Q2, Q3 = Quarter(2016, 2), Quarter(2016, 3)
+
+
+@dataclass(frozen=True)
+class Done:
+    """How a command ended."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+Command = Callable[..., Done]
+
+
+@pytest.fixture
+def command(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> Command:
+    """Run `ftm …` in this process, in a folder of its own: a process each would take a minute."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("FTM_STORE", raising=False)
+
+    def run(*arguments: str) -> Done:
+        monkeypatch.setattr(sys, "argv", ["ftm", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        return Done(int(str(ended.value.code)), *capsys.readouterr())
+
+    return run
 
 
 @pytest.fixture(scope="module")
@@ -29,9 +62,9 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> str:
     return found
 
 
-def test_sql_prints_a_table_and_counts_the_rest(url: str) -> None:
+def test_sql_prints_a_table_and_counts_the_rest(url: str, command: Command) -> None:
     """100 rows and how many more; a missing value is null, not empty."""
-    done = run_ftm("sql", "select sentence_id, topic_id from sentences", FTM_STORE=url)
+    done = command("sql", "select sentence_id, topic_id from sentences", "--store", url)
     assert (done.returncode, done.stderr) == (0, "")
     lines = done.stdout.splitlines()
     n = len(ftm.sql("select 1 from sentences", url))
@@ -41,30 +74,30 @@ def test_sql_prints_a_table_and_counts_the_rest(url: str) -> None:
     assert any(line.split()[1] == "null" for line in lines[1:-1])
 
 
-def test_sql_gives_csv_and_json_for_programs(url: str) -> None:
+def test_sql_gives_csv_and_json_for_programs(url: str, command: Command) -> None:
     """All rows, whole values: quotes, lists and dates survive; `-` reads the query from stdin."""
     query = "select name, keywords, quarter from themes order by quarter, theme_id"
-    done = run_ftm("sql", query, "--csv", "--store", url)
+    done = command("sql", query, "--csv", "--store", url)
     rows = list(csv.DictReader(io.StringIO(done.stdout)))
     assert rows[0] == {"name": TITLE, "keywords": "word0; revenue", "quarter": "2016Q2"}
     assert len(rows) == 8
-    done = run_ftm(
-        "sql", "select day0, fiscal_year, 'nan'::float x from panel_calls", "--json", FTM_STORE=url
+    done = command(
+        "sql", "select day0, fiscal_year, 'nan'::float x from panel_calls", "--json", "--store", url
     )
     first, *others = json.loads(done.stdout)
     assert first == {"day0": "2016-04-22", "fiscal_year": None, "x": None}
     assert len(others) == 13
 
 
-def test_sql_writes_files(url: str, tmp_path: Path) -> None:
+def test_sql_writes_files(url: str, command: Command, tmp_path: Path) -> None:
     """By the file's name; one that is there, or of another kind, is refused before reading."""
     for name in ("a.parquet", "a.csv"):
-        done = run_ftm("sql", "from panel", "--output", name, cwd=tmp_path, FTM_STORE=url)
+        done = command("sql", "from panel", "--output", name, "--store", url)
         assert (done.stdout, done.stderr) == (f"{name}: 40 rows\n", "")
     assert pq.read_metadata(tmp_path / "a.parquet").num_rows == 40
     assert len(list(csv.reader((tmp_path / "a.csv").read_text("utf-8").splitlines()))) == 41
     for name, words in (("a.csv", "pass --force"), ("a.xlsx", "neither FILE.parquet nor")):
-        done = run_ftm("sql", "from panel", "--output", name, cwd=tmp_path, FTM_STORE=url)
+        done = command("sql", "from panel", "--output", name, "--store", url)
         assert (done.returncode, done.stdout) == (2, "")
         assert words in done.stderr
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.csv", "a.parquet"]
@@ -82,9 +115,11 @@ def test_sql_writes_files(url: str, tmp_path: Path) -> None:
         (["select 1", "--quarters", "2016Q3..2016Q2"], 2, "quarters run backwards"),
     ],
 )
-def test_sql_errors_are_one_line(arguments: list[str], code: int, words: str, url: str) -> None:
+def test_sql_errors_are_one_line(
+    arguments: list[str], code: int, words: str, url: str, command: Command
+) -> None:
     """1 for what the data or the SQL lack, 2 for wrong usage."""
-    done = run_ftm("sql", *arguments, "--store", url)
+    done = command("sql", *arguments, "--store", url)
     assert (done.returncode, done.stdout) == (code, "")
     assert words in done.stderr
     assert len(done.stderr.splitlines()) == 1
@@ -100,13 +135,12 @@ def test_sql_on_s3_lists_and_asks(s3: Bucket) -> None:
     assert json.loads(done.stdout)[0]["n"] > 100
 
 
-def test_export_writes_what_was_asked_for(url: str, tmp_path: Path) -> None:
+def test_export_writes_what_was_asked_for(url: str, command: Command, tmp_path: Path) -> None:
     """Stata by default of the panel, with labels; what was written is said."""
-    done = run_ftm("export", "--quarters", "2016Q2..2016Q3", "--dta", "p.dta",
-                   cwd=tmp_path, FTM_STORE=url)  # fmt: skip
+    done = command("export", "--quarters", "2016Q2..2016Q3", "--dta", "p.dta", "--store", url)
     assert done.stdout == "p.dta: 40 rows of panel 2016Q2..2016Q3\n"
     assert len(pd.read_stata(tmp_path / "p.dta")) == 40
-    done = run_ftm("export", "--quarter", "2016Q2", "--dta", "p.dta", cwd=tmp_path, FTM_STORE=url)
+    done = command("export", "--quarter", "2016Q2", "--dta", "p.dta", "--store", url)
     assert done.returncode == 2
     assert "p.dta is there already; pass --force" in done.stderr
 
@@ -123,20 +157,20 @@ def test_export_writes_what_was_asked_for(url: str, tmp_path: Path) -> None:
     ],
 )
 def test_export_errors_are_one_line(
-    arguments: list[str], code: int, words: str, url: str, tmp_path: Path
+    arguments: list[str], code: int, words: str, url: str, command: Command, tmp_path: Path
 ) -> None:
     """And leave no file."""
-    done = run_ftm("export", *arguments, "--store", url, cwd=tmp_path)
+    done = command("export", *arguments, "--store", url)
     assert (done.returncode, done.stdout) == (code, "")
     assert words in done.stderr
     assert len(done.stderr.splitlines()) == 1
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_codebook_is_printed() -> None:
+def test_the_codebook_is_printed(command: Command) -> None:
     """All of it, or one table; a wrong name lists those there are."""
-    assert run_ftm("codebook").stdout == codebook_markdown()
-    assert run_ftm("codebook", "--table", "series").stdout == codebook_markdown(["series"])
-    done = run_ftm("codebook", "--table", "x")
+    assert command("codebook").stdout == codebook_markdown()
+    assert command("codebook", "--table", "series").stdout == codebook_markdown(["series"])
+    done = command("codebook", "--table", "x")
     assert done.returncode == 2
     assert "there are: panel, panel_calls" in done.stderr
