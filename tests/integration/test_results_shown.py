@@ -8,7 +8,8 @@ import ftm
 from ftm.core.quarter import Quarter
 from ftm.storage.object_store import open_store
 from tests.integration.test_python_shown import run_script, shown
-from tests.support.published_quarter import assign_quarter, link_quarters, publish_quarter
+from tests.support.linked_quarters import link_quarters
+from tests.support.published_quarter import assign_quarter, publish_quarter
 
 Q2, Q3 = Quarter(2016, 2), Quarter(2016, 3)
 

@@ -23,7 +23,8 @@ from ftm.storage.footers import read_footer
 from ftm.storage.object_store import ObjectStore, open_store
 from ftm.storage.parquet import to_bytes
 from ftm.storage.published import publish, put_table, read_published
-from tests.support.published_quarter import assign_quarter, link_quarters, publish_quarter
+from tests.support.linked_quarters import link_quarters
+from tests.support.published_quarter import assign_quarter, publish_quarter
 from tests.support.s3_server import Bucket
 
 Q2, Q3 = Quarter(2016, 2), Quarter(2016, 3)
