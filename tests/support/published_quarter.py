@@ -1,7 +1,6 @@
 """A small published quarter: six firms, four themes, all tables, everything counted from sentences.
 
     published = publish_quarter(store, Quarter(2016, 2))
-    link_quarters(store, [Quarter(2016, 2), Quarter(2016, 3)])
     assign_quarter(store, Quarter(2016, 3), themes_from=Quarter(2016, 2))
 
 What is odd on purpose: firm 1 has no Q&A, firm 2 no topic in a theme, firms 3 and 4 share their
@@ -11,7 +10,6 @@ period and one PERMCO are missing.
 
 from __future__ import annotations
 
-import json
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,12 +17,11 @@ from datetime import UTC, date, datetime, timedelta
 from hashlib import sha256
 from typing import Any
 
-from ftm.core.layout import RunLayout, series_root
+from ftm.core.layout import RunLayout
 from ftm.core.quarter import Quarter
 from ftm.core.records import FirmTranscriptData, TranscriptSentence
 from ftm.core.schemas import DATASETS, FIRM_TOPICS
 from ftm.storage.assigned import ASSIGNED_TABLES, Assigned, point_to_assigned
-from ftm.storage.linked import LINK_FILES, link_record
 from ftm.storage.manifest import encode_manifest
 from ftm.storage.object_store import ObjectStore
 from ftm.storage.parquet import from_rows, to_bytes
@@ -86,37 +83,6 @@ def publish_quarter(
     return publish(store, layout, files)
 
 
-def link_quarters(store: ObjectStore, quarters: Sequence[Quarter]) -> None:
-    """Theme n of every quarter is series n, but the last, which begins anew in each."""
-    for i, quarter in enumerate(quarters):
-        before = theme_ids(quarters[i - 1]) if i else []
-        series, links = [], []
-        for n, theme in enumerate(theme_ids(quarter)):
-            goes_on = bool(before) and n < N_THEMES - 1
-            series.append(
-                {
-                    "series_id": f"series_{quarters[0] if n < N_THEMES - 1 else quarter}_{n:03d}",
-                    "quarter": str(quarter),
-                    "theme_id": theme,
-                    "run_id": f"run{quarter}",
-                    "cosine": 0.9 if goes_on else None,
-                    "n_from": int(goes_on),
-                }
-            )
-            if goes_on:
-                links.append(
-                    {
-                        "quarter_from": str(quarters[i - 1]),
-                        "theme_from": before[n],
-                        "quarter_to": str(quarter),
-                        "theme_to": theme,
-                        "cosine": 0.9,
-                        "is_match": True,
-                    }
-                )
-        _put_link(store, quarter, {"series": series, "theme_links": links})
-
-
 def assign_quarter(store: ObjectStore, quarter: Quarter, *, themes_from: Quarter) -> Assigned:
     """The quarter's panel with the themes of another one: the same shares, other ids."""
     layout = RunLayout(quarter, f"run{quarter}")
@@ -136,15 +102,6 @@ def assign_quarter(store: ObjectStore, quarter: Quarter, *, themes_from: Quarter
     assigned = Assigned(quarter, themes_from, layout.run_id, f"run{themes_from}", files)
     point_to_assigned(store, assigned)
     return assigned
-
-
-def _put_link(store: ObjectStore, quarter: Quarter, tables: dict[str, list[Row]]) -> None:
-    record = {}
-    for table, rows in tables.items():
-        data = to_bytes(from_rows(rows, DATASETS[table]), DATASETS[table])
-        record[LINK_FILES[table]] = sha256(data).hexdigest()
-        store.put(f"{series_root(quarter)}/{LINK_FILES[table]}", data)
-    store.put(link_record(quarter), json.dumps(record).encode())
 
 
 def _call(quarter: Quarter, number: int) -> Row:

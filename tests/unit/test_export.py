@@ -18,7 +18,8 @@ from ftm.core.quarter import Quarter
 from ftm.core.schemas import DATASETS
 from ftm.storage.linked import LINK_FILES
 from ftm.storage.object_store import ObjectStore
-from tests.support.published_quarter import TITLE, assign_quarter, link_quarters, publish_quarter
+from tests.support.linked_quarters import link_quarters
+from tests.support.published_quarter import TITLE, assign_quarter, publish_quarter
 
 Q2, Q3 = Quarter(2016, 2), Quarter(2016, 3)
 
@@ -152,6 +153,9 @@ def test_the_same_table_gives_the_same_bytes(
     for name in ("a", "b"):
         export_table(published, Selection("panel", [Q2]), tmp_path / name, style=style)  # type: ignore[arg-type]
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+    if style == "dta":  # its stamp has minutes only
+        with pd.read_stata(tmp_path / "a", iterator=True) as reader:
+            assert reader.time_stamp == "01 Jan 1960 00:00"
 
 
 def test_a_file_that_is_there_stays(published: ObjectStore, tmp_path: Path) -> None:

@@ -1,5 +1,7 @@
 """Loaders of what is published."""
 
+import sys
+
 import pandas as pd
 import pytest
 
@@ -10,10 +12,10 @@ from ftm.core.quarter import Quarter
 from ftm.core.schemas import PANEL, PANEL_CALLS, SENTIMENT_READY, SERIES, THEMES
 from ftm.storage.assigned import Assigned
 from ftm.storage.object_store import ObjectStore
+from tests.support.linked_quarters import link_quarters
 from tests.support.published_quarter import (
     N_THEMES,
     assign_quarter,
-    link_quarters,
     publish_quarter,
 )
 
@@ -145,3 +147,13 @@ def test_the_pointer_leads(published: ObjectStore) -> None:
     published.put(current_pointer(Q2), before)
     first = ftm.load_panel("2016Q2", published)
     assert (set(other["run_id"]), set(first["run_id"])) == ({"other"}, {"run2016Q2"})
+
+
+@pytest.mark.parametrize(("module", "extra"), [("pandas", "notebook"), ("duckdb", "sql")])
+def test_a_missing_library_is_said_with_its_extra(
+    module: str, extra: str, published: ObjectStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither is needed to run a quarter, so neither is always there."""
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(ConfigError, match=rf"pip install 'ftm\[{extra}\]'"):
+        ftm.sql("select 1", published)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from importlib.util import find_spec
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -65,5 +65,9 @@ def require_pandas() -> None:
     Raises:
         ConfigError: it is not installed.
     """
-    if find_spec("pandas") is None:
-        raise ConfigError("this needs pandas; install it with: pip install 'ftm[notebook]'")
+    try:
+        import_module("pandas")
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            "this needs pandas; install it with: pip install 'ftm[notebook]'"
+        ) from error

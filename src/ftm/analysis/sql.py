@@ -6,6 +6,7 @@ handed to it. So local folders and S3 are the same to it.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,7 +17,7 @@ import pyarrow as pa
 
 from ftm.analysis.frames import Quarters, Store, open_given, parse_quarters, to_pandas
 from ftm.analysis.sql_views import StoreViews
-from ftm.core.errors import ConfigError, FtmError, QueryError
+from ftm.core.errors import ConfigError, FtmError, OrchestratorError, QueryError
 
 if TYPE_CHECKING:
     import duckdb
@@ -102,14 +103,24 @@ def ask(views: StoreViews, query: str) -> Iterator[Answer]:
             connection.register(name, table)
         connection.execute("set lock_configuration = true")
         with _errors_in_words(tables.values()):
-            for name in _named(connection, query, views):
-                if views.all[name].fetched:
-                    connection.unregister(name)
-                    connection.register(name, views.dataset(name))
+            for name in sorted(views.all.keys() & _named(connection, query)):
+                _register_dataset(connection, views, name)
             reader = connection.sql(query).to_arrow_reader(_ROWS_PER_BATCH)
         yield Answer(reader, tuple(tables.values()))
     finally:
         connection.close()
+
+
+def _register_dataset(connection: duckdb.DuckDBPyConnection, views: StoreViews, name: str) -> None:
+    """Let DuckDB scan only the columns and rows it needs, where the view's files can be fetched."""
+    if not views.all[name].fetched:
+        return
+    try:
+        dataset = views.dataset(name)
+    except OrchestratorError:
+        return  # if the name means this view at all, scanning it says so
+    connection.unregister(name)
+    connection.register(name, dataset)
 
 
 class _LazyTable:
@@ -145,8 +156,11 @@ def _connect() -> duckdb.DuckDBPyConnection:
     return duckdb.connect(":memory:", config=_CONFIG)
 
 
-def _named(connection: duckdb.DuckDBPyConnection, query: str, views: StoreViews) -> list[str]:
-    """The views that one SELECT names; binding it finds what is wrong before anything is read."""
+def _named(connection: duckdb.DuckDBPyConnection, query: str) -> set[str]:
+    """Names, in lower case, that one SELECT may mean tables by.
+
+    What is wrong with it shows here, before anything is read.
+    """
     statements = connection.extract_statements(query)
     if len(statements) != 1:
         raise QueryError(f"one SELECT at a time: {len(statements)} statements were given")
@@ -154,12 +168,24 @@ def _named(connection: duckdb.DuckDBPyConnection, query: str, views: StoreViews)
     if kind not in ("SELECT", "EXPLAIN", "MULTI"):
         raise QueryError(f"SQL only reads here: SELECT, not {kind.replace('_', ' ')}")
     if _ASKS_FOR_COLUMNS.match(query):
-        return []
-    if kind == "SELECT":
-        words = {name.lower() for name in connection.get_table_names(query)}
-    else:  # PIVOT is several statements in one; EXPLAIN holds one
-        words = set(re.findall(r"\w+", query.lower()))
-    return [name for name in views.all if name in words]
+        return set()
+    if kind != "SELECT":  # EXPLAIN holds a SELECT, PIVOT is several statements in one
+        return set(re.findall(r"\w+", query.lower()))
+    connection.execute(f"explain {query}").fetchall()
+    parse = "select json_serialize_sql(?::varchar)"
+    tree = connection.execute(parse, [query]).fetchall()[0][0]
+    return {name.lower() for name in _base_tables(json.loads(tree))}
+
+
+def _base_tables(tree: Any) -> Iterator[str]:
+    """Tables in a parsed query; get_table_names would fail where a join says USING."""
+    if isinstance(tree, dict):
+        if tree.get("type") == "BASE_TABLE":
+            yield str(tree["table_name"])
+        tree = list(tree.values())
+    if isinstance(tree, list):
+        for branch in tree:
+            yield from _base_tables(branch)
 
 
 @contextmanager

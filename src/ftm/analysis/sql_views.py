@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from hashlib import sha256
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
-import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
 from ftm.core.errors import (
@@ -35,8 +35,10 @@ from ftm.storage.parquet import from_bytes
 from ftm.storage.published import Published, published_quarters, read_published, require_published
 from ftm.storage.run_reader import each, read_run_manifest
 
+if TYPE_CHECKING:
+    import pyarrow.dataset as ds
+
 _LOG = logging.getLogger(__name__)
-_FORMAT = ds.ParquetFileFormat()
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,9 +106,11 @@ class StoreViews:
             CorruptObjectError: one is gone or has other bytes.
             SchemaError: another ftm wrote it.
         """
+        import pyarrow.dataset as ds  # loads pandas
+
         view = self.all[name]
         fragments = list(each(lambda file: self._fragment(view, file), view.find()))
-        return ds.FileSystemDataset(fragments, view.schema, _FORMAT)
+        return ds.FileSystemDataset(fragments, view.schema, ds.ParquetFileFormat())
 
     def reader(self, name: str) -> pa.RecordBatchReader:
         """The rows of a view from first to last, one file in memory at a time; raises the same."""
@@ -128,6 +132,8 @@ class StoreViews:
             yield from table.to_batches()
 
     def _fragment(self, view: View, file: TableFile) -> ds.Fragment:
+        import pyarrow.dataset as ds
+
         data = pa.py_buffer(self._bytes(file))
         names = pq.read_schema(pa.BufferReader(data)).names
         is_added = view.schema.names == ["quarter", *names]
@@ -137,7 +143,7 @@ class StoreViews:
                 f"columns {', '.join(names)}; {file.mend}"
             )
         place = ds.field("quarter") == str(file.quarter) if is_added else None
-        return _FORMAT.make_fragment(data, partition_expression=place)
+        return ds.ParquetFileFormat().make_fragment(data, partition_expression=place)
 
     def _bytes(self, file: TableFile) -> bytes:
         name = self._store.name(file.key)

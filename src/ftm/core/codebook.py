@@ -35,7 +35,8 @@ class Definition:
 
 COMMON: dict[str, Definition] = {
     "call_id": Definition(
-        "The earnings call: the Capital IQ id of the transcript that was read.", "identifier"
+        "The call of a firm: firm_id, an underscore, the Capital IQ id of the transcript read.",
+        "identifier",
     ),
     "firm_id": Definition(
         "The firm: its Capital IQ company id. One call represents a firm in a quarter; "
