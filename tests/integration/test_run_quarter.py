@@ -23,6 +23,7 @@ from ftm.orchestrate.run_watch import BatchView, SilentWatcher
 from ftm.storage.object_store import ObjectStore, open_store
 from ftm.storage.run_reader import list_runs, published_run
 from ftm.wiring import get_model_fingerprint, get_orchestrator, resolve_run_settings
+from ftm.wiring.stages import get_stage_tools
 from tests.support.business_firms import QUARTER
 from tests.support.cli import ftm_environment, run_ftm, start_ftm
 from tests.support.inline_backend import InlineBackend
@@ -94,7 +95,11 @@ def test_a_run_is_published_unless_told_not_to(store: ObjectStore) -> None:
     """The next step can be run as it stands; it names the run where `ftm show` reads another."""
     settings = resolve_run_settings(Settings.load(device="cpu"))
     inline = QuarterOrchestrator(
-        store, InlineBackend(store), settings=settings, fingerprint=get_model_fingerprint
+        store,
+        InlineBackend(store),
+        settings=settings,
+        fingerprint=get_model_fingerprint,
+        tools=lambda _: get_stage_tools(settings, store),
     )
     run_id = inline.run_quarter("2023Q1", batch_size=3, publish=False).run_id
     models = {"FTM_EMBEDDING_MODEL": settings.embedding_model, "FTM_CLUSTERING": "ward"}

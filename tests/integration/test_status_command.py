@@ -10,7 +10,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from ftm.orchestrate.publish import publish_run
 
 from ftm.analysis.quarter_list import list_quarters
 from ftm.analysis.status import read_status
@@ -22,6 +21,7 @@ from ftm.orchestrate.quarter_orchestrator import QuarterOrchestrator
 from ftm.storage.lease import LeasedObject, Writer
 from ftm.storage.object_store import ObjectStore, open_store
 from ftm.storage.open_lease import open_leased
+from ftm.storage.published import publish
 from ftm.storage.run_reader import find_run, list_runs, published_run
 from ftm.storage.run_records import BatchProgress, decode_spec
 from ftm.wiring import get_model_fingerprint
@@ -302,7 +302,7 @@ def test_one_missing_record_hides_nothing_else(folder: ObjectStore) -> None:
     assert f"Run {other}: complete" in found.stdout
     assert run_inline(folder) == run
     assert read_status(folder, QUARTER).unreadable == {}
-    publish_run(folder, RunLayout(QUARTER, "gone"), {})
+    publish(folder, RunLayout(QUARTER, "gone"), {})
     assert "names run gone" in read_status(folder, QUARTER).unreadable["published run"]
 
 

@@ -35,7 +35,7 @@ class Definition:
 
 COMMON: dict[str, Definition] = {
     "call_id": Definition(
-        "The call of a firm: firm_id, an underscore, the Capital IQ id of the transcript read.",
+        "The call of a firm: firm_id, an underscore, Capital IQ's transcript id.",
         "identifier",
     ),
     "firm_id": Definition(

@@ -69,7 +69,8 @@ class QuarterOrchestrator:
             once a quarter is found to be there.
         watcher: told how it goes.
         make_prefetcher: builds the prefetcher of `run_prefetch`; not needed for anything else.
-        tools: for the stages after map; called with whether failed batches are gone on without.
+        tools: for the stages after map, called with whether failed batches are gone on without;
+            None: a run ends with map.
         clock: UTC now; a new run's created_at.
         poll_s: seconds between two looks at the jobs.
         backend_name: `local` or `batch`, for the record.
@@ -87,7 +88,7 @@ class QuarterOrchestrator:
         resolve: Callable[[Settings], Settings] | None = None,
         watcher: RunWatcher | None = None,
         make_prefetcher: Callable[[], WRDSPrefetcher] | None = None,
-        tools: Callable[[bool], StageTools],
+        tools: Callable[[bool], StageTools] | None = None,
         clock: Callable[[], datetime] = utc_now,
         poll_s: float = 0.5,
         backend_name: str = "local",
@@ -380,7 +381,7 @@ class QuarterOrchestrator:
         packaged, worked = run_stages(
             self._store,
             run,
-            tools=self._tools(span.allow_failed),
+            tools=self._tools and self._tools(span.allow_failed),
             span=span,
             publish=publish and not plan.spec.is_trial,
             say=self._watcher.message,

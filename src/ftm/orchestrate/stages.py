@@ -75,7 +75,7 @@ def run_stages(
     store: ObjectStore,
     run: RunRecords,
     *,
-    tools: StageTools,
+    tools: StageTools | None,
     span: StageSpan,
     publish: bool,
     say: Say,
@@ -85,7 +85,7 @@ def run_stages(
     Args:
         store: where the run is.
         run: whose map stage has ended.
-        tools: what to work with.
+        tools: what to work with; None: nothing is done after map.
         span: which stages.
         publish: whether readers are pointed at the tables.
         say: told what is done.
@@ -98,7 +98,7 @@ def run_stages(
         OrchestratorError: a stage or batch that is needed has not been done.
         FtmError: as the stages raise.
     """
-    if span.last == STAGES[0]:
+    if span.last == STAGES[0] or tools is None:
         return None, False
     # Before any work: what is missing for the first stage is missing for all.
     check_batches(run, allow_failed=span.allow_failed)
