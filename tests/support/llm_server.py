@@ -46,13 +46,14 @@ class ChatRequest:
 
 @dataclass(frozen=True)
 class Reply:
-    """What is sent; `die` closes the connection without a word, after `wait_s`."""
+    """What is sent after `wait_s`; `die` closes the connection instead, `drip_s` is per byte."""
 
     status: int = 200
     body: bytes = b""
     headers: Mapping[str, str] = field(default_factory=dict)
     wait_s: float = 0.0
     die: bool = False
+    drip_s: float = 0.0
 
 
 Script = Callable[[int, ChatRequest], Reply | None]
@@ -234,7 +235,11 @@ class _Handler(BaseHTTPRequestHandler):
         for name, value in (*sent.items(), ("Content-Length", str(len(reply.body)))):
             self.send_header(name, value)
         self.end_headers()
-        self.wfile.write(reply.body)
+        step = 1 if reply.drip_s else len(reply.body) or 1
+        for start in range(0, len(reply.body), step):
+            self.wfile.write(reply.body[start : start + step])
+            self.wfile.flush()
+            time.sleep(reply.drip_s)
 
     def log_message(self, *args: Any) -> None:
         """Say nothing."""
