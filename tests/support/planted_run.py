@@ -20,7 +20,7 @@ from ftm.storage.parquet import from_rows, to_bytes
 from ftm.storage.run_reader import RunRecords, read_calls, read_run
 from ftm.storage.run_records import BatchProgress
 from tests.support.business_firms import CALL_DATE, QUARTER
-from tests.support.quarters import replace_plan, write_quarter
+from tests.support.quarters import call_row, replace_plan, write_quarter
 from tests.support.runs import make_lines, noop_settings, write_run
 
 N_DIMS = 16
@@ -74,7 +74,7 @@ def plant_run(
         noise: of centroids around their theme's direction.
         run_id: of the run.
         incomplete: numbers of batches that were never completed.
-        chunk_order: in which firms were prefetched, five a chunk; None: by their id.
+        chunk_order: in which firms were prefetched, five a chunk, sorted in it; None: by id.
         plan: number of a firm → what its row of the plan says instead.
         outcomes: number of a firm that has no results → skipped or failed.
         backwards: parts have their rows in the opposite order.
@@ -84,8 +84,16 @@ def plant_run(
         made[number].metadata.update({k: v for k, v in given.items() if k == "permno"})
     order = [made[i] for i in chunk_order or range(len(made))]
     manifest = write_quarter(store, order, quarter=quarter, firms_per_chunk=5, turns_of=_turns)
-    if plan:
-        manifest = _change_plan(store, manifest, {made[i].firm_id: dict(v) for i, v in plan.items()})
+    if plan or chunk_order:
+        # The plan of a quarter numbers firms as they come; here they have numbers of their own.
+        about = ("firm_name", "transcript_id", "gvkey", "permno", "permco")
+        own = {f.firm_id: call_row(f.firm_id, number=i) for i, f in enumerate(made)}
+        changes = {
+            made[i].firm_id: {k: own[made[i].firm_id][k] for k in about}
+            | dict((plan or {}).get(i, {}))
+            for i in range(len(made))
+        }
+        manifest = _change_plan(store, manifest, changes)
     ids = [firm.firm_id for firm in made]
     lines = make_lines([f.firm_id for f in order], batch_size=batch_size, quarter=quarter)
     lost = {made[i].firm_id: outcome for i, outcome in (outcomes or {}).items()}

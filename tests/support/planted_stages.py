@@ -89,10 +89,12 @@ def do_all(
     return record
 
 
-def stage_tools(*, resolution: float = 1.0, namer: ToldNamer | None = None) -> StageTools:
+def stage_tools(
+    *, resolution: float = 1.0, allow_failed: bool = False, namer: ToldNamer | None = None
+) -> StageTools:
     """What `run_stages` works with."""
     return StageTools(
-        reduce=reduce_options(resolution=resolution),
+        reduce=reduce_options(resolution=resolution, allow_failed=allow_failed),
         name=lambda _report: name_options(namer),
         series=lambda _quarter, _run_id: {},
     )
@@ -141,4 +143,6 @@ def objects(store: ObjectStore, *prefixes: str) -> dict[str, bytes]:
 def results(store: ObjectStore, quarter: Quarter, stages: Sequence[str] = ()) -> dict[str, bytes]:
     """What readers see of a quarter, and what some stages recorded."""
     found = objects(store, f"processed/quarter={quarter}", f"sentiment-ready/quarter={quarter}")
-    return found | {k: v for k, v in objects(store, "progress").items() if k.endswith(tuple(stages))}
+    return found | {
+        k: v for k, v in objects(store, "progress").items() if k.endswith(tuple(stages))
+    }

@@ -100,11 +100,14 @@ def test_a_spreadsheet_takes_no_hash_for_a_number(planted: Planted) -> None:
         lambda text: as_csv(list(csv.DictReader(io.StringIO(text))), delimiter=";"),
         lambda text: as_csv(list(csv.DictReader(io.StringIO(text))), delimiter="\t"),
         lambda text: as_csv(list(csv.DictReader(io.StringIO(text))), quoting=csv.QUOTE_ALL),
-        lambda text: b"\xef\xbb\xbf"
-        + as_csv(list(csv.DictReader(io.StringIO(text))), delimiter=";", lineterminator="\r\n"),
+        lambda text: (
+            b"\xef\xbb\xbf"
+            + as_csv(list(csv.DictReader(io.StringIO(text))), delimiter=";", lineterminator="\r\n")
+        ),
         lambda text: (text + ",,,,,,,,,,\n" * 3).encode(),
         lambda text: "\n".join(
-            ",".join(f'"{cell}"' for cell in [*row, "", ""]) for row in csv.reader(text.splitlines(True))
+            ",".join(f'"{cell}"' for cell in [*row, "", ""])
+            for row in csv.reader(text.splitlines(True))
         ).encode(),
         lambda text: text.replace("theme_id,members", " theme_id , members").encode(),
     ],
