@@ -22,6 +22,8 @@ from tests.support.planted_stages import FIRMS, do_all, made_tables, objects
 
 ONE, TWO, THREE, FOUR = (f"theme_2023Q1_00{i}" for i in range(4))
 
+NAMES = ("one", "two", "three", "four")
+
 
 @pytest.fixture
 def planted() -> Planted:
@@ -45,7 +47,7 @@ def edit(planted: Planted, **edits: dict[str, str]) -> bytes:
     data = write_labels(*reduced(planted))
     rows = list(csv.DictReader(io.StringIO(data.decode("utf-8-sig"))))
     for name, given in edits.items():
-        rows[["one", "two", "three", "four"].index(name)].update(given)
+        rows[NAMES.index(name)].update(given)
     return as_csv(rows)
 
 
@@ -282,7 +284,7 @@ def test_topics_of_an_excluded_theme_are_in_none(planted: Planted) -> None:
 
 def test_every_theme_can_be_excluded(planted: Planted) -> None:
     """No theme is left, but typed empty tables, and everything that was said is unthemed."""
-    tables = relabel(planted, **dict.fromkeys(("one", "two", "three", "four"), {"exclude": "x"}))
+    tables = relabel(planted, **{name: {"exclude": "x"} for name in NAMES})
     assert (tables["themes"].num_rows, tables["panel"].num_rows) == (0, 0)
     assert set(tables["panel_calls"]["themed_share"].to_pylist()) == {0.0, None}
 
