@@ -146,3 +146,13 @@ def results(store: ObjectStore, quarter: Quarter, stages: Sequence[str] = ()) ->
     return found | {
         k: v for k, v in objects(store, "progress").items() if k.endswith(tuple(stages))
     }
+
+
+def changed(table: pa.Table, column: str, value: object, *, row: int = 0) -> pa.Table:
+    """The table with one value replaced."""
+    values = table[column].to_pylist()
+    values[row] = value
+    field = table.schema.field(column)
+    return table.set_column(
+        table.column_names.index(column), field.with_nullable(True), pa.array(values, field.type)
+    )

@@ -80,7 +80,7 @@ TYPICAL = {
 }
 
 
-@settings(max_examples=20, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=12, suppress_health_check=[HealthCheck.too_slow])
 @example(TYPICAL)
 @given(runs())
 def test_whatever_is_planted_the_tables_fit(given: dict[str, Any]) -> None:
