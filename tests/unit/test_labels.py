@@ -323,3 +323,23 @@ def test_a_file_made_for_other_themes_is_refused(planted: Planted) -> None:
     with pytest.raises(ConfigError, match=message):
         do_all(planted)
     assert objects(planted.store) == before
+
+
+def test_a_misspelt_column_is_an_error_and_notes_are_not(planted: Planted) -> None:
+    """`exlude` would be ignored without a word; a column of the user's own begins with note."""
+    _, contributions = reduced(planted)
+    text = edit(planted, three={"exclude": "x"}).decode()
+    with pytest.raises(ConfigError, match=r"column 'exlude'; known are theme_id"):
+        read_labels(text.replace(",exclude", ",exlude", 1).encode(), contributions, name="x")
+    noted = "\n".join(
+        f"{line},{'note of mine' if n == 0 else 'why'}" for n, line in enumerate(text.splitlines())
+    )
+    assert read_labels(noted.encode(), contributions, name="x").excluded == {THREE}
+
+
+def test_a_theme_that_goes_into_another_gets_no_name(planted: Planted) -> None:
+    """The name would be lost without a word."""
+    _, contributions = reduced(planted)
+    data = edit(planted, two={"merge_into": ONE, "name": "Lost"})
+    with pytest.raises(ConfigError, match=f"goes into {ONE}; give the name to {ONE}"):
+        read_labels(data, contributions, name="x")

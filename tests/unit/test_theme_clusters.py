@@ -187,3 +187,15 @@ def test_the_classic_method_is_deterministic_and_recovers_plants() -> None:
     assert adjusted_rand_score(themes, first) > 0.9
     few = cluster_themes("umap-hdbscan", units[:3], n_firms=3, resolution=1.0, seed=42)
     assert few.tolist() == [-1] * 3
+
+
+def test_few_topics_are_clustered_at_the_default_resolution() -> None:
+    """A small run has themes, too: the resolution falls with the number of topics."""
+    rng = np.random.default_rng(0)
+    planted = np.repeat(np.arange(3), 5)
+    centroids = np.eye(16)[planted] + 0.05 * rng.standard_normal((15, 16))
+    found = cluster_themes(
+        "leiden", centroids.astype(np.float32), n_firms=5, resolution=5.0, seed=1
+    )
+    assert [len(set(found[planted == theme])) for theme in range(3)] == [1, 1, 1]
+    assert len(set(found)) == 3

@@ -24,6 +24,8 @@ BLOCK_ROWS = 2048
 # the share of runs that put them together, and that graph is what the themes are read from.
 CONSENSUS_RUNS = 20
 CONSENSUS_ROUNDS = 2
+# At a resolution too high for its size a graph falls apart into pairs.
+TOPICS_PER_RESOLUTION = 50
 LEIDEN_ITERATIONS = 10
 LEIDEN_RANDOMNESS = 0.001
 LEIDEN_SEEDS = 1000
@@ -59,7 +61,8 @@ def cluster_themes(
         method: `leiden` or `umap-hdbscan`.
         centroids: float32, shape (n_topics, n_dims); need not be of length one.
         n_firms: that they come from.
-        resolution: of `leiden`; higher finds more and smaller clusters.
+        resolution: of `leiden`; higher finds more and smaller clusters. Of few centroids it is
+            lower, so that clusters have members: one for 50 of them, at least 1.
         seed: of every random choice.
 
     Returns:
@@ -72,7 +75,8 @@ def cluster_themes(
         labels = _umap_hdbscan(units, n_firms=n_firms, seed=seed)
     else:
         edges = neighbour_edges(units, GRAPH_NEIGHBOURS)
-        labels = consensus_leiden(edges, len(units), resolution=resolution, seed=seed)
+        fitting = min(resolution, max(1.0, len(units) / TOPICS_PER_RESOLUTION))
+        labels = consensus_leiden(edges, len(units), resolution=fitting, seed=seed)
     return without_strays(labels, units)
 
 
