@@ -194,7 +194,7 @@ class QuarterOrchestrator:
         """
         started_s = time.monotonic()
         plan, settings = self._prepare(
-            quarter, batch_size, allow_partial=allow_partial_prefetch, publish=publish
+            quarter, batch_size, allow_partial=allow_partial_prefetch, publish=publish, span=span
         )
         if not span.includes("map"):
             read_run(self._store, plan.quarter, plan.spec.run_id)
@@ -304,6 +304,7 @@ class QuarterOrchestrator:
         *,
         allow_partial: bool,
         publish: bool = True,
+        span: StageSpan = _EVERYTHING,
     ) -> tuple[RunPlan, Settings]:
         manifest = require_manifest(self._store, Quarter.parse(quarter))
         check_complete(self._store, manifest, allow_partial)
@@ -317,8 +318,10 @@ class QuarterOrchestrator:
             publish=publish,
             backend=self._backend_name,
         )
-        # The summary needs it: better told now than after hours of work.
+        # Both are needed in the end: better told now than after hours of work.
         read_calls(self._store, manifest)
+        if self._tools and span.includes("name"):
+            self._tools(span.allow_failed).check()
         return plan, settings
 
     def _estimate(self, plan: RunPlan, pending: Sequence[BatchLine]) -> Estimate:

@@ -12,7 +12,7 @@ from ftm.core.errors import ConfigError
 from ftm.core.quarter import Quarter
 from ftm.reduce.name_stage import NameOptions, name_run
 from ftm.reduce.package_stage import package_run, publish_package
-from ftm.reduce.reduce_stage import ReduceOptions, check_batches, reduce_run
+from ftm.reduce.reduce_stage import ReduceOptions, check_batches, check_reduced, reduce_run
 from ftm.storage.object_store import ObjectStore
 from ftm.storage.run_reader import RunRecords
 from ftm.storage.stage_records import STAGES, StageRecord, read_stage
@@ -35,6 +35,14 @@ class StageTools:
     reduce: ReduceOptions
     name: Callable[[Callable[[int, int], None]], NameOptions]
     series: Callable[[Quarter, str], Mapping[str, str]]
+
+    def check(self) -> None:
+        """See that names can be made, as far as settings tell.
+
+        Raises:
+            ConfigError: a setting is missing.
+        """
+        self.name(lambda _done, _all: None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,9 +110,12 @@ def run_stages(
         return None, False
     # Before any work: what is missing for the first stage is missing for all.
     check_batches(run, allow_failed=span.allow_failed)
+    name_options = tools.name(_reporter(say))
+    if not span.includes("reduce"):
+        check_reduced(store, run, tools.reduce)
     works: dict[str, Callable[[], StageRecord]] = {
         "reduce": lambda: reduce_run(store, run, tools.reduce),
-        "name": lambda: name_run(store, run, tools.name(_reporter(say))),
+        "name": lambda: name_run(store, run, name_options),
         "package": lambda: package_run(
             store, run, series=tools.series(run.layout.quarter, run.spec.run_id)
         ),

@@ -143,7 +143,9 @@ def _rows(data: bytes, name: str) -> list[tuple[int, dict[str, str]]]:
         found = [(reader.line_num, _row(row, name, reader.line_num)) for row in reader]
         return [(number, row) for number, row in found if any(row.values())]
     except csv.Error as error:
-        raise ConfigError(f"{name}, line {reader.line_num}: no CSV ({error})") from error
+        # Its own count stands at the last whole line.
+        number = reader.reader.line_num
+        raise ConfigError(f"{name}, line {number}: no CSV ({error})") from error
 
 
 def _row(row: Mapping[str | None, Any], name: str, number: int) -> dict[str, str]:

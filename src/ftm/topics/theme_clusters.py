@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ftm.topics.base import FloatArray
+from ftm.topics.neighbours import NO_DIRECTION
 
 IntArray = npt.NDArray[np.intp]
 
@@ -254,14 +255,14 @@ class _Graph:
 
 
 def _umap_hdbscan(units: FloatArray, *, n_firms: int, seed: int) -> IntArray:
-    from hdbscan import HDBSCAN
-    from umap import UMAP
-
     n = len(units)
     scale = min(1.0, (n_firms / HDBSCAN_FIRMS) ** 0.5)
     with warnings.catch_warnings():
-        # As for sentences: a seed means one thread, scikit-learn renamed an argument.
+        # As for sentences: no TensorFlow, a seed means one thread, scikit-learn renamed something.
         warnings.simplefilter("ignore")
+        from hdbscan import HDBSCAN
+        from umap import UMAP
+
         reduced = UMAP(
             n_neighbors=min(UMAP_NEIGHBOURS, n - 1),
             n_components=min(UMAP_COMPONENTS, n - 2),
@@ -290,7 +291,8 @@ def _merged(first: IntArray, second: IntArray, weights: npt.NDArray[np.float64],
 
 def _unit(rows: FloatArray) -> FloatArray:
     norms = np.linalg.norm(rows, axis=1, keepdims=True)
-    return np.asarray(np.divide(rows, norms, out=np.zeros_like(rows), where=norms > 0))
+    kept = norms > NO_DIRECTION
+    return np.asarray(np.divide(rows, norms, out=np.zeros_like(rows), where=kept))
 
 
 METHODS: tuple[str, ...] = ("leiden", "umap-hdbscan")
