@@ -50,9 +50,9 @@ class ToldNamer(KeywordNamer):
         return found
 
 
-def reduce_options(*, resolution: float = 1.0, allow_failed: bool = False) -> ReduceOptions:
-    """As the composition root makes them; a resolution for a dozen firms, not for thousands."""
-    settings = noop_settings(theme_resolution=resolution)
+def reduce_options(*, min_firms: int = 2, allow_failed: bool = False) -> ReduceOptions:
+    """As the composition root makes them."""
+    settings = noop_settings(theme_min_firms=min_firms)
     return get_reduce_options(settings, allow_failed=allow_failed)
 
 
@@ -90,11 +90,11 @@ def do_all(
 
 
 def stage_tools(
-    *, resolution: float = 1.0, allow_failed: bool = False, namer: ToldNamer | None = None
+    *, min_firms: int = 2, allow_failed: bool = False, namer: ToldNamer | None = None
 ) -> StageTools:
     """What `run_stages` works with."""
     return StageTools(
-        reduce=reduce_options(resolution=resolution, allow_failed=allow_failed),
+        reduce=reduce_options(min_firms=min_firms, allow_failed=allow_failed),
         name=lambda _report: name_options(namer),
         series=lambda _quarter, _run_id: {},
     )
@@ -105,14 +105,14 @@ def run_span(
     first: str = "map",
     last: str = "package",
     *,
-    resolution: float = 1.0,
+    min_firms: int = 2,
     said: list[str] | None = None,
 ) -> tuple[StageRecord | None, bool]:
     """The stages as `ftm run-quarter --from FIRST --to LAST` does them."""
     return run_stages(
         planted.store,
         planted.run,
-        tools=stage_tools(resolution=resolution),
+        tools=stage_tools(min_firms=min_firms),
         span=StageSpan(first, last),
         publish=True,
         say=(said if said is not None else []).append,

@@ -100,7 +100,7 @@ def test_names_of_other_themes_are_refused(store: ObjectStore) -> None:
     planted = plant_run(store, FIRMS)
     do_all(planted)
     before = require_published(store, QUARTER)
-    do_reduce(store, planted.run, resolution=0.1)
+    do_reduce(store, planted.run, min_firms=5)
     with pytest.raises(OrchestratorError, match=r"done for other themes .*--from name`"):
         package_run(store, planted.run)
     assert require_published(store, QUARTER) == before

@@ -217,7 +217,7 @@ def test_what_is_done_is_not_done_again(store: ObjectStore) -> None:
     assert written == []
     strict = replace(reduce_options(), rules=ThemeRules(min_firms=5))
     assert reduce_run(store, planted.run, strict).facts["n_themes"] < 4
-    assert do_reduce(store, planted.run, resolution=0.1).inputs_sha256 != record.inputs_sha256
+    assert do_reduce(store, planted.run, min_firms=4).inputs_sha256 != record.inputs_sha256
     assert len(written) == 2 * 3 * 2
 
 

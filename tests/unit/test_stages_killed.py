@@ -103,12 +103,12 @@ def test_before_the_pointer_is_written_readers_keep_what_they_had(
     old = require_published(first.store, QUARTER)
     tables = {name: read_published_table(first.store, old, name) for name in PROCESSED_TABLES}
     again = plant(kept)
-    moments = moments_of(again.store, lambda: run_span(again, "reduce", resolution=0.1))
+    moments = moments_of(again.store, lambda: run_span(again, "reduce", min_firms=5))
     assert require_published(again.store, QUARTER).files != old.files
     assert moments[-1] == ("after put", POINTER)
     for boundary in range(len(moments) // 2):
         planted = plant(kept)
-        work = lambda planted=planted: run_span(planted, "reduce", resolution=0.1)  # noqa: E731
+        work = lambda planted=planted: run_span(planted, "reduce", min_firms=5)  # noqa: E731
         assert kill_at(planted.store, boundary, work)
         published = require_published(planted.store, QUARTER)
         assert published == old

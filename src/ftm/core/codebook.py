@@ -64,7 +64,8 @@ COMMON: dict[str, Definition] = {
         "True for the one firm to keep where several share permno and call_date_et. Of those with "
         "sentences it is the one whose link has linkprim P before C, then linktype LC before "
         "LU, then the one with more sentences, then the lowest firm_id. True for every firm that "
-        "shares with none, so that permno and call_date_et are unique among rows of one theme where it is true.",
+        "shares with none, so that permno and call_date_et are unique among rows of one theme "
+        "where it is true.",
         "true or false",
     ),
     "earnings_call_date": Definition(
