@@ -155,9 +155,7 @@ def nearest(rows: FloatArray, others: FloatArray, k: int) -> tuple[IntArray, Flo
 
 
 def _greatest(values: FloatArray, k: int) -> tuple[IntArray, FloatArray]:
-    """Columns of the k greatest of each row, greatest first, and the values; of equal ones the
-    first.
-    """
+    """Columns and values of each row's k greatest, greatest first; of equal ones the first."""
     # Of the flat array: np.nonzero of two dimensions takes ten times as long.
     row, column = np.divmod(np.flatnonzero(values >= _bound(values, k)[:, None]), values.shape[1])
     kept = values[row, column]
