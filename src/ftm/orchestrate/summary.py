@@ -42,6 +42,7 @@ class RunSummary:
         example_firm: a firm to look at, that with the most topics; empty until there is something.
         last_stage: that the command was to do.
         tables: URL of the folder of the run's tables; empty until they are made.
+        submitted_stage: whose jobs were submitted, if they were not waited for.
         diagnosis: `ftm.reduce.diagnosis.Diagnosis`, once the tables are made.
     """
 
@@ -68,6 +69,7 @@ class RunSummary:
     example_firm: str = ""
     last_stage: str = "map"
     tables: str = ""
+    submitted_stage: str = "map"
     diagnosis: Mapping[str, Any] | None = None
 
     @property

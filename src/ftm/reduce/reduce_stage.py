@@ -77,7 +77,7 @@ def reduce_run(store: ObjectStore, run: RunRecords, options: ReduceOptions) -> S
         CorruptObjectError: a part or a chunk differs from what was recorded.
     """
     incomplete = check_batches(run, allow_failed=options.allow_failed)
-    inputs = _inputs(run, options)
+    inputs = reduce_inputs(run, options)
     if is_done(store, run.layout, "reduce", inputs) and (
         found := read_stage(store, run.layout, "reduce")
     ):
@@ -133,7 +133,8 @@ def check_batches(run: RunRecords, *, allow_failed: bool) -> int:
     return incomplete
 
 
-def _inputs(run: RunRecords, options: ReduceOptions) -> str:
+def reduce_inputs(run: RunRecords, options: ReduceOptions) -> str:
+    """The hash of what themes depend on, as the record of stage reduce has it."""
     # Batches too: one in which no firm has results is complete without a part.
     parts = {
         batch.batch_id: run.progress_of(batch.batch_id).parts
