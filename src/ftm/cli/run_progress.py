@@ -85,8 +85,9 @@ class Pace:
     def describe(self, batches: Sequence[BatchView]) -> str:
         """`12 of 40 firms (30 %) in 40 s, 18 firms a minute, about 2 min left`."""
         done, total = n_done(batches), sum(batch.n_firms for batch in batches)
-        if not total:  # a stage after map counts no firms
-            return f"in {format_duration(self._clock_s() - self._started_s)}"
+        if batches and not total:  # a stage after map counts no firms
+            so_far = format_duration(self._clock_s() - self._started_s)
+            return f"{batches[0].batch_id}: {so_far} so far"
         text = f"{done} of {total} firms ({100 * done // total if total else 100} %)"
         now_s = self._clock_s()
         text += f" in {format_duration(now_s - self._started_s)}"

@@ -95,15 +95,15 @@ def get_batch_queue(settings: Settings) -> BatchQueue:
     )
 
 
-def get_stage_queue(settings: Settings) -> BatchQueue | None:
+def get_stage_queue(settings: Settings, *, patience: Patience | None = None) -> BatchQueue | None:
     """The queue and job definition of the stages after map; None where they run in the command."""
     from ftm.jobs.batch_queue import BatchQueue
 
     if not settings.batch_stage_job_definition:
         return None
     return BatchQueue(
-        get_aws_client(settings, "batch"),
-        queue=str(settings.batch_stage_queue or settings.batch_queue),
+        get_aws_client(settings, "batch", patience=patience),
+        queue=settings.batch_stage_queue or settings.batch_queue or "",
         job_definition=settings.batch_stage_job_definition,
         setting="FTM_BATCH_STAGE_JOB_DEFINITION",
         queue_setting=(
