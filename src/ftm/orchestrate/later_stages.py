@@ -26,7 +26,7 @@ MakeTools = Callable[[Settings, bool], StageTools]
 """What the stages work with, by the settings and whether failed batches are gone on without."""
 
 _ALLOW_FAILED = "FTM_STAGE_ALLOW_FAILED"
-_LAST = "FTM_STAGE_LAST"
+_LAST = "last_stage"
 _BASE_URL = "LLM_BASE_URL"
 
 
