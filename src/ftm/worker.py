@@ -163,7 +163,7 @@ def _log_to_stderr() -> None:
     logging.getLogger("ftm").setLevel(logging.INFO)
 
 
-def _do_or_drop(stage: str, settings: Settings, stop: StopSignal) -> int:
+def do_or_drop(stage: str, settings: Settings, stop: StopSignal) -> int:
     """A later stage, broken off by a signal: what it has written is whole, and done again."""
     try:
         with stop:
@@ -189,7 +189,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     stage = given[0]
     try:
         if stage != "map":
-            return _do_or_drop(stage, Settings.load(), stop)
+            return do_or_drop(stage, Settings.load(), stop)
         progress = map_batch(Settings.load(), stop)
     except FtmError as error:
         sys.stderr.write(f"{WORKER_SAYS}{' '.join(str(error).split())}\n")
