@@ -16,9 +16,13 @@ from ftm.core.version import VERSION
 NEEDED = (
     "ftm.connectors.s3_connector",
     "ftm.mapping.firm_processor",
+    "ftm.naming.llm",
+    "ftm.orchestrate.stages",
     "ftm.topics.bertopic_model",
     "ftm.topics.embedder",
     "ftm.topics.pool",
+    "ftm.topics.theme_clusters",
+    "ftm.topics.theme_keywords",
     "ftm.worker",
 )
 

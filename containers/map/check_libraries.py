@@ -16,6 +16,7 @@ NEEDED = (
     "hdbscan",
     "numba",
     "obstore",
+    "openai",
     "pyarrow",
     "pydantic_settings",
     "scipy",

@@ -1,4 +1,5 @@
-"""The map image's requirements, one a line: ftm's own, the extra `topics`, one build of torch.
+"""The map image's requirements, one a line: ftm's own, the extras `topics` and `llm`, one
+build of torch.
 
 python requirements.py cpu|gpu pyproject.toml constraints.txt
 """
@@ -36,7 +37,8 @@ def requirements(device: str, project: str, constraints: str, machine: str) -> l
         raise ValueError("constraints.txt does not pin torch")
     table = tomllib.loads(project)["project"]
     build = "+cpu" if device == "cpu" and machine == "x86_64" else ""
-    names = [*table["dependencies"], *table["optional-dependencies"]["topics"]]
+    extras = table["optional-dependencies"]
+    names = [*table["dependencies"], *extras["topics"], *extras["llm"]]
     return [f"torch=={pinned[1]}{build}", *(n for n in names if not re.match(r"torch\b", n))]
 
 

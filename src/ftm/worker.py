@@ -1,5 +1,8 @@
 """What a container runs: `python -m ftm.worker map`, told everything by its environment.
 
+The later stages, reduce, name and package, are one job each. None of them publishes: the pointer
+is moved by the command that carries the run, which holds its lease, so that there is one writer.
+
 Exit codes: 0 done; 1 a known failure, one line on stderr; 2 wrong usage, or settings, a model or a
 store with which no batch of the run can be done; 143 (130) told to stop by SIGTERM (SIGINT) before
 the end, what is done being recorded; a bug keeps its traceback.
@@ -36,16 +39,41 @@ from ftm.mapping.run_inputs import (
     without_sentences,
 )
 from ftm.mapping.stage_clock import StageClock
-from ftm.mapping.stop_signal import StopSignal
+from ftm.mapping.stop_signal import StopRequested, StopSignal
+from ftm.storage.run_reader import read_run
 from ftm.storage.run_records import BatchProgress, RunSpec
+from ftm.storage.stage_records import STAGES, StageRecord
 
 log = logging.getLogger("ftm.worker")  # __name__ is "__main__" in a container
 
-STAGES = ("map",)
 STAGE_WIDE = (ConfigError, ModelNotFoundError, StoreUnavailableError)
 """What every other batch would meet as well: no rights, no space, no model."""
 
 _T = TypeVar("_T")
+
+
+def do_later_stage(stage: str, settings: Settings) -> StageRecord | None:
+    """Do reduce, name or package of a run, unless it is done; None where it is another job's.
+
+    Raises:
+        FtmError: as the stage raises; ConfigError when the environment does not say what to do.
+    """
+    from ftm.orchestrate.stages import describe_stage, do_stage
+
+    layout = _layout(settings)
+    store = wiring.get_store(settings)
+    log.info("ftm %s: %s, run %s of %s", VERSION, stage, layout.run_id, layout.quarter)
+    read_run_spec(store, layout)
+    if why := reason_to_leave(
+        store, layout, job_id=settings.job_id, attempt=settings.attempt, stage=stage
+    ):
+        log.warning("leaving without work: %s", why)
+        return None
+    run = read_run(store, layout.quarter, layout.run_id)
+    tools = wiring.get_stage_tools(settings, store, allow_failed=settings.stage_allow_failed)
+    record = do_stage(store, run, stage, tools, log.info)
+    log.info("%s: %s", stage, describe_stage(record))
+    return record
 
 
 def map_batch(settings: Settings, stop: StopSignal) -> BatchProgress | None:
@@ -54,9 +82,7 @@ def map_batch(settings: Settings, stop: StopSignal) -> BatchProgress | None:
     Raises:
         FtmError: see run_map; ConfigError when the environment does not say what to do.
     """
-    layout = RunLayout(
-        Quarter.parse(_need(settings.quarter, "QUARTER")), _need(settings.run_id, "FTM_RUN_ID")
-    )
+    layout = _layout(settings)
     store = wiring.get_store(settings)
     spec = read_run_spec(store, layout)
     if why := reason_to_leave(store, layout, job_id=settings.job_id, attempt=settings.attempt):
@@ -116,6 +142,12 @@ def breaker_settings(settings: Settings) -> BreakerSettings:
     )
 
 
+def _layout(settings: Settings) -> RunLayout:
+    return RunLayout(
+        Quarter.parse(_need(settings.quarter, "QUARTER")), _need(settings.run_id, "FTM_RUN_ID")
+    )
+
+
 def _need(value: _T | None, variable: str) -> _T:
     if value is None:
         raise ConfigError(f"{variable} is not set; `ftm run-quarter` starts workers with it")
@@ -131,6 +163,17 @@ def _log_to_stderr() -> None:
     logging.getLogger("ftm").setLevel(logging.INFO)
 
 
+def do_or_drop(stage: str, settings: Settings, stop: StopSignal) -> int:
+    """A later stage, broken off by a signal: what it has written is whole, and done again."""
+    try:
+        with stop:
+            do_later_stage(stage, settings)
+    except StopRequested:
+        log.warning("%s: told to stop; the next attempt begins it again", stage)
+        return 128 + (stop.number or 0)
+    return 0
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one stage and return the exit code."""
     given = list(sys.argv[1:] if arguments is None else arguments)
@@ -143,7 +186,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _log_to_stderr()
     stop = StopSignal()
     stop.listen()
+    stage = given[0]
     try:
+        if stage != "map":
+            return do_or_drop(stage, Settings.load(), stop)
         progress = map_batch(Settings.load(), stop)
     except FtmError as error:
         sys.stderr.write(f"{WORKER_SAYS}{' '.join(str(error).split())}\n")

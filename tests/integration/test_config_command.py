@@ -84,6 +84,22 @@ def test_cpu_is_taken_if_asked_for_or_alone(tmp_path: Path) -> None:
     assert written(tmp_path)["batch_job_definition"] == OUTPUTS["cpu_job_definition"]
 
 
+def test_stages_after_map_get_the_queue_without_gpus(tmp_path: Path) -> None:
+    """Their job definition where there is one; their queue only where it is another one."""
+    told = json.loads(printed())
+    told["stage_job_definition"] = {"value": "arn:aws:batch:x:1:job-definition/ftm-stages:3"}
+    assert from_terraform(tmp_path, outputs=json.dumps(told)).returncode == 0
+    found = written(tmp_path)
+    assert found["batch_stage_job_definition"] == told["stage_job_definition"]["value"]
+    assert (found["batch_queue"], found["batch_stage_queue"]) == (
+        OUTPUTS["gpu_queue"],
+        OUTPUTS["cpu_queue"],
+    )
+    (tmp_path / "ftm.toml").unlink()
+    from_terraform(tmp_path, "--compute", "cpu", outputs=json.dumps(told))
+    assert "batch_stage_queue" not in written(tmp_path)
+
+
 def test_stdin_and_other_encodings_are_read(tmp_path: Path) -> None:
     """`-` is stdin; a file that PowerShell wrote is UTF-16."""
     command = [sys.executable, "-m", "ftm.cli.main", "config", "from-terraform", "-"]
@@ -231,6 +247,8 @@ def test_what_apply_made_is_in_order(applied: Applied, tmp_path: Path) -> None:
         "aws_region": REGION,
         "batch_queue": applied.outputs["gpu_queue"],
         "batch_job_definition": applied.outputs["gpu_job_definition"],
+        "batch_stage_queue": applied.outputs["cpu_queue"],
+        "batch_stage_job_definition": applied.outputs["stage_job_definition"],
     }
     with socket.socket() as wrds:
         wrds.bind(("127.0.0.1", 0))
@@ -245,7 +263,9 @@ def test_what_apply_made_is_in_order(applied: Applied, tmp_path: Path) -> None:
             PGPASSFILE="/nonexistent",
         )
     lines = done.stdout.splitlines()
-    assert [line.partition(":")[0] for line in lines if line.startswith("✗")] == ["✗ image in ECR"]
+    assert [line.partition(":")[0] for line in lines if line.startswith("✗")] == [
+        *("✗ image in ECR", "✗ stage image in ECR"),
+    ]
     names = {line[2:].partition(":")[0] for line in lines if line.startswith("✓")}
     assert names >= {
         *("bucket", "reading", "writing", "public access", "versioning", "job queue"),
@@ -253,4 +273,5 @@ def test_what_apply_made_is_in_order(applied: Applied, tmp_path: Path) -> None:
         "log group",
     }
     assert sum(line.startswith("✓ compute environment") for line in lines) == 2
+    assert any(line.startswith("✓ stage job definition: ftm-main-stages:") for line in lines)
     assert done.returncode == 1

@@ -337,3 +337,19 @@ def test_a_server_that_does_not_answer_hides_nothing(doctor: Doctor, s3_server: 
     assert found.wrong() == {"AWS identity", "bucket"}
     assert "does not answer" in found.text("bucket")
     assert found.mark("text pipeline") == "ok"
+
+
+def test_the_stages_job_definition_is_looked_at_where_it_is_set(
+    doctor: Doctor, cluster: Cluster, closed: Bucket
+) -> None:
+    """Under a name of its own, with its own fault; without the setting nothing is said of it."""
+    without = doctor(**on(cluster, closed))
+    assert without.marks("stage job definition") == []
+    stages = define(cluster.service, data_source="wrds")
+    found = doctor(**on(cluster, closed), FTM_BATCH_STAGE_JOB_DEFINITION=stages)
+    assert found.mark("stage job definition") == "ok"
+    assert "DATA_SOURCE is 'wrds'" in found.text("stage job environment")
+    assert found.mark("job environment") == "ok"
+    gone = doctor(**on(cluster, closed), FTM_BATCH_STAGE_JOB_DEFINITION="gone:1")
+    assert "correct FTM_BATCH_STAGE_JOB_DEFINITION" in gone.text("stage job definition")
+    assert gone.mark("stage job roles") == "skipped"

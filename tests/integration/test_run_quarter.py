@@ -99,7 +99,7 @@ def test_a_run_is_published_unless_told_not_to(store: ObjectStore) -> None:
         InlineBackend(store),
         settings=settings,
         fingerprint=get_model_fingerprint,
-        tools=lambda _: get_stage_tools(settings, store),
+        tools=lambda chosen, _: get_stage_tools(chosen, store),
     )
     run_id = inline.run_quarter("2023Q1", batch_size=3, publish=False).run_id
     models = {"FTM_EMBEDDING_MODEL": settings.embedding_model, "FTM_CLUSTERING": "ward"}

@@ -54,7 +54,7 @@ def run_inline(store: ObjectStore, *failing: str, **given: object) -> str:
         settings=noop_settings(**given.pop("settings", {})),  # type: ignore[arg-type]
         fingerprint=get_model_fingerprint,
         poll_s=0,
-        tools=lambda _: get_stage_tools(noop_settings(), store),
+        tools=lambda *_: get_stage_tools(noop_settings(), store),
     )
     try:
         return orchestrator.run_quarter("2023Q1", **{"batch_size": 3, **given}).run_id  # type: ignore[arg-type]

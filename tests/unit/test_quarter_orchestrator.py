@@ -66,7 +66,7 @@ def make(
         "fingerprint": get_model_fingerprint,
         "clock": lambda: NOW,
         "machine": lambda _: "a machine",
-        "tools": lambda allow: get_stage_tools(noop_settings(), store, allow_failed=allow),
+        "tools": lambda chosen, allow: get_stage_tools(chosen, store, allow_failed=allow),
         **given,
     }
     return QuarterOrchestrator(store, backend or InlineBackend(store), poll_s=0, **options)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from ftm.care.aws import CREDENTIALS, REGION
-from ftm.care.checks import Check, Finding, failed, ok, skipped, warning
+from ftm.care.checks import Check, Finding, Look, failed, ok, skipped, warning
 from ftm.core.errors import AWSAccessError, JobError
 from ftm.core.settings import SECRETS, Settings, variable_name
 from ftm.jobs.aws_calls import AWSClient
@@ -65,6 +67,25 @@ def definition(batch: BatchQueue, client: ClientOf) -> list[Check]:
         Check("job roles", lambda: _roles(batch), after),
         Check("log group", lambda: _log_group(_container(batch), client), after),
     ]
+
+
+def for_stages(checks: Sequence[Check]) -> list[Check]:
+    """The same checks under names of their own, for the jobs of the stages after map."""
+    own = {check.what for check in checks}
+    return [
+        replace(
+            check,
+            what=f"stage {check.what}",
+            look=partial(_renamed, check.look),
+            needs=tuple(f"stage {need}" if need in own else need for need in check.needs),
+        )
+        for check in checks
+    ]
+
+
+def _renamed(look: Look) -> Iterator[Finding]:
+    for finding in look():
+        yield replace(finding, what=f"stage {finding.what}")
 
 
 def _container(batch: BatchQueue) -> Mapping[str, Any]:

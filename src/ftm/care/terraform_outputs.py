@@ -122,6 +122,11 @@ def settings_from(outputs: Mapping[str, Any], *, compute: str | None = None) -> 
         "batch_queue": outputs[queue],
         "batch_job_definition": outputs[definition],
     }
+    if (stages := outputs.get("stage_job_definition")) is not None:
+        values["batch_stage_job_definition"] = stages
+        # Without a GPU: on the other queue they would pay for one.
+        if (cpu := outputs.get("cpu_queue", outputs[queue])) != outputs[queue]:
+            values["batch_stage_queue"] = cpu
     if wrong := [name for name, value in values.items() if not isinstance(value, str)]:
         raise SetupError(
             f"the output for {wrong[0]!r} is {values[wrong[0]]!r}, and should be a text; ftm reads "

@@ -9,6 +9,7 @@ import click
 from ftm.cli.run_progress import watch_run
 from ftm.cli.run_texts import as_dict, describe
 from ftm.core.settings import Settings
+from ftm.storage.stage_records import STAGES
 
 _QUARTER = click.option("--quarter", required=True, metavar="2023Q1", help="Which quarter.")
 _STORE = click.option("--store", metavar="URL", help="s3://bucket[/prefix] or file:///folder.")
@@ -87,9 +88,11 @@ def cancel(quarter: str, run_id: str | None, **given: Any) -> None:
     "--batch",
     "number",
     type=click.IntRange(min=0),
-    required=True,
     metavar="N",
     help="Which batch: 3 for 2023Q1_batch_0003.",
+)
+@click.option(
+    "--stage", type=click.Choice(STAGES[1:]), help="Instead of a batch: a stage after map."
 )
 @click.option(
     "--tail",
@@ -97,14 +100,25 @@ def cancel(quarter: str, run_id: str | None, **given: Any) -> None:
     metavar="LINES",
     help="Only the last lines of the log.",
 )
-def logs(quarter: str, run_id: str | None, number: int, tail: int | None, **given: Any) -> None:
-    """Print what the last job of a batch logged: from CloudWatch, or a local file.
+def logs(
+    quarter: str,
+    run_id: str | None,
+    number: int | None,
+    stage: str | None,
+    tail: int | None,
+    **given: Any,
+) -> None:
+    """Print what the last job of a batch or stage logged: from CloudWatch, or a local file.
 
     \b
     ftm logs --quarter 2023Q1 --batch 3
     ftm logs --quarter 2023Q1 --batch 3 --tail 20
+    ftm logs --quarter 2023Q1 --stage reduce
     """
     from ftm.wiring import get_batch_log
 
-    for line in get_batch_log(Settings.load(**given), quarter, run_id, number, tail):
+    which = stage if number is None else number
+    if which is None or (stage and number is not None):
+        raise click.UsageError("name one log: --batch N or --stage reduce, name or package")
+    for line in get_batch_log(Settings.load(**given), quarter, run_id, which, tail):
         click.echo(line)

@@ -43,7 +43,7 @@ def config() -> None:
 )
 @click.option("--force", is_flag=True, help="Replace values that differ.")
 def from_terraform(source: str, compute: str | None, output: Path, force: bool) -> None:
-    """Write store, region, queue and job definition into ftm.toml, from Terraform's outputs.
+    """Write store, region, queues and job definitions into ftm.toml, from Terraform's outputs.
 
     Runs `terraform output -json` in FOLDER [default: terraform/examples/complete], or reads what
     it printed from FILE or (-) stdin. Asks AWS nothing; `ftm doctor` then checks what was written.

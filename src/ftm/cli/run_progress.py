@@ -85,6 +85,9 @@ class Pace:
     def describe(self, batches: Sequence[BatchView]) -> str:
         """`12 of 40 firms (30 %) in 40 s, 18 firms a minute, about 2 min left`."""
         done, total = n_done(batches), sum(batch.n_firms for batch in batches)
+        if batches and not total:  # a stage after map counts no firms
+            so_far = format_duration(self._clock_s() - self._started_s)
+            return f"{batches[0].batch_id}: {so_far} so far"
         text = f"{done} of {total} firms ({100 * done // total if total else 100} %)"
         now_s = self._clock_s()
         text += f" in {format_duration(now_s - self._started_s)}"
@@ -215,7 +218,9 @@ def n_done(batches: Sequence[BatchView]) -> int:
 
 def describe_batch(batch: BatchView) -> str:
     """`2023Q1_batch_0001: failed, 50 of 200 firms, exit 1: … (log: …)`."""
-    text = f"{batch.batch_id}: {batch.state}, {batch.n_done} of {batch.n_firms} firms"
+    text = f"{batch.batch_id}: {batch.state}"
+    if batch.n_firms:
+        text += f", {batch.n_done} of {batch.n_firms} firms"
     if batch.n_failed:
         text += f", {batch.n_failed} of them failed"
     if batch.reason:
@@ -252,7 +257,7 @@ def _table(batches: Sequence[BatchView]) -> Table:
             batch.batch_id,
             Text(batch.state.value, style=_STYLES[batch.state]),
             _bar(batch.n_done, batch.n_firms),
-            f"{batch.n_done} of {batch.n_firms} firms",
+            f"{batch.n_done} of {batch.n_firms} firms" if batch.n_firms else "",
         )
     return table
 

@@ -88,9 +88,11 @@ def _submitted(summary: RunSummary, store: str | None) -> list[str]:
     flags = ["--quarter", summary.quarter, "--run", summary.run_id]
     flags += ["--store", store] if store else []
     batches = counted(summary.n_batches, "batch", "batches")
-    firms = counted(summary.n_firms, "firm")
+    what = f"{batches} with {counted(summary.n_firms, 'firm')}"
+    if summary.submitted_stage != "map":
+        what = f"stage {summary.submitted_stage}"
     return [
-        f"{summary.quarter}, run {summary.run_id}: submitted {batches} with {firms}",
+        f"{summary.quarter}, run {summary.run_id}: submitted {what}",
         f"  watch     {shlex.join(['ftm', 'watch', *flags])}",
         f"  cancel    {shlex.join(['ftm', 'cancel', *flags])}",
     ]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import tomllib
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -84,6 +84,10 @@ class Settings(BaseSettings):
     batch_job_definition: str | None = Field(
         None, validation_alias=_env("FTM_BATCH_JOB_DEFINITION")
     )
+    batch_stage_queue: str | None = Field(None, validation_alias=_env("FTM_BATCH_STAGE_QUEUE"))
+    batch_stage_job_definition: str | None = Field(
+        None, validation_alias=_env("FTM_BATCH_STAGE_JOB_DEFINITION")
+    )
     job_timeout_s: int | None = Field(None, ge=60, validation_alias=_env("FTM_JOB_TIMEOUT_S"))
     job_attempts: int | None = Field(None, ge=1, le=10, validation_alias=_env("FTM_JOB_ATTEMPTS"))
     poll_s: float | None = Field(None, gt=0, validation_alias=_env("FTM_POLL_S"))
@@ -118,6 +122,8 @@ class Settings(BaseSettings):
     run_id: str | None = Field(None, validation_alias=_env("FTM_RUN_ID"))
     attempt: int | None = Field(None, ge=1, validation_alias=_env("FTM_ATTEMPT"))
     job_id: str | None = Field(None, validation_alias=_env("AWS_BATCH_JOB_ID"))
+    stage_image: str | None = Field(None, validation_alias=_env("FTM_STAGE_IMAGE"))
+    stage_allow_failed: bool = Field(False, validation_alias=_env("FTM_STAGE_ALLOW_FAILED"))
     worker_cores: int | None = Field(None, ge=1, validation_alias=_env("FTM_WORKER_CORES"))
 
     @field_validator("store")
@@ -207,14 +213,43 @@ def variables(settings: Settings, *, always: Collection[str] = ()) -> dict[str, 
         settings: of the run.
         always: fields that are named even if they have their default.
     """
+    differing = [
+        name
+        for name, info in Settings.model_fields.items()
+        if name in always or getattr(settings, name) != info.default
+    ]
+    return variables_of(settings, differing)
+
+
+def variables_of(settings: Settings, names: Iterable[str]) -> dict[str, str]:
+    """These settings as environment variables, defaults too; secrets and unset ones left out."""
     found: dict[str, str] = {}
-    for name, info in Settings.model_fields.items():
+    for name in names:
         value = getattr(settings, name)
-        if name in SECRETS or value is None or (value == info.default and name not in always):
+        if name in SECRETS or value is None:
             continue
         text = str(value).lower() if isinstance(value, bool) else str(value)
-        found[variable_name(info)] = text
+        found[variable_name(Settings.model_fields[name])] = text
     return found
+
+
+def with_variables(settings: Settings, given: Mapping[str, str], names: Iterable[str]) -> Settings:
+    """The settings with some of their fields as these environment variables say.
+
+    Args:
+        settings: the others stay.
+        given: variables; those of other fields are not looked at.
+        names: fields that may change.
+
+    Raises:
+        ConfigError: a value cannot be used; the message names the setting.
+    """
+    fields = {name: variable_name(Settings.model_fields[name]) for name in names}
+    told = {name: given[variable] for name, variable in fields.items() if variable in given}
+    if not told:
+        return settings
+    read = Settings.load(**told)
+    return settings.model_copy(update={name: getattr(read, name) for name in told})
 
 
 def variable_name(info: FieldInfo) -> str:

@@ -24,9 +24,21 @@ class BatchQueue:
         client: of the service `batch`.
         queue: name or ARN.
         job_definition: name, name:revision or ARN; without a revision the newest active one.
+        setting: names the job definition, for messages.
+        queue_setting: names the queue.
     """
 
-    def __init__(self, client: AWSClient, *, queue: str, job_definition: str) -> None:
+    def __init__(
+        self,
+        client: AWSClient,
+        *,
+        queue: str,
+        job_definition: str,
+        setting: str = "FTM_BATCH_JOB_DEFINITION",
+        queue_setting: str = "FTM_BATCH_QUEUE",
+    ) -> None:
+        self._setting = setting
+        self._queue_setting = queue_setting
         self._client = client
         self._queue = queue
         self._job_definition = job_definition
@@ -51,7 +63,7 @@ class BatchQueue:
         if not active:
             raise JobError(
                 f"there is no active job definition {name!r} in {self.region}; correct "
-                "FTM_BATCH_JOB_DEFINITION or AWS_REGION (`ftm config from-terraform` writes both)"
+                f"{self._setting} or AWS_REGION (`ftm config from-terraform` writes both)"
             )
         newest: Mapping[str, Any] = max(active, key=lambda each: int(each["revision"]))
         return newest
@@ -93,7 +105,7 @@ class BatchQueue:
             name = queue.get("jobQueueName")
             fix = f"`aws batch update-job-queue --job-queue {name} --state ENABLED` enables it"
             if queue.get("state") == "ENABLED":
-                fix = "apply Terraform again, or use another queue (FTM_BATCH_QUEUE)"
+                fix = f"apply Terraform again, or use another queue ({self._queue_setting})"
             raise JobError(
                 f"queue {name} takes no jobs: it is {queue.get('state')} and {queue.get('status')} "
                 f"({queue.get('statusReason') or 'no reason is given'}); {fix}"
@@ -174,8 +186,8 @@ class BatchQueue:
         queues = self._client.call("describe_job_queues", jobQueues=[self._queue])["jobQueues"]
         if not queues:
             raise JobError(
-                f"there is no job queue {self._queue!r} in {self.region}; correct FTM_BATCH_QUEUE "
-                "or AWS_REGION (`ftm config from-terraform` writes both)"
+                f"there is no job queue {self._queue!r} in {self.region}; correct "
+                f"{self._queue_setting} or AWS_REGION (`ftm config from-terraform` writes both)"
             )
         order = sorted(queues[0].get("computeEnvironmentOrder", []), key=lambda e: e["order"])
         names = [each["computeEnvironment"] for each in order]

@@ -15,12 +15,12 @@ from ftm.core.version import VERSION
 from ftm.storage.claims import claim_jobs, claim_model
 from ftm.storage.manifest import PrefetchManifest, decode_manifest
 from ftm.storage.object_store import ObjectStore
+from ftm.storage.run_reader import STAGE
 from ftm.storage.run_records import BatchLine, ModelClaim, RunSpec, decode_batches, decode_spec
 
 log = logging.getLogger(__name__)
 
 _GZIP = b"\x1f\x8b"
-_ATTEMPT = re.compile(r"map_(\d+)\.json")
 
 
 def read_run_spec(store: ObjectStore, layout: RunLayout) -> RunSpec:
@@ -118,7 +118,12 @@ def without_sentences(manifest: PrefetchManifest) -> dict[str, str]:
 
 
 def reason_to_leave(
-    store: ObjectStore, layout: RunLayout, *, job_id: str | None, attempt: int | None
+    store: ObjectStore,
+    layout: RunLayout,
+    *,
+    job_id: str | None,
+    attempt: int | None,
+    stage: str = STAGE,
 ) -> str:
     """Why a job of AWS Batch must not work: another set of jobs has its work; empty if it may.
 
@@ -130,23 +135,25 @@ def reason_to_leave(
         layout: the run's keys.
         job_id: of this job, `{parent}:{index}` for a child; None outside AWS Batch.
         attempt: it belongs to; None outside a run of the orchestrator.
+        stage: it is to do.
     """
     if not job_id or attempt is None:
         return ""
     own = job_id.partition(":")[0]
-    first = claim_jobs(store, layout, stage="map", attempt=attempt, job_id=own)
+    first = claim_jobs(store, layout, stage=stage, attempt=attempt, job_id=own)
     if first != own:
         return f"job {first} is on record for attempt {attempt}, this is {own}"
-    later = [n for n in _attempts(store, layout) if n > attempt]
+    later = [n for n in _attempts(store, layout, stage) if n > attempt]
     if later:
         return f"attempt {max(later)} has begun, this job is of attempt {attempt}"
     return ""
 
 
-def _attempts(store: ObjectStore, layout: RunLayout) -> list[int]:
-    """Numbers of the attempts on record; a number may have been left out."""
+def _attempts(store: ObjectStore, layout: RunLayout, stage: str) -> list[int]:
+    """Numbers of the stage's attempts on record; a number may have been left out."""
+    record = re.compile(rf"{stage}_(\d+)\.json")
     names = (info.key.rpartition("/")[2] for info in store.list(f"{layout.root}/jobs"))
-    return [int(found[1]) for name in names if (found := _ATTEMPT.fullmatch(name))]
+    return [int(found[1]) for name in names if (found := record.fullmatch(name))]
 
 
 def check_model(

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
-from ftm.analysis.attempt_records import has_outcome, last_attempt
+from ftm.analysis.attempt_records import find_attempt, has_outcome
 from ftm.core.errors import BatchFailedError, CorruptObjectError, OrchestratorError
 from ftm.core.quarter import Quarter
 from ftm.jobs.base import STAGE_WIDE_EXIT, JobState, JobStatus
@@ -33,8 +33,11 @@ def claim_attempt(
     *,
     name: str,
     backend: str,
+    asked: Mapping[str, str],
 ) -> JobRecord:
-    """Write an attempt's batch manifest. The first lists every batch: it defines the run.
+    """Put an attempt of stage map on record, its batch manifest first.
+
+    The first attempt's lists every batch: it defines the run.
 
     Args:
         store: where the run is.
@@ -43,18 +46,33 @@ def claim_attempt(
         pending: what a later attempt than the first is to do.
         name: of the jobs, but for the attempt's number.
         backend: where they are going to be submitted.
+        asked: see JobRecord.
     """
     lines = plan.batches if attempt == 1 else pending
     data = encode_batches(list(lines))
     if not put_once(store, plan.layout.batch_manifest(attempt), data):
-        return claim_attempt(store, plan, attempt + 1, pending, name=name, backend=backend)
-    return JobRecord(
+        return claim_attempt(
+            store, plan, attempt + 1, pending, name=name, backend=backend, asked=asked
+        )
+    record = JobRecord(
         name=f"{name}-{attempt}",
         stage=STAGE,
         attempt=attempt,
         batch_ids=[line.batch_id for line in lines],
         backend=backend,
+        asked=dict(asked),
     )
+    put_once(store, plan.layout.jobs(STAGE, attempt), record.encode())
+    return record
+
+
+def claim_job(store: ObjectStore, plan: RunPlan, record: JobRecord) -> JobRecord:
+    """Put an attempt of a later stage on record, under a later number where its own is taken."""
+    if put_once(store, plan.layout.jobs(record.stage, record.attempt), record.encode()):
+        return record
+    number = record.attempt + 1
+    name = f"{record.name.rpartition('-')[0]}-{number}"
+    return claim_job(store, plan, record.model_copy(update={"attempt": number, "name": name}))
 
 
 def record_outcome(
@@ -64,7 +82,7 @@ def record_outcome(
 
     Somebody who watched to the end knows better than one who comes when AWS has forgotten.
     """
-    key = plan.layout.outcome(STAGE, record.attempt)
+    key = plan.layout.outcome(record.stage, record.attempt)
     if store.exists(key):
         with suppress(CorruptObjectError):
             return decode_outcome(store.get(key), key=store.name(key)).batches
@@ -126,21 +144,35 @@ def _raise_if_stage_wide(
     )
 
 
+def raise_if_failed(plan: RunPlan, stage: str, end: BatchOutcome) -> None:
+    """Raise if the one job of a stage did not succeed.
+
+    Raises:
+        BatchFailedError: says why.
+    """
+    if end.state not in _BROKEN:
+        return
+    log = f" (log: {end.log})" if end.log else ""
+    raise BatchFailedError(
+        f"stage {stage} of run {plan.spec.run_id} {end.state}: {end.reason or 'no reason is given'}"
+        f"{log}; what is done is kept: mend the cause and run the same command again",
+        batch_ids=(stage,),
+    )
+
+
 def find_submitted(
     store: ObjectStore, quarter: Quarter, run_id: str | None, *, backend: str
-) -> RunRecords:
-    """The run asked for, else the newest whose jobs have not been seen to end.
+) -> tuple[RunRecords, JobRecord]:
+    """The run asked for, else the newest whose jobs have not been seen to end, and the attempt.
 
     Raises:
         OrchestratorError: there is none; says what there is.
     """
     runs = [read_run(store, quarter, run_id)] if run_id else list_runs(store, quarter)
     for run in reversed(runs):
-        record = last_attempt(store, run.layout)
-        if record is None or record.backend != backend:
-            continue
-        if run_id or not has_outcome(store, run.layout, record):
-            return run
+        record = find_attempt(store, run.layout, backend)
+        if record is not None and (run_id or not has_outcome(store, run.layout, record)):
+            return run, record
     if run_id:
         raise OrchestratorError(
             f"run {run_id} of {quarter} was not submitted to AWS Batch; local jobs end with the "

@@ -1,4 +1,4 @@
-"""What the last job of a batch logged, wherever it ran."""
+"""What the last job of a batch, or of a later stage, logged, wherever it ran."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ftm.jobs.batch_words import describe_job
 from ftm.jobs.cloudwatch import CloudWatchLogs
 from ftm.storage.claims import claimed_jobs
 from ftm.storage.object_store import ObjectStore
-from ftm.storage.run_reader import STAGE, RunRecords, list_runs, read_run
+from ftm.storage.run_reader import RunRecords, list_runs, read_run
 from ftm.storage.run_records import JobRecord
 
 
@@ -24,19 +24,19 @@ def read_batch_log(
     store: ObjectStore,
     quarter: Quarter,
     run_id: str | None,
-    number: int,
+    which: int | str,
     *,
     tail: int | None = None,
     queue: Callable[[], BatchQueue],
     logs: Callable[[], CloudWatchLogs],
 ) -> Iterator[str]:
-    """Lines of a batch's log, oldest first; those from CloudWatch begin with their time, UTC.
+    """Lines of a job's log, oldest first; those from CloudWatch begin with their time, UTC.
 
     Args:
         store: where the run is.
         quarter: which.
         run_id: which run; None: the newest that was submitted.
-        number: of the batch, 0-based.
+        which: number of the batch, 0-based, or a stage after map.
         tail: only so many lines, the last ones; None: all.
         queue: asked where a job logs that has not been seen to end.
         logs: CloudWatch, for jobs of AWS Batch.
@@ -46,13 +46,11 @@ def read_batch_log(
         JobError: the log cannot be read.
     """
     run = _find(store, quarter, run_id)
-    batch = batch_id(quarter, number)
-    if batch not in {line.batch_id for line in run.batches}:
-        raise OrchestratorError(
-            f"run {run.spec.run_id} of {quarter} has no batch {number}; its batches are 0 to "
-            f"{len(run.batches) - 1}"
-        )
-    attempts = [r for r in list_attempts(store, run.layout) if batch in r.batch_ids]
+    if isinstance(which, str):
+        batch, attempts = which, _attempts_at(store, run, which)
+    else:
+        batch = _batch(run, which)
+        attempts = [r for r in list_attempts(store, run.layout) if batch in r.batch_ids]
     if attempts and attempts[-1].backend == "batch":
         address = _address(store, run, attempts[-1], batch, queue())
         yield from _from_cloudwatch(address, logs(), tail)
@@ -61,6 +59,26 @@ def read_batch_log(
     path = Path(outcome.log) if outcome and outcome.log else _local_log(store, attempts, batch)
     lines = _from_file(path, batch)
     yield from lines if tail is None else deque(lines, maxlen=tail)
+
+
+def _batch(run: RunRecords, number: int) -> str:
+    batch = batch_id(run.layout.quarter, number)
+    if batch not in {line.batch_id for line in run.batches}:
+        raise OrchestratorError(
+            f"run {run.spec.run_id} of {run.spec.quarter} has no batch {number}; its batches are 0 "
+            f"to {len(run.batches) - 1}"
+        )
+    return batch
+
+
+def _attempts_at(store: ObjectStore, run: RunRecords, stage: str) -> list[JobRecord]:
+    attempts = list_attempts(store, run.layout, stage)
+    if not attempts:
+        raise OrchestratorError(
+            f"stage {stage} of run {run.spec.run_id} was not submitted to AWS Batch; where it ran "
+            "in the process of a command, that command said how it went"
+        )
+    return attempts
 
 
 def _find(store: ObjectStore, quarter: Quarter, run_id: str | None) -> RunRecords:
@@ -78,7 +96,7 @@ def _address(
     store: ObjectStore, run: RunRecords, record: JobRecord, batch: str, queue: BatchQueue
 ) -> str:
     """Where a batch's job logs: AWS says it while it knows the job, the outcome afterwards."""
-    claim = claimed_jobs(store, run.layout, stage=STAGE, attempt=record.attempt)
+    claim = claimed_jobs(store, run.layout, stage=record.stage, attempt=record.attempt)
     if claim is not None:
         alone = len(record.batch_ids) == 1
         job = claim.job_id if alone else f"{claim.job_id}:{record.batch_ids.index(batch)}"

@@ -4,37 +4,39 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING
 
 from ftm.core.errors import (
     BatchFailedError,
-    ConfigError,
     CorruptObjectError,
     OrchestratorError,
 )
-from ftm.core.layout import PrefetchLayout
 from ftm.core.quarter import Quarter
 from ftm.core.settings import Settings
 from ftm.jobs.base import JobBackend, JobStatus
 from ftm.orchestrate.attempts import find_submitted
+from ftm.orchestrate.later_stages import Asked, LaterStages, MakeTools, StagePlace, read_asked
 from ftm.orchestrate.prefetch_check import check_complete, require_manifest
+from ftm.orchestrate.prefetched import Prefetched
 from ftm.orchestrate.run_lease import alone
 from ftm.orchestrate.run_plan import RunPlan, mend_batches, plan_run, record_plan
 from ftm.orchestrate.run_watch import ProgressReader, RunWatcher, SilentWatcher
 from ftm.orchestrate.stage_runner import Attempt, StageRunner
-from ftm.orchestrate.stages import StageSpan, StageTools, run_stages
-from ftm.orchestrate.summary import RunState, RunSummary, collect
+from ftm.orchestrate.stage_work import MapWork, StageWork
+from ftm.orchestrate.stages import StageSpan
+from ftm.orchestrate.summary import RunState, RunSummary, collect, submitted_map, submitted_stage
 from ftm.orchestrate.usage import Estimate, estimate, read_usage
 from ftm.storage.manifest import decode_manifest
 from ftm.storage.object_store import ObjectStore
 from ftm.storage.run_reader import damaged_batches, published_run, read_calls, read_run
-from ftm.storage.run_records import BatchLine
+from ftm.storage.run_records import BatchLine, JobRecord
+from ftm.storage.stage_records import STAGES
 
 if TYPE_CHECKING:
-    from ftm.prefetch.base import PrefetchSummary
     from ftm.prefetch.prefetcher import WRDSPrefetcher
 
 BATCH_SIZE = 200
@@ -57,7 +59,7 @@ def _unknown_machine(settings: Settings) -> str:  # noqa: ARG001
     return ""
 
 
-class QuarterOrchestrator:
+class QuarterOrchestrator(Prefetched):
     """Carries a quarter through its stages; every step can be killed and run again.
 
     Args:
@@ -69,8 +71,8 @@ class QuarterOrchestrator:
             once a quarter is found to be there.
         watcher: told how it goes.
         make_prefetcher: builds the prefetcher of `run_prefetch`; not needed for anything else.
-        tools: for the stages after map, called with whether failed batches are gone on without;
-            None: a run ends with map.
+        tools: for the stages after map; None: a run ends with map.
+        stage_place: where these stages run as jobs; None: in this process.
         clock: UTC now; a new run's created_at.
         poll_s: seconds between two looks at the jobs.
         backend_name: `local` or `batch`, for the record.
@@ -88,79 +90,42 @@ class QuarterOrchestrator:
         resolve: Callable[[Settings], Settings] | None = None,
         watcher: RunWatcher | None = None,
         make_prefetcher: Callable[[], WRDSPrefetcher] | None = None,
-        tools: Callable[[bool], StageTools] | None = None,
+        tools: MakeTools | None = None,
+        stage_place: StagePlace | None = None,
         clock: Callable[[], datetime] = utc_now,
         poll_s: float = 0.5,
         backend_name: str = "local",
         machine: Callable[[Settings], str] = _unknown_machine,
         price_per_hour: float | None = None,
     ) -> None:
-        self._store = store
+        super().__init__(store, make_prefetcher)
         self._settings = settings
         self._fingerprint = fingerprint
         self._resolve = resolve or _as_is
-        self._make_prefetcher = make_prefetcher
-        self._tools = tools
         self._clock = clock
         self._watcher = watcher or SilentWatcher()
         self._backend = backend
         self._backend_name = backend_name
         self._machine = machine
         self._price_per_hour = price_per_hour
-        self._runner = StageRunner(
+        make_runner = partial(
+            StageRunner,
             store,
-            backend,
             backend_name=backend_name,
             watcher=self._watcher,
             poll_s=poll_s,
             price_per_hour=price_per_hour,
         )
-
-    def prefetch_exists(self, quarter: str | Quarter) -> bool:
-        """Whether the quarter has a manifest, complete or not."""
-        return self._store.exists(PrefetchLayout(Quarter.parse(quarter)).manifest)
-
-    def get_prefetch_firm_ids(self, quarter: str | Quarter) -> list[str]:
-        """Firms with sentences, sorted.
-
-        Raises:
-            PrefetchRequiredError: the quarter is not prefetched.
-        """
-        return sorted(require_manifest(self._store, Quarter.parse(quarter)).firm_to_chunk)
-
-    def get_prefetch_summary(self, quarter: str | Quarter) -> dict[str, object]:
-        """Counts and provenance of the prefetched quarter.
-
-        Raises:
-            PrefetchRequiredError: the quarter is not prefetched.
-        """
-        manifest = require_manifest(self._store, Quarter.parse(quarter))
-        return {
-            "quarter": manifest.quarter,
-            "generation": manifest.generation,
-            "complete": manifest.complete,
-            "created_at": manifest.created_at,
-            "n_firms": manifest.n_firms,
-            "n_chunks": manifest.n_chunks,
-            "n_sentences": manifest.n_sentences,
-            "n_skipped": len(manifest.skipped),
-            "n_failed": len(manifest.failed),
-        }
-
-    def run_prefetch(
-        self, quarter: str | Quarter, firm_ids: Sequence[str] | None = None
-    ) -> PrefetchSummary:
-        """Prefetch the quarter from WRDS: on a workstation only, as it logs in.
-
-        Raises:
-            ConfigError: this orchestrator was built without a prefetcher.
-        """
-        if self._make_prefetcher is None:
-            raise ConfigError(
-                "this orchestrator has no prefetcher; run "
-                f"`ftm prefetch --quarter {Quarter.parse(quarter)}`, or pass make_prefetcher"
-            )
-        return self._make_prefetcher().prefetch_quarter(Quarter.parse(quarter), firm_ids=firm_ids)
+        self._runner = make_runner(backend)
+        self._stage_runner = make_runner(stage_place.backend) if stage_place else self._runner
+        self._later = LaterStages(
+            store,
+            self._stage_runner,
+            tools=tools,
+            place=stage_place,
+            outlives_us=backend.outlives_us,
+            say=self._watcher.message,
+        )
 
     def run_quarter(
         self,
@@ -194,42 +159,54 @@ class QuarterOrchestrator:
         """
         started_s = time.monotonic()
         plan, settings = self._prepare(
-            quarter, batch_size, allow_partial=allow_partial_prefetch, publish=publish, span=span
+            quarter, batch_size, allow_partial=allow_partial_prefetch, publish=publish
         )
         if not span.includes("map"):
             read_run(self._store, plan.quarter, plan.spec.run_id)
-            with alone(self._store, plan, clock=self._clock, say=self._watcher.message):
-                return self._conclude(plan, "complete", started_s, publish=publish, span=span)
+            asked = self._later.prepare(settings, span)
+            with self._alone(plan):
+                return self._conclude(plan, "complete", started_s, asked, publish, wait=wait)
         self._backend.check()
+        asked = self._later.prepare(settings, span)
         record_plan(self._store, plan, machine=self._machine(settings))
         if not self._pending(plan):
-            self._runner.settle(plan, settings)
-            with (
-                suppress(CorruptObjectError),
-                alone(self._store, plan, clock=self._clock, say=self._watcher.message),
-            ):
+            self._runner.settle(MapWork(self._store, plan, settings))
+            with suppress(CorruptObjectError), self._alone(plan):
                 return self._conclude(
-                    plan, "already complete", started_s, publish=publish, span=span
+                    plan, "already complete", started_s, asked, publish, wait=wait
                 )
-        with alone(self._store, plan, clock=self._clock, say=self._watcher.message):
+        with self._alone(plan):
             # Read again: whoever held the lease until now may have done something.
             if pending := self._pending(plan) or self._damaged(plan):
+                if stage := self._finish_later(plan, asked, wait=wait):
+                    return submitted_stage(plan.spec, stage)
                 if self._backend.outlives_us:
                     self._watcher.message(f"plan: {self._estimate(plan, pending).describe()}")
-                attempt = self._runner.submit(plan, pending, settings)
+                told = asked.variables() if self._backend.outlives_us else {}
+                work = MapWork(self._store, plan, settings, pending=pending, asked=told)
+                attempt = self._runner.submit(work)
                 if not wait:
-                    return self._submitted(plan, attempt)
-                self._watch(plan, attempt, span)
-            return self._conclude(plan, "complete", started_s, publish=publish, span=span)
+                    return submitted_map(plan.spec, plan.batches, attempt.record)
+                self._watch(work, attempt, span)
+            return self._conclude(plan, "complete", started_s, asked, publish, wait=wait)
 
-    def _watch(self, plan: RunPlan, attempt: Attempt, span: StageSpan) -> None:
+    def _watch(self, work: MapWork, attempt: Attempt, span: StageSpan) -> None:
         """Wait for the map jobs; failed ones are borne where that is allowed."""
         try:
-            self._runner.watch(plan, attempt)
+            self._runner.watch(work, attempt)
         except BatchFailedError as error:
             if not span.allow_failed:
                 raise
             self._watcher.message(f"{error}; going on without them")
+
+    def _finish_later(self, plan: RunPlan, asked: Asked, *, wait: bool) -> str:
+        """Wait for what reads the topics before map writes them; how that ends is no matter."""
+        with suppress(BatchFailedError):
+            return self._later.finish_running(plan, asked, wait=wait)
+        return ""
+
+    def _alone(self, plan: RunPlan) -> AbstractContextManager[None]:
+        return alone(self._store, plan, clock=self._clock, say=self._watcher.message)
 
     def estimate_quarter(
         self,
@@ -259,12 +236,17 @@ class QuarterOrchestrator:
             BatchFailedError: at least one batch failed.
         """
         started_s = time.monotonic()
-        plan, attempt = self._reattach(Quarter.parse(quarter), run_id)
-        with alone(self._store, plan, clock=self._clock, say=self._watcher.message):
-            self._runner.watch(plan, attempt)
-            return self._conclude(
-                plan, "complete", started_s, publish=plan.spec.publish, span=_EVERYTHING
-            )
+        plan, record = self._find_submitted(quarter, run_id)
+        asked = read_asked(record, self._settings)
+        asked = self._later.prepare(asked.settings, asked.span)
+        work, runner = self._work(plan, record, asked)
+        attempt = self._reattach(runner, work)
+        with self._alone(plan):
+            if isinstance(work, MapWork):
+                self._watch(work, attempt, asked.span)
+            else:
+                runner.watch(work, attempt)
+            return self._conclude(plan, "complete", started_s, asked, plan.spec.publish, wait=True)
 
     def cancel_quarter(
         self, quarter: str | Quarter, run_id: str | None = None
@@ -281,21 +263,35 @@ class QuarterOrchestrator:
         Raises:
             OrchestratorError: there is none, its jobs cannot be found, or they do not end.
         """
-        plan, attempt = self._reattach(Quarter.parse(quarter), run_id)
-        return plan.spec.run_id, self._runner.cancel(plan, attempt, "ftm cancel ended it")
+        plan, record = self._find_submitted(quarter, run_id)
+        work, runner = self._work(plan, record, Asked(self._settings, _EVERYTHING))
+        attempt = self._reattach(runner, work)
+        return plan.spec.run_id, runner.cancel(work, attempt, "ftm cancel ended it")
 
-    def _reattach(self, quarter: Quarter, run_id: str | None) -> tuple[RunPlan, Attempt]:
-        run = find_submitted(self._store, quarter, run_id, backend=self._backend_name)
-        plan = RunPlan(
-            spec=run.spec, batches=run.batches, manifest=self._store.get(run.layout.manifest)
+    def _find_submitted(
+        self, quarter: str | Quarter, run_id: str | None
+    ) -> tuple[RunPlan, JobRecord]:
+        run, record = find_submitted(
+            self._store, Quarter.parse(quarter), run_id, backend=self._backend_name
         )
-        attempt = self._runner.reattach(plan, self._settings)
+        manifest = self._store.get(run.layout.manifest)
+        return RunPlan(spec=run.spec, batches=run.batches, manifest=manifest), record
+
+    def _work(
+        self, plan: RunPlan, record: JobRecord, asked: Asked
+    ) -> tuple[StageWork, StageRunner]:
+        if record.stage == STAGES[0]:
+            return MapWork(self._store, plan, self._settings), self._runner
+        return self._later.work(plan, record.stage, asked), self._stage_runner
+
+    def _reattach(self, runner: StageRunner, work: StageWork) -> Attempt:
+        attempt = runner.reattach(work)
         if attempt is None:
             raise OrchestratorError(
-                f"the jobs of run {run.spec.run_id} of {quarter} cannot be found in AWS Batch; the "
-                "`ftm run-quarter` command that began it submits what is not done"
+                f"the jobs of run {work.plan.spec.run_id} of {work.plan.quarter} cannot be found "
+                "in AWS Batch; the `ftm run-quarter` command that began it submits what is not done"
             )
-        return plan, attempt
+        return attempt
 
     def _prepare(
         self,
@@ -304,7 +300,6 @@ class QuarterOrchestrator:
         *,
         allow_partial: bool,
         publish: bool = True,
-        span: StageSpan = _EVERYTHING,
     ) -> tuple[RunPlan, Settings]:
         manifest = require_manifest(self._store, Quarter.parse(quarter))
         check_complete(self._store, manifest, allow_partial)
@@ -318,10 +313,8 @@ class QuarterOrchestrator:
             publish=publish,
             backend=self._backend_name,
         )
-        # Both are needed in the end: better told now than after hours of work.
+        # The summary needs it: better told now than after hours of work.
         read_calls(self._store, manifest)
-        if self._tools and span.includes("name"):
-            self._tools(span.allow_failed).check()
         return plan, settings
 
     def _estimate(self, plan: RunPlan, pending: Sequence[BatchLine]) -> Estimate:
@@ -358,46 +351,34 @@ class QuarterOrchestrator:
             )
         return damaged
 
-    def _submitted(self, plan: RunPlan, attempt: Attempt) -> RunSummary:
-        given = set(attempt.record.batch_ids)
-        return RunSummary(
-            quarter=str(plan.quarter),
-            run_id=plan.spec.run_id,
-            state="submitted",
-            n_batches=len(given),
-            n_firms=sum(len(b.firm_ids) for b in plan.batches if b.batch_id in given),
-        )
-
     def _conclude(
         self,
         plan: RunPlan,
         state: RunState,
         started_s: float,
-        *,
+        asked: Asked,
         publish: bool,
-        span: StageSpan,
+        *,
+        wait: bool,
     ) -> RunSummary:
         mend_batches(self._store, plan)
         run = read_run(self._store, plan.quarter, plan.spec.run_id)
         # It reads every part: a damaged one is found before themes are made of it.
         summary = collect(self._store, run, state=state)
-        packaged, worked = run_stages(
-            self._store,
-            run,
-            tools=self._tools and self._tools(span.allow_failed),
-            span=span,
-            publish=publish and not plan.spec.is_trial,
-            say=self._watcher.message,
+        end = self._later.run(
+            plan, run, asked, publish=publish and not plan.spec.is_trial, wait=wait
         )
+        if end.submitted:
+            return submitted_stage(plan.spec, end.submitted)
         published = published_run(self._store, plan.quarter) == plan.spec.run_id
         usage = read_usage(self._store, plan.layout, self._price_per_hour)
         return replace(
             summary,
-            state="complete" if worked else state,
+            state="complete" if end.worked else state,
             seconds=time.monotonic() - started_s,
-            diagnosis=packaged.facts if packaged else None,
-            last_stage=span.last,
-            tables=self._store.name(plan.layout.processed_root) if packaged else "",
+            diagnosis=end.package.facts if end.package else None,
+            last_stage=asked.span.last,
+            tables=self._store.name(plan.layout.processed_root) if end.package else "",
             published=published,
             job_hours=usage.job_hours,
             n_retried=usage.n_retried,

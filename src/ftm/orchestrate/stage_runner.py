@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -16,21 +15,15 @@ from ftm.core.errors import (
     StoreUnavailableError,
 )
 from ftm.core.interrupts import StoppedWatching
-from ftm.core.settings import Settings
 from ftm.jobs.base import JobBackend, JobStatus, StageJobs
-from ftm.orchestrate.attempts import (
-    claim_attempt,
-    raise_failures,
-    record_outcome,
-)
-from ftm.orchestrate.run_plan import RunPlan, put_once
-from ftm.orchestrate.run_watch import ProgressReader, RunWatcher, view_batches
+from ftm.orchestrate.attempts import record_outcome
+from ftm.orchestrate.run_plan import RunPlan
+from ftm.orchestrate.run_watch import RunWatcher
+from ftm.orchestrate.stage_work import StageWork
 from ftm.orchestrate.usage import describe_end, read_usage
-from ftm.orchestrate.worker_environment import worker_environment
 from ftm.storage.claims import claim_jobs, claimed_jobs
 from ftm.storage.object_store import ObjectStore
-from ftm.storage.run_reader import STAGE
-from ftm.storage.run_records import BatchLine, JobClaim, JobRecord
+from ftm.storage.run_records import JobClaim, JobRecord
 
 SEEN_AFTER_S = 300.0
 """So long after they were put on record jobs may exist that AWS does not show yet."""
@@ -48,9 +41,9 @@ class Attempt:
 
 
 class StageRunner:
-    """Runs the map stage of a planned run.
+    """Runs stages of planned runs as jobs.
 
-    Every attempt leaves, in this order, its batch manifest and its job record, both put if
+    Every attempt leaves, in this order, its batch manifest (map) and its job record, put if
     absent, before anything is submitted; then, where jobs outlive this process, the id of the one
     set of jobs that may work on it; its outcome after the last job ended.
 
@@ -81,59 +74,46 @@ class StageRunner:
         self._price_per_hour = price_per_hour
         self._told: set[str] = set()
 
-    def submit(self, plan: RunPlan, pending: Sequence[BatchLine], settings: Settings) -> Attempt:
-        """The jobs of the last attempt if they still run, else a new attempt at `pending`.
-
-        Args:
-            plan: the run.
-            pending: its batches with something to do.
-            settings: what workers get, but for secrets and what is not theirs.
-        """
-        last = last_attempt(self._store, plan.layout)
-        if last is not None and (running := self.settle(plan, settings)):
+    def submit(self, work: StageWork) -> Attempt:
+        """The jobs of the last attempt if they still run, else a new attempt at what is to do."""
+        last = last_attempt(self._store, work.plan.layout, work.stage)
+        if last is not None and (running := self.settle(work)):
             return running
-        if last is not None and self._was_never_submitted(plan, last):
-            return self._submit(plan, last, settings)
-        record = claim_attempt(
-            self._store,
-            plan,
-            (last.attempt if last else 0) + 1,
-            pending,
-            name=self._name(plan),
-            backend=self._backend_name,
-        )
-        put_once(self._store, plan.layout.jobs(STAGE, record.attempt), record.encode())
-        return self._submit(plan, record, settings)
+        if last is not None and self._was_never_submitted(work, last):
+            return self._submit(work, last)
+        number = (last.attempt if last else 0) + 1
+        record = work.claim(number, name=self._name(work), backend=self._backend_name)
+        return self._submit(work, record)
 
-    def settle(self, plan: RunPlan, settings: Settings) -> Attempt | None:
+    def settle(self, work: StageWork) -> Attempt | None:
         """The last attempt, if its jobs still run; one whose jobs ended unwatched is recorded."""
-        record = last_attempt(self._store, plan.layout)
-        if record is None or has_outcome(self._store, plan.layout, record):
+        record = last_attempt(self._store, work.plan.layout, work.stage)
+        if record is None or has_outcome(self._store, work.plan.layout, record):
             return None
-        found = self.reattach(plan, settings)
+        found = self.reattach(work)
         if found is None:
             return None
         statuses = self._backend.poll(found.handle)
         if not all(status.state.is_final for status in statuses):
             return found
-        record_outcome(self._store, plan, found.record, statuses)
+        record_outcome(self._store, work.plan, found.record, statuses)
         return None
 
-    def reattach(self, plan: RunPlan, settings: Settings) -> Attempt | None:
+    def reattach(self, work: StageWork) -> Attempt | None:
         """The last attempt and its jobs, ended or not; None if there is none, or none are left."""
-        record = last_attempt(self._store, plan.layout)
+        record = last_attempt(self._store, work.plan.layout, work.stage)
         if record is None or record.backend != self._backend_name:
             return None
-        jobs = self._jobs(plan, record, settings)
-        claim = self._claimed(plan, record)
+        jobs = self._jobs(work, record)
+        claim = self._claimed(work, record)
         if claim is not None:
             young = claim.is_younger(SEEN_AFTER_S)
             handle = self._backend.find(jobs, claim.job_id, is_new=young)
         elif (handle := self._backend.find(jobs)) and self._backend.outlives_us:
-            handle = self._claim(plan, record, jobs, handle)
+            handle = self._claim(work, record, jobs, handle)
         return None if handle is None else Attempt(record, handle)
 
-    def watch(self, plan: RunPlan, attempt: Attempt) -> None:
+    def watch(self, work: StageWork, attempt: Attempt) -> None:
         """Wait for the attempt's jobs, then record how they ended.
 
         Raises:
@@ -141,14 +121,14 @@ class StageRunner:
                 even one that was to retry firms of a batch complete without them.
             StoppedWatching: Ctrl-C; jobs that outlive this process go on.
         """
-        statuses = self._wait(plan, attempt)
-        ended = record_outcome(self._store, plan, attempt.record, statuses)
+        statuses = self._wait(work, attempt)
+        ended = record_outcome(self._store, work.plan, attempt.record, statuses)
         if self._backend.outlives_us:
-            usage = read_usage(self._store, plan.layout, self._price_per_hour)
-            self._watcher.message(describe_end(ended, usage))
-        raise_failures(self._store, plan, ended)
+            usage = read_usage(self._store, work.plan.layout, self._price_per_hour)
+            self._watcher.message(describe_end(ended, usage, work.ends_called))
+        work.raise_failures(ended)
 
-    def cancel(self, plan: RunPlan, attempt: Attempt, reason: str) -> list[JobStatus]:
+    def cancel(self, work: StageWork, attempt: Attempt, reason: str) -> list[JobStatus]:
         """End the attempt's jobs, wait for that, and record how they ended.
 
         Raises:
@@ -159,95 +139,100 @@ class StageRunner:
         while True:
             found = self._backend.poll(attempt.handle)
             if all(status.state.is_final for status in found):
-                record_outcome(self._store, plan, attempt.record, found)
+                record_outcome(self._store, work.plan, attempt.record, found)
                 return found
             if time.monotonic() > end_s:
                 raise OrchestratorError(
-                    f"the jobs of run {plan.spec.run_id} were told to stop, but have not within "
-                    f"{CANCEL_PATIENCE_S:.0f} s; run the same command again"
+                    f"the jobs of run {work.plan.spec.run_id} were told to stop, but have not "
+                    f"within {CANCEL_PATIENCE_S:.0f} s; run the same command again"
                 )
             time.sleep(self._poll_s)
 
-    def _name(self, plan: RunPlan) -> str:
+    def _name(self, work: StageWork) -> str:
         # A queue may serve several stores, and the same run may be in each of them.
         store = hashlib.sha256(self._store.url.encode()).hexdigest()[:8]
-        return f"ftm-{plan.quarter}-{plan.spec.run_id}-{store}-{STAGE}"
+        return f"ftm-{work.plan.quarter}-{work.plan.spec.run_id}-{store}-{work.stage}"
 
-    def _claimed(self, plan: RunPlan, record: JobRecord) -> JobClaim | None:
+    def _claimed(self, work: StageWork, record: JobRecord) -> JobClaim | None:
         if not self._backend.outlives_us:
             return None
-        return claimed_jobs(self._store, plan.layout, stage=STAGE, attempt=record.attempt)
+        return claimed_jobs(self._store, work.plan.layout, stage=work.stage, attempt=record.attempt)
 
-    def _was_never_submitted(self, plan: RunPlan, record: JobRecord) -> bool:
+    def _was_never_submitted(self, work: StageWork, record: JobRecord) -> bool:
         """Whether an attempt was put on record, and then nothing came of it."""
         return (
             self._backend.outlives_us
             and record.backend == self._backend_name
-            and self._claimed(plan, record) is None
-            and not has_outcome(self._store, plan.layout, record)
+            and self._claimed(work, record) is None
+            and not has_outcome(self._store, work.plan.layout, record)
         )
 
-    def _submit(self, plan: RunPlan, record: JobRecord, settings: Settings) -> Attempt:
-        jobs = self._jobs(plan, record, settings)
+    def _submit(self, work: StageWork, record: JobRecord) -> Attempt:
+        jobs = self._jobs(work, record)
         handle = self._backend.submit(jobs)
         if self._backend.outlives_us:
-            handle = self._claim(plan, record, jobs, handle)
+            handle = self._claim(work, record, jobs, handle)
         return Attempt(record, handle)
 
-    def _claim(self, plan: RunPlan, record: JobRecord, jobs: StageJobs, handle: str) -> str:
+    def _claim(self, work: StageWork, record: JobRecord, jobs: StageJobs, handle: str) -> str:
         """Put these jobs on record; where others came first, end these and take those."""
         first = claim_jobs(
-            self._store, plan.layout, stage=STAGE, attempt=record.attempt, job_id=handle
+            self._store,
+            work.plan.layout,
+            stage=work.stage,
+            attempt=record.attempt,
+            job_id=handle,
         )
         if first != handle:
             self._backend.cancel(handle, f"another set of jobs, {first}, is on record")
         self._backend.end_others(jobs, first)
         return self._backend.find(jobs, first, is_new=True) or first
 
-    def _jobs(self, plan: RunPlan, record: JobRecord, settings: Settings) -> StageJobs:
+    def _jobs(self, work: StageWork, record: JobRecord) -> StageJobs:
+        plan = work.plan
         return StageJobs(
             name=record.name,
-            stage=STAGE,
+            stage=work.stage,
             batch_ids=tuple(record.batch_ids),
-            environment=worker_environment(self._store.url, plan, record, settings),
+            environment=work.environment(record),
             tags={"project": "ftm", "quarter": str(plan.quarter), "run": plan.spec.run_id},
         )
 
-    def _wait(self, plan: RunPlan, attempt: Attempt) -> list[JobStatus]:
-        reader = ProgressReader(self._store, plan.layout)
+    def _wait(self, work: StageWork, attempt: Attempt) -> list[JobStatus]:
         statuses: list[JobStatus] = []
-        n_todo = len(attempt.record.batch_ids)
-        text = f"run {plan.spec.run_id}: {n_todo} of {len(plan.batches)} batches to do"
         try:
-            self._watcher.start(text, view_batches(plan.batches, reader.read()))
+            work.look()
+            self._watcher.start(work.describe(attempt.record), work.views())
             while True:
-                statuses = self._look(attempt.handle, reader) or statuses
-                self._watcher.update(view_batches(plan.batches, reader.records, statuses))
+                statuses = self._look(attempt.handle, work) or statuses
+                self._watcher.update(work.views(statuses))
                 if statuses and all(status.state.is_final for status in statuses):
                     return statuses
                 time.sleep(self._poll_s)
         except KeyboardInterrupt as error:
-            self._leave(plan, attempt)
+            self._leave(work, attempt)
             if self._backend.outlives_us:
-                raise StoppedWatching(f"stopped watching; {_how_to_come_back(plan)}") from error
+                raise StoppedWatching(
+                    f"stopped watching; {_how_to_come_back(work.plan)}"
+                ) from error
             raise
         except FtmError:
-            self._leave(plan, attempt)
+            self._leave(work, attempt)
             if self._backend.outlives_us:
-                self._watcher.message(_how_to_come_back(plan))
+                self._watcher.message(_how_to_come_back(work.plan))
             raise
         except BaseException:
-            self._leave(plan, attempt)
+            self._leave(work, attempt)
             raise
         finally:
             self._watcher.finish()
 
-    def _look(self, handle: str, reader: ProgressReader) -> list[JobStatus]:
+    def _look(self, handle: str, work: StageWork) -> list[JobStatus]:
         """The jobs' states; none while AWS does not answer, which touches no job."""
         try:
             statuses = self._backend.poll(handle)
             self._tell_once(*self._backend.notices(handle))
-            reader.read()
+            work.look()
         except (AWSUnavailableError, StoreUnavailableError) as error:
             if not self._backend.outlives_us:
                 raise
@@ -261,7 +246,7 @@ class StageRunner:
                 self._told.add(text)
                 self._watcher.message(text)
 
-    def _leave(self, plan: RunPlan, attempt: Attempt) -> None:
+    def _leave(self, work: StageWork, attempt: Attempt) -> None:
         """End the jobs that cannot outlive this process, and record that they were stopped."""
         # They must not write on behind a user who stopped the command.
         if text := self._backend.farewell():
@@ -273,7 +258,7 @@ class StageRunner:
         with suppress(FtmError):
             statuses = self._backend.poll(attempt.handle)
             if all(status.state.is_final for status in statuses):
-                record_outcome(self._store, plan, attempt.record, statuses)
+                record_outcome(self._store, work.plan, attempt.record, statuses)
 
 
 def _how_to_come_back(plan: RunPlan) -> str:

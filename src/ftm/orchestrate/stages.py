@@ -5,19 +5,28 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from ftm.core.counted import counted
 from ftm.core.errors import ConfigError
 from ftm.core.quarter import Quarter
-from ftm.reduce.name_stage import NameOptions, name_run
-from ftm.reduce.package_stage import package_run, publish_package
-from ftm.reduce.reduce_stage import ReduceOptions, check_batches, check_reduced, reduce_run
+from ftm.reduce.name_stage import NameOptions, name_inputs, name_run
+from ftm.reduce.package_stage import package_inputs, package_run, publish_package
+from ftm.reduce.reduce_stage import (
+    ReduceOptions,
+    check_batches,
+    check_reduced,
+    reduce_inputs,
+    reduce_run,
+)
 from ftm.storage.object_store import ObjectStore
 from ftm.storage.run_reader import RunRecords
-from ftm.storage.stage_records import STAGES, StageRecord, read_stage
+from ftm.storage.stage_records import STAGES, StageRecord, is_done, read_stage, require_stage
 
 REPORT_EVERY_S = 30.0
+LATER = STAGES[1:]
+"""Stages after map."""
 
 Say = Callable[[str], None]
 
@@ -43,6 +52,28 @@ class StageTools:
             ConfigError: a setting is missing.
         """
         self.name(lambda _done, _all: None)
+
+
+Done = Callable[[], StageRecord | None]
+"""The record of a stage that is done with the inputs it has now, else None."""
+
+Elsewhere = Callable[[str, Done], StageRecord | None]
+"""Has a stage done by another process, unless it is; None: begun, and not waited for."""
+
+
+@dataclass(frozen=True, slots=True)
+class StagesEnd:
+    """How far the stages after map have come.
+
+    Args:
+        package: record of stage package; None where it was not asked for, or is not done.
+        worked: whether any stage had something to do.
+        submitted: the stage whose job was not waited for; empty when none was left alone.
+    """
+
+    package: StageRecord | None = None
+    worked: bool = False
+    submitted: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +118,9 @@ def run_stages(
     span: StageSpan,
     publish: bool,
     say: Say,
-) -> tuple[StageRecord | None, bool]:
+    elsewhere: Elsewhere | None = None,
+    note: str = "",
+) -> StagesEnd:
     """Do the stages after map that are asked for; those that are done are left as they are.
 
     Args:
@@ -97,48 +130,91 @@ def run_stages(
         span: which stages.
         publish: whether readers are pointed at the tables.
         say: told what is done.
-
-    Returns:
-        The record of stage package, None where it was not asked for; and whether any stage had
-        something to do.
+        elsewhere: has each stage done by another process; None: this one does.
+        note: said before the first stage that is to be done here.
 
     Raises:
         OrchestratorError: a stage or batch that is needed has not been done.
         FtmError: as the stages raise.
     """
     if span.last == STAGES[0] or tools is None:
-        return None, False
+        return StagesEnd()
     # Before any work: what is missing for the first stage is missing for all.
     check_batches(run, allow_failed=span.allow_failed)
-    name_options = tools.name(_reporter(say))
+    tools.check()
     if not span.includes("reduce"):
         check_reduced(store, run, tools.reduce)
-    works: dict[str, Callable[[], StageRecord]] = {
-        "reduce": lambda: reduce_run(store, run, tools.reduce),
-        "name": lambda: name_run(store, run, name_options),
-        "package": lambda: package_run(
-            store, run, series=tools.series(run.layout.quarter, run.spec.run_id)
-        ),
-    }
     record, worked = None, False
-    for stage, work in works.items():
-        if not span.includes(stage):
-            continue
+    for stage in filter(span.includes, LATER):
         if span.redoes(stage):
             store.delete(run.layout.stage_record(stage))
         before, started_s = read_stage(store, run.layout, stage), time.monotonic()
-        record = work()
+        done = partial(done_stage, store, run, stage, tools)
+        if elsewhere is not None:
+            record = elsewhere(stage, done)
+        else:
+            note = _say_once(note, done, say)
+            record = do_stage(store, run, stage, tools, say)
+        if record is None:
+            return StagesEnd(None, worked=True, submitted=stage)
         if record != before:
             worked = True
-            say(f"{stage}: {_describe(record)} in {time.monotonic() - started_s:.1f} s")
+            say(f"{stage}: {describe_stage(record)} in {time.monotonic() - started_s:.1f} s")
     if record is None or record.stage != STAGES[-1]:
-        return None, worked
+        return StagesEnd(None, worked)
     if publish:
         publish_package(store, run, record)
-    return record, worked
+    return StagesEnd(record, worked)
 
 
-def _describe(record: StageRecord) -> str:
+def _say_once(note: str, done: Done, say: Say) -> str:
+    """Says a note before what is to be done; returns what is still to be said."""
+    if not note or done() is not None:
+        return note
+    say(note)
+    return ""
+
+
+def do_stage(
+    store: ObjectStore, run: RunRecords, stage: str, tools: StageTools, say: Say
+) -> StageRecord:
+    """Do a stage after map here, unless it is done; publishes nothing.
+
+    Raises:
+        OrchestratorError: a stage or batch that is needed has not been done.
+        FtmError: as the stage raises.
+    """
+    if stage == "reduce":
+        return reduce_run(store, run, tools.reduce)
+    if stage == "name":
+        return name_run(store, run, tools.name(_reporter(say)))
+    return package_run(store, run, series=tools.series(run.layout.quarter, run.spec.run_id))
+
+
+def done_stage(
+    store: ObjectStore, run: RunRecords, stage: str, tools: StageTools
+) -> StageRecord | None:
+    """The record of a stage, if it is done with the inputs it has now; reads small records only.
+
+    Raises:
+        OrchestratorError: a stage before it has not been done.
+    """
+    if not is_done(store, run.layout, stage, _inputs(store, run, stage, tools)):
+        return None
+    return read_stage(store, run.layout, stage)
+
+
+def _inputs(store: ObjectStore, run: RunRecords, stage: str, tools: StageTools) -> str:
+    if stage == "reduce":
+        return reduce_inputs(run, tools.reduce)
+    if stage == "name":
+        method = tools.name(lambda _done, _all: None).method
+        return name_inputs(method, require_stage(store, run.layout, "reduce"))
+    return package_inputs(store, run, tools.series(run.layout.quarter, run.spec.run_id))
+
+
+def describe_stage(record: StageRecord) -> str:
+    """What came out of a stage, in a few words."""
     facts = record.facts
     if record.stage == "reduce":
         text = (

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from ftm.reduce.firms import count_firms
 from ftm.storage.object_store import ObjectStore
 from ftm.storage.run_reader import RunRecords, read_calls, read_run_manifest
+from ftm.storage.run_records import BatchLine, JobRecord, RunSpec
 
 RunState = Literal["complete", "already complete", "submitted"]
 
@@ -42,6 +43,7 @@ class RunSummary:
         example_firm: a firm to look at, that with the most topics; empty until there is something.
         last_stage: that the command was to do.
         tables: URL of the folder of the run's tables; empty until they are made.
+        submitted_stage: whose jobs were submitted, if they were not waited for.
         diagnosis: `ftm.reduce.diagnosis.Diagnosis`, once the tables are made.
     """
 
@@ -68,6 +70,7 @@ class RunSummary:
     example_firm: str = ""
     last_stage: str = "map"
     tables: str = ""
+    submitted_stage: str = "map"
     diagnosis: Mapping[str, Any] | None = None
 
     @property
@@ -106,4 +109,28 @@ def collect(store: ObjectStore, run: RunRecords, *, state: RunState) -> RunSumma
         n_outliers=total["outliers"],
         topics=store.name(folder),
         example_firm=max(sorted(counts), key=lambda firm: counts[firm]["topics"], default=""),
+    )
+
+
+def submitted_map(spec: RunSpec, batches: Sequence[BatchLine], record: JobRecord) -> RunSummary:
+    """Of a run whose map jobs were submitted, and not waited for."""
+    given = set(record.batch_ids)
+    return RunSummary(
+        quarter=spec.quarter,
+        run_id=spec.run_id,
+        state="submitted",
+        n_batches=len(given),
+        n_firms=sum(len(b.firm_ids) for b in batches if b.batch_id in given),
+    )
+
+
+def submitted_stage(spec: RunSpec, stage: str) -> RunSummary:
+    """Of a run the job of whose later stage was submitted, and not waited for."""
+    return RunSummary(
+        quarter=spec.quarter,
+        run_id=spec.run_id,
+        state="submitted",
+        n_batches=0,
+        n_firms=0,
+        submitted_stage=stage,
     )

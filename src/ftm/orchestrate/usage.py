@@ -93,9 +93,12 @@ def read_usage(store: ObjectStore, layout: RunLayout, price_per_hour: float | No
     """Add up the outcomes of all attempts of a run."""
     starts: dict[str, int] = {}
     seconds = 0.0
-    for outcome in _outcomes(store, layout):
+    for key, outcome in _outcomes(store, layout):
         for batch in outcome.batches:
             seconds += batch.seconds
+            # A stage after map is done again on purpose, too.
+            if not key.rpartition("/")[2].startswith(f"{STAGE}_"):
+                continue
             starts[batch.batch_id] = starts.get(batch.batch_id, 0) + batch.n_attempts
     retried = sum(n > 1 for n in starts.values())
     return Usage(seconds / 3600, retried, price_per_hour)
@@ -164,14 +167,14 @@ def _spec_of(store: ObjectStore, key: str) -> RunSpec | None:
         return None
 
 
-def _outcomes(store: ObjectStore, layout: RunLayout) -> Iterator[StageOutcome]:
+def _outcomes(store: ObjectStore, layout: RunLayout) -> Iterator[tuple[str, StageOutcome]]:
     for info in store.list(f"{layout.root}/jobs"):
         if info.key.endswith(".outcome.json"):
             with suppress(FtmError):
-                yield decode_outcome(store.get(info.key), key=store.name(info.key))
+                yield info.key, decode_outcome(store.get(info.key), key=store.name(info.key))
 
 
-def describe_end(batches: Sequence[BatchOutcome], usage: Usage) -> str:
+def describe_end(batches: Sequence[BatchOutcome], usage: Usage, what: str = "batches") -> str:
     """How an attempt ended, in one line."""
     states = [batch.state for batch in batches]
     parts = [
@@ -181,7 +184,7 @@ def describe_end(batches: Sequence[BatchOutcome], usage: Usage) -> str:
         (sum(batch.n_attempts > 1 for batch in batches), "started more than once"),
     ]
     told = ", ".join(f"{n} {what}" for n, what in parts if n)
-    return f"batches: {told}; {describe_usage(usage)}"
+    return f"{what}: {told}; {describe_usage(usage)}"
 
 
 def describe_usage(usage: Usage) -> str:

@@ -55,19 +55,8 @@ def package_run(
         ConfigError: the labels by hand do not fit the themes.
         CorruptObjectError: a file differs from what was recorded.
     """
-    reduced = require_stage(store, run.layout, "reduce")
-    named = require_stage(store, run.layout, "name")
-    _check_names(run, reduced=reduced, named=named)
-    data = _label_bytes(store, run)
-    inputs = hash_inputs(
-        version=PACKAGE_VERSION,
-        reduced=[reduced.inputs_sha256, reduced.files],
-        named=named.files,
-        labels=sha256(data).hexdigest(),
-        series=dict(series or {}),
-        failed=run.failed,
-        skipped=run.skipped,
-    )
+    reduced, named, data = _read_inputs(store, run)
+    inputs = _hash(run, reduced=reduced, named=named, data=data, series=series or {})
     if is_done(store, run.layout, "package", inputs) and (
         found := read_stage(store, run.layout, "package")
     ):
@@ -87,6 +76,43 @@ def package_run(
     )
     store.put(run.layout.stage_record("package"), record.encode())
     return record
+
+
+def package_inputs(store: ObjectStore, run: RunRecords, series: Mapping[str, str]) -> str:
+    """The hash of what the tables depend on, as the record of stage package has it.
+
+    Raises:
+        OrchestratorError: a stage before has not been done, or not for these themes.
+    """
+    reduced, named, data = _read_inputs(store, run)
+    return _hash(run, reduced=reduced, named=named, data=data, series=series)
+
+
+def _read_inputs(store: ObjectStore, run: RunRecords) -> tuple[StageRecord, StageRecord, bytes]:
+    """The records of reduce and name, and the labels file."""
+    reduced = require_stage(store, run.layout, "reduce")
+    named = require_stage(store, run.layout, "name")
+    _check_names(run, reduced=reduced, named=named)
+    return reduced, named, _label_bytes(store, run)
+
+
+def _hash(
+    run: RunRecords,
+    *,
+    reduced: StageRecord,
+    named: StageRecord,
+    data: bytes,
+    series: Mapping[str, str],
+) -> str:
+    return hash_inputs(
+        version=PACKAGE_VERSION,
+        reduced=[reduced.inputs_sha256, reduced.files],
+        named=named.files,
+        labels=sha256(data).hexdigest(),
+        series=dict(series),
+        failed=run.failed,
+        skipped=run.skipped,
+    )
 
 
 def publish_package(store: ObjectStore, run: RunRecords, record: StageRecord) -> Published:

@@ -78,7 +78,7 @@ def reduce_run(store: ObjectStore, run: RunRecords, options: ReduceOptions) -> S
         CorruptObjectError: a part or a chunk differs from what was recorded.
     """
     incomplete = check_batches(run, allow_failed=options.allow_failed)
-    inputs = _inputs(run, options)
+    inputs = reduce_inputs(run, options)
     if is_done(store, run.layout, "reduce", inputs) and (
         found := read_stage(store, run.layout, "reduce")
     ):
@@ -141,7 +141,7 @@ def check_reduced(store: ObjectStore, run: RunRecords, options: ReduceOptions) -
         OrchestratorError: there are none, or they are of others.
     """
     found = require_stage(store, run.layout, "reduce")
-    if found.inputs_sha256 != _inputs(run, options):
+    if found.inputs_sha256 != reduce_inputs(run, options):
         raise OrchestratorError(
             f"the themes of run {run.spec.run_id} of {run.spec.quarter} were made of other topics "
             f"or with other settings; `ftm run-quarter --quarter {run.spec.quarter} --from reduce` "
@@ -149,7 +149,8 @@ def check_reduced(store: ObjectStore, run: RunRecords, options: ReduceOptions) -
         )
 
 
-def _inputs(run: RunRecords, options: ReduceOptions) -> str:
+def reduce_inputs(run: RunRecords, options: ReduceOptions) -> str:
+    """The hash of what themes depend on, as the record of stage reduce has it."""
     # Batches too: one in which no firm has results is complete without a part.
     parts = {
         batch.batch_id: run.progress_of(batch.batch_id).parts

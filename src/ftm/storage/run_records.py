@@ -122,6 +122,8 @@ class JobRecord(Record):
         attempt: 1, 2, …
         batch_ids: what this attempt works on; child i on batch_ids[i].
         backend: where it is submitted, `local` or `batch`.
+        asked: what the command that submitted it is to do after this stage, as variables: whoever
+            watches the jobs from elsewhere goes on in the same way.
     """
 
     mend = (
@@ -134,6 +136,7 @@ class JobRecord(Record):
     attempt: int
     batch_ids: list[str]
     backend: str = "local"
+    asked: dict[str, str] = {}
 
 
 class JobClaim(Record):

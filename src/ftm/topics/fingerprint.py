@@ -150,6 +150,18 @@ def themes_fingerprint(method: str, *, resolution: float, seed: int) -> dict[str
     }
 
 
+def themes_image_fingerprint(
+    image: str, method: str, *, resolution: float, seed: int
+) -> dict[str, str]:
+    """What themes depend on when a container makes them; the image stands for its versions."""
+    return {
+        "image": image,
+        "clustering": method,
+        "seed": str(seed),
+        **({"resolution": str(resolution)} if method == "leiden" else {}),
+    }
+
+
 def constants_sha256(*modules: ModuleType) -> str:
     """sha256 of every constant of some modules: numbers, texts, patterns and sets of words."""
     found = {

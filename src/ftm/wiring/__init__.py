@@ -35,6 +35,7 @@ from ftm.wiring.models import (
     resolve_run_settings,
 )
 from ftm.wiring.naming import get_namer
+from ftm.wiring.stages import get_stage_tools
 
 __all__ = [
     "get_aws_client",
@@ -57,6 +58,7 @@ __all__ = [
     "get_prefetch_source",
     "get_prefetcher",
     "get_preprocessor",
+    "get_stage_tools",
     "get_store",
     "get_store_to_plan_for",
     "get_topic_model",

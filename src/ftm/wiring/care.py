@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 from ftm.core.errors import ConfigError
 from ftm.core.settings import Settings
 from ftm.wiring.data import get_store
-from ftm.wiring.jobs import get_aws_client
+from ftm.wiring.jobs import get_aws_client, get_stage_queue
 
 if TYPE_CHECKING:
+    from ftm.care.batch import ClientOf
     from ftm.care.checks import Check
     from ftm.jobs.aws_calls import AWSClient
 
@@ -104,8 +105,22 @@ def _of_batch(settings: Settings) -> list[Check]:
         found.append(Check("store of the jobs", lambda: [failed("store of the jobs", text)]))
     found += batch.queue(told) if settings.batch_queue else unset(batch.QUEUE, "FTM_BATCH_QUEUE")
     if settings.batch_job_definition:
-        return found + batch.definition(told, client)
-    return found + unset(batch.DEFINITION, "FTM_BATCH_JOB_DEFINITION")
+        found += batch.definition(told, client)
+    else:
+        found += unset(batch.DEFINITION, "FTM_BATCH_JOB_DEFINITION")
+    return found + _of_stages(settings, client)
+
+
+def _of_stages(settings: Settings, client: ClientOf) -> list[Check]:
+    """Where the stages after map run as jobs, if they do."""
+    from ftm.care import batch
+    from ftm.jobs.aws_calls import Patience
+
+    queue = get_stage_queue(settings, patience=Patience(limit_s=PATIENCE_S))
+    if queue is None:
+        return []
+    checks = batch.queue(queue) if settings.batch_stage_queue else []
+    return batch.for_stages([*checks, *batch.definition(queue, client)])
 
 
 def _of_wrds(settings: Settings, *, log_in: bool, notify: Callable[[str], None]) -> list[Check]:
@@ -139,7 +154,8 @@ def _client(settings: Settings, service: str) -> AWSClient:
 
 
 def _uses_batch(settings: Settings) -> bool:
-    return bool(settings.batch_queue or settings.batch_job_definition)
+    named = settings.batch_queue, settings.batch_job_definition, settings.batch_stage_job_definition
+    return any(named)
 
 
 def _bucket(settings: Settings) -> str | None:

@@ -18,13 +18,14 @@ from ftm.wiring.models import (
     resolve_for_containers,
     resolve_run_settings,
 )
-from ftm.wiring.stages import get_stage_tools
+from ftm.wiring.stages import get_stage_tools, resolve_for_stage_jobs
 
 if TYPE_CHECKING:
     from ftm.core.progress import Progress
     from ftm.jobs.aws_calls import AWSClient, Patience
     from ftm.jobs.base import JobBackend
     from ftm.jobs.batch_queue import BatchQueue
+    from ftm.orchestrate.later_stages import StagePlace
     from ftm.orchestrate.quarter_orchestrator import QuarterOrchestrator
     from ftm.orchestrate.run_watch import RunWatcher
     from ftm.prefetch.prefetcher import WRDSPrefetcher
@@ -94,6 +95,23 @@ def get_batch_queue(settings: Settings) -> BatchQueue:
     )
 
 
+def get_stage_queue(settings: Settings, *, patience: Patience | None = None) -> BatchQueue | None:
+    """The queue and job definition of the stages after map; None where they run in the command."""
+    from ftm.jobs.batch_queue import BatchQueue
+
+    if not settings.batch_stage_job_definition:
+        return None
+    return BatchQueue(
+        get_aws_client(settings, "batch", patience=patience),
+        queue=settings.batch_stage_queue or settings.batch_queue or "",
+        job_definition=settings.batch_stage_job_definition,
+        setting="FTM_BATCH_STAGE_JOB_DEFINITION",
+        queue_setting=(
+            "FTM_BATCH_STAGE_QUEUE" if settings.batch_stage_queue else "FTM_BATCH_QUEUE"
+        ),
+    )
+
+
 def get_batch_backend(settings: Settings, store: ObjectStore, queue: BatchQueue) -> JobBackend:
     """AWS Batch.
 
@@ -116,10 +134,10 @@ def get_batch_log(
     settings: Settings,
     quarter: str | Quarter,
     run_id: str | None,
-    number: int,
+    which: int | str,
     tail: int | None = None,
 ) -> Iterator[str]:
-    """Lines that the last job of a batch logged; see `read_batch_log`."""
+    """Lines that the last job of a batch or stage logged; see `read_batch_log`."""
     from ftm.jobs.cloudwatch import CloudWatchLogs
     from ftm.orchestrate.batch_log import read_batch_log
 
@@ -127,7 +145,7 @@ def get_batch_log(
         get_store(settings),
         Quarter.parse(quarter),
         run_id,
-        number,
+        which,
         tail=tail,
         queue=lambda: get_batch_queue(settings),
         logs=lambda: CloudWatchLogs(get_aws_client(settings, "logs")),
@@ -166,6 +184,8 @@ def get_orchestrator(
 
     if backend not in BACKENDS:
         raise ConfigError(f"unknown backend {backend!r}; it is {' or '.join(BACKENDS)}")
+    # The shell may have one from elsewhere; only a job definition says which image is a job's.
+    settings = settings.model_copy(update={"stage_image": None})
     store = get_store(settings)
     with ExitStack() as opened:
 
@@ -188,7 +208,8 @@ def get_orchestrator(
             price_per_hour=settings.price_per_hour,
             watcher=watcher,
             make_prefetcher=make_prefetcher,
-            tools=lambda allow_failed: get_stage_tools(settings, store, allow_failed=allow_failed),
+            tools=lambda chosen, allow: get_stage_tools(chosen, store, allow_failed=allow),
+            stage_place=where.stage_place,
         )
 
 
@@ -201,6 +222,7 @@ class _Where:
     fingerprint: Callable[[Settings], Mapping[str, str]]
     machine: Callable[[Settings], str]
     poll_s: float
+    stage_place: StagePlace | None = None
 
 
 def _local(store: ObjectStore, workers: int | None) -> _Where:
@@ -225,4 +247,19 @@ def _batch(settings: Settings, store: ObjectStore) -> _Where:
         fingerprint=lambda chosen: get_image_fingerprint(chosen, queue.image),
         machine=lambda _: "",
         poll_s=10.0,
+        stage_place=_stage_place(settings, store),
+    )
+
+
+def _stage_place(settings: Settings, store: ObjectStore) -> StagePlace | None:
+    from ftm.orchestrate.later_stages import StagePlace
+
+    queue = get_stage_queue(settings)
+    if queue is None:
+        return None
+    return StagePlace(
+        backend=get_batch_backend(settings, store, queue),
+        resolve=lambda chosen: resolve_for_stage_jobs(
+            chosen, image=queue.image, environment=queue.environment
+        ),
     )

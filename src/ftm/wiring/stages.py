@@ -29,11 +29,40 @@ def get_stage_tools(
     )
 
 
+def resolve_for_stage_jobs(
+    settings: Settings, *, image: str, environment: Mapping[str, str]
+) -> Settings:
+    """The settings that the jobs of the stages after map get.
+
+    Args:
+        settings: those that it does not name are taken from the job definition.
+        image: of the job definition.
+        environment: of the job definition.
+
+    Raises:
+        ConfigError: a server's URL with a password, which all could read who may describe jobs.
+    """
+    from ftm.core.errors import ConfigError
+    from ftm.core.settings import with_variables
+    from ftm.core.urls import without_user
+    from ftm.orchestrate.worker_environment import LATER_SETTINGS
+
+    open_fields = [name for name in LATER_SETTINGS if name not in settings.model_fields_set]
+    chosen = with_variables(settings, environment, open_fields)
+    url = chosen.llm_base_url or ""
+    if without_user(url) != url:
+        raise ConfigError(
+            f"LLM_BASE_URL {without_user(url)!r} holds a user or password, which the job's "
+            "overrides would show; give a key as the secret LLM_API_KEY of the job definition"
+        )
+    return chosen.model_copy(update={"stage_image": image})
+
+
 def get_reduce_options(settings: Settings, *, allow_failed: bool = False) -> ReduceOptions:
     """How firm topics become themes."""
     from ftm.reduce.aggregator import ThemeRules
     from ftm.reduce.reduce_stage import ReduceOptions
-    from ftm.topics.fingerprint import themes_fingerprint
+    from ftm.topics.fingerprint import themes_fingerprint, themes_image_fingerprint
 
     def cluster(centroids: FloatArray, n_firms: int):  # type: ignore[no-untyped-def]
         from ftm.topics.theme_clusters import cluster_themes
@@ -51,10 +80,16 @@ def get_reduce_options(settings: Settings, *, allow_failed: bool = False) -> Red
 
         return ThemeText()
 
+    method, resolution = settings.theme_clustering, settings.theme_resolution
+    if settings.stage_image:
+        # Of a job: its libraries are the image's, and here there may be others or none.
+        fingerprint = themes_image_fingerprint(
+            settings.stage_image, method, resolution=resolution, seed=settings.seed
+        )
+    else:
+        fingerprint = themes_fingerprint(method, resolution=resolution, seed=settings.seed)
     return ReduceOptions(
-        clustering=themes_fingerprint(
-            settings.theme_clustering, resolution=settings.theme_resolution, seed=settings.seed
-        ),
+        clustering=fingerprint,
         cluster=cluster,
         make_text=make_text,
         rules=ThemeRules(settings.theme_min_firms, settings.theme_max_firm_share),

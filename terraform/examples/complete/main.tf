@@ -61,6 +61,7 @@ module "batch" {
   embedding_model = var.embedding_model
   cpu_job         = var.cpu_job
   gpu_job         = var.gpu_job
+  stage_job       = var.stage_job
   job_timeout_s   = var.job_timeout_s
   job_attempts    = var.job_attempts
   llm             = var.llm

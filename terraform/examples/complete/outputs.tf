@@ -35,6 +35,11 @@ output "gpu_job_definition" {
   value       = lookup(module.batch.map_job_definition_arns, "gpu", null)
 }
 
+output "stage_job_definition" {
+  description = "ARN, with revision, of the jobs of the stages after map; null without an image."
+  value       = module.batch.stage_job_definition_arn
+}
+
 output "log_group" {
   description = "Name of the log group of the jobs."
   value       = module.monitoring.log_group
@@ -48,6 +53,11 @@ output "ecr_repository_url" {
 output "map_role_arn" {
   description = "Role of the map jobs."
   value       = module.batch.map_role_arn
+}
+
+output "stage_role_arn" {
+  description = "Role of the jobs of the stages after map."
+  value       = module.batch.stage_role_arn
 }
 
 output "operator_policy_arn" {

@@ -155,6 +155,12 @@ variable "gpu_job" {
   default     = {}
 }
 
+variable "stage_job" {
+  description = "vCPUs and MiB of a job of the stages after map."
+  type        = object({ vcpus = optional(number), memory_mib = optional(number) })
+  default     = {}
+}
+
 variable "disk_gib" {
   description = "Size of an instance's disk in GiB."
   type        = number
@@ -192,7 +198,7 @@ variable "no_capacity_limit_s" {
 }
 
 variable "llm" {
-  description = "For the naming job: api_key_secret_arn (Secrets Manager), base_url, model_name, allow_external. Empty makes no such job definition."
+  description = "For stage name, if FTM_NAMING is llm: api_key_secret_arn (Secrets Manager), base_url, model_name, allow_external."
   type = object({
     api_key_secret_arn = optional(string)
     base_url           = optional(string)

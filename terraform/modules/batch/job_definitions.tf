@@ -26,7 +26,21 @@ locals {
     }
   }
 
-  naming = var.llm.api_key_secret_arn != null && var.image != null
+  # The stages after map need more memory, since each has the whole quarter, and no GPU.
+  environment_of_stages = merge(
+    {
+      AWS_DEFAULT_REGION = local.region
+      DATA_SOURCE        = "s3"
+      FTM_STORE          = var.store_url
+      OMP_NUM_THREADS    = tostring(var.stage_job.vcpus)
+      OMP_WAIT_POLICY    = "passive"
+    },
+    var.llm.base_url == null ? {} : {
+      FTM_ALLOW_EXTERNAL_LLM = tostring(var.llm.allow_external)
+      LLM_BASE_URL           = var.llm.base_url
+      LLM_MODEL_NAME         = var.llm.model_name
+    },
+  )
 
   logging = {
     logDriver = "awslogs"
@@ -86,11 +100,12 @@ resource "aws_batch_job_definition" "map" {
   }
 }
 
-# The only job that gets a secret. It runs on the CPU queue: the model is on the server it asks.
-resource "aws_batch_job_definition" "name" {
-  count = local.naming ? 1 : 0
+# reduce, name and package, one job each, on the CPU queue: a language model is on the server that
+# name asks. The only job definition with a secret; the command of a job says which stage it is.
+resource "aws_batch_job_definition" "stages" {
+  count = var.image != null ? 1 : 0
 
-  name                  = "${var.name}-name"
+  name                  = "${var.name}-stages"
   type                  = "container"
   platform_capabilities = ["EC2"]
   propagate_tags        = true
@@ -100,26 +115,19 @@ resource "aws_batch_job_definition" "name" {
 
   container_properties = jsonencode({
     image            = var.image
-    command          = ["python", "-m", "ftm.worker", "name"]
-    jobRoleArn       = local.name_role_arn
-    executionRoleArn = local.name_execution_role_arn
+    command          = ["python", "-m", "ftm.worker", "reduce"]
+    jobRoleArn       = local.stages_role_arn
+    executionRoleArn = local.stages_execution_role_arn
 
-    environment = [
-      for name, value in merge(local.environments_of_jobs.cpu, {
-        FTM_ALLOW_EXTERNAL_LLM = tostring(var.llm.allow_external)
-        FTM_NAMING             = "llm"
-        LLM_BASE_URL           = var.llm.base_url
-        LLM_MODEL_NAME         = var.llm.model_name
-      }) : { name = name, value = value }
-    ]
-    secrets              = [{ name = "LLM_API_KEY", valueFrom = var.llm.api_key_secret_arn }]
-    resourceRequirements = [for type, value in local.jobs.cpu.resources : { type = type, value = tostring(value) }]
+    environment          = [for name, value in local.environment_of_stages : { name = name, value = value }]
+    secrets              = [for secret in compact([var.llm.api_key_secret_arn]) : { name = "LLM_API_KEY", valueFrom = secret }]
+    resourceRequirements = [for type, value in { VCPU = var.stage_job.vcpus, MEMORY = var.stage_job.memory_mib } : { type = type, value = tostring(value) }]
 
     readonlyRootFilesystem = false
 
     logConfiguration = {
       logDriver = local.logging.logDriver
-      options   = merge(local.logging.options, { "awslogs-stream-prefix" = "name" })
+      options   = merge(local.logging.options, { "awslogs-stream-prefix" = "stages" })
     }
   })
 

@@ -1,9 +1,9 @@
 # What the researcher's workstation needs, to be attached to whoever works there.
 
 locals {
-  tops = ["prefetch", "runs", "manifests", "progress", "intermediate", "processed", "sentiment-ready", "reports", "cache"]
+  tops = ["prefetch", "runs", "manifests", "progress", "intermediate", "processed", "sentiment-ready", "labels", "series", "assigned", "reports", "cache"]
 
-  definition_names = concat([for kind in keys(local.kinds) : "${var.name}-map-${kind}"], ["${var.name}-name"])
+  definition_names = concat([for kind in keys(local.kinds) : "${var.name}-map-${kind}"], ["${var.name}-stages"])
 
   batch = "arn:${local.partition}:batch:${local.region}:${local.account}"
 }

@@ -8,9 +8,14 @@ output "map_job_definition_arns" {
   value       = { for kind, definition in aws_batch_job_definition.map : kind => definition.arn }
 }
 
-output "name_job_definition_arn" {
-  description = "Job definition of the naming job; null without a secret."
-  value       = one(aws_batch_job_definition.name[*].arn)
+output "stage_job_definition_arn" {
+  description = "Job definition, with revision, of the stages after map; null without an image."
+  value       = one(aws_batch_job_definition.stages[*].arn)
+}
+
+output "stage_role_arn" {
+  description = "Role of the jobs of the stages after map."
+  value       = local.stages_role_arn
 }
 
 output "map_role_arn" {

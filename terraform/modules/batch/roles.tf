@@ -1,26 +1,27 @@
 # Four roles, each made only where none is given: instances join their cluster, ECS pulls and logs,
-# map jobs read and write the store, the naming job has a role and a puller of its own.
+# map jobs read and write the store, the jobs of later stages have a role and a puller of their own.
 
 locals {
   folder = trimprefix("${trimprefix(var.store_url, "s3://")}/", "${element(split(":::", var.bucket_arn), 1)}/")
 
-  instance_profile_arn    = var.instance_profile_arn != null ? var.instance_profile_arn : aws_iam_instance_profile.instance[0].arn
-  execution_role_arn      = var.execution_role_arn != null ? var.execution_role_arn : aws_iam_role.execution["map"].arn
-  name_execution_role_arn = var.execution_role_arn != null ? var.execution_role_arn : try(aws_iam_role.execution["name"].arn, null)
-  map_role_arn            = var.job_role_arn != null ? var.job_role_arn : aws_iam_role.job["map"].arn
-  name_role_arn           = var.job_role_arn != null ? var.job_role_arn : try(aws_iam_role.job["name"].arn, null)
+  instance_profile_arn      = var.instance_profile_arn != null ? var.instance_profile_arn : aws_iam_instance_profile.instance[0].arn
+  execution_role_arn        = var.execution_role_arn != null ? var.execution_role_arn : aws_iam_role.execution["map"].arn
+  stages_execution_role_arn = var.execution_role_arn != null ? var.execution_role_arn : aws_iam_role.execution["stages"].arn
+  map_role_arn              = var.job_role_arn != null ? var.job_role_arn : aws_iam_role.job["map"].arn
+  stages_role_arn           = var.job_role_arn != null ? var.job_role_arn : aws_iam_role.job["stages"].arn
 
-  stages = local.naming ? ["map", "name"] : ["map"]
+  kinds_of_jobs = ["map", "stages"]
 
   # Whoever may list a prefix is told that an object is missing; all others are told 403.
+  # Tables lie in their run's folder: the pointer beside it, `_current.json`, no job may move.
   access = {
     map = {
       read  = ["prefetch", "runs", "manifests", "intermediate", "progress"]
       write = ["intermediate", "progress"]
     }
-    name = {
-      read  = ["prefetch", "runs", "manifests", "intermediate", "progress", "processed", "cache"]
-      write = ["progress", "processed", "cache"]
+    stages = {
+      read  = ["prefetch", "runs", "manifests", "intermediate", "progress", "labels", "series", "processed", "cache"]
+      write = ["intermediate", "progress", "processed/quarter=*/run=*", "cache"]
     }
   }
 
@@ -83,10 +84,10 @@ resource "aws_iam_instance_profile" "instance" {
   role = aws_iam_role.instance[0].name
 }
 
-# Pulling, logging, and for naming alone the secret
+# Pulling, logging, and for the later stages alone the secret
 
 resource "aws_iam_role" "execution" {
-  for_each = toset(var.execution_role_arn == null ? local.stages : [])
+  for_each = toset(var.execution_role_arn == null ? local.kinds_of_jobs : [])
 
   name               = "${var.name}-${each.key}-execution"
   assume_role_policy = local.tasks_trust
@@ -126,7 +127,7 @@ resource "aws_iam_role_policy" "execution" {
         Effect   = "Allow"
         Action   = "secretsmanager:GetSecretValue"
         Resource = secret
-      } if each.key == "name"],
+      } if each.key == "stages"],
     )
   })
 }
@@ -134,7 +135,7 @@ resource "aws_iam_role_policy" "execution" {
 # Jobs: neither may delete anything, nor write what others gave it to read
 
 resource "aws_iam_role" "job" {
-  for_each = toset(var.job_role_arn == null ? local.stages : [])
+  for_each = toset(var.job_role_arn == null ? local.kinds_of_jobs : [])
 
   name               = "${var.name}-${each.key}-job"
   assume_role_policy = local.tasks_trust

@@ -108,8 +108,8 @@ variable "cpu" {
   }
 
   validation {
-    condition     = var.cpu.spot_max_vcpus >= var.cpu_job.vcpus && var.cpu.on_demand_max_vcpus >= var.cpu_job.vcpus
-    error_message = "cpu: spot_max_vcpus and on_demand_max_vcpus leave room for one job (cpu_job.vcpus)."
+    condition     = min(var.cpu.spot_max_vcpus, var.cpu.on_demand_max_vcpus) >= max(var.cpu_job.vcpus, var.stage_job.vcpus)
+    error_message = "cpu: spot_max_vcpus and on_demand_max_vcpus leave room for one job (cpu_job.vcpus, stage_job.vcpus)."
   }
 }
 
@@ -230,6 +230,20 @@ variable "gpu_job" {
   }
 }
 
+variable "stage_job" {
+  description = "What a job of a stage after map gets, on the CPU queue: reduce and package have the topics of the whole quarter in memory."
+  type = object({
+    vcpus      = optional(number, 4)
+    memory_mib = optional(number, 14000)
+  })
+  default = {}
+
+  validation {
+    condition     = var.stage_job.vcpus >= 1 && floor(var.stage_job.vcpus) == var.stage_job.vcpus && var.stage_job.memory_mib >= 2048
+    error_message = "stage_job: whole vcpus, at least 1, and memory_mib of at least 2048."
+  }
+}
+
 variable "job_timeout_s" {
   description = "Seconds after which an attempt of a job is ended."
   type        = number
@@ -253,7 +267,7 @@ variable "job_attempts" {
 }
 
 variable "llm" {
-  description = "For the job that names topics: secret (Secrets Manager ARN) with the API key, server and model. Without a secret no such job definition is made."
+  description = "For the stage that names topics, if FTM_NAMING is llm: secret (Secrets Manager ARN) with the API key, server and model."
   type = object({
     api_key_secret_arn = optional(string)
     base_url           = optional(string)
@@ -268,8 +282,8 @@ variable "llm" {
   }
 
   validation {
-    condition     = (var.llm.api_key_secret_arn == null) == (var.llm.base_url == null)
-    error_message = "llm: api_key_secret_arn and base_url are given together, or neither is."
+    condition     = var.llm.api_key_secret_arn == null || var.llm.base_url != null
+    error_message = "llm: api_key_secret_arn is the key of a server, base_url; give that, too."
   }
 
   validation {

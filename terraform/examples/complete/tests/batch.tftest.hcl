@@ -110,8 +110,8 @@ run "what_is_made_unless_told_otherwise" {
     error_message = "retries"
   }
   assert {
-    condition     = length(aws_batch_job_definition.name) == 0 && keys(aws_iam_role.job) == ["map"] && keys(aws_iam_role.execution) == ["map"]
-    error_message = "the naming job was made"
+    condition     = length(aws_batch_job_definition.stages) == 1 && jsondecode(aws_batch_job_definition.stages[0].container_properties).secrets == [] && !strcontains(aws_iam_role_policy.execution["stages"].policy, "secretsmanager")
+    error_message = "no job definition of the stages, or with a secret that was not given"
   }
 }
 
@@ -127,6 +127,18 @@ run "secret_image_and_size_reach_their_own_job" {
     }
     gpu_image = "123456789012.dkr.ecr.eu-central-1.amazonaws.com/ftm-gpu@sha256:fedcba9876543210fedcba9876543210fedcba9876543210fedcba9876543210"
     cpu_job   = { vcpus = 8, memory_mib = null }
+    stage_job = { memory_mib = 30000 }
+  }
+
+  assert {
+    condition = toset(jsondecode(aws_batch_job_definition.stages[0].container_properties).resourceRequirements) == toset([
+      { type = "VCPU", value = "4" }, { type = "MEMORY", value = "30000" },
+    ])
+    error_message = "the size of the stages' jobs"
+  }
+  assert {
+    condition     = jsondecode(aws_batch_job_definition.stages[0].container_properties).image == var.image
+    error_message = "not the image for CPUs"
   }
 
   assert {
@@ -134,11 +146,11 @@ run "secret_image_and_size_reach_their_own_job" {
     error_message = "a map job gets a secret"
   }
   assert {
-    condition     = jsondecode(aws_batch_job_definition.name[0].container_properties).secrets == [{ name = "LLM_API_KEY", valueFrom = var.llm.api_key_secret_arn }]
-    error_message = "the naming job does not get the key"
+    condition     = jsondecode(aws_batch_job_definition.stages[0].container_properties).secrets == [{ name = "LLM_API_KEY", valueFrom = var.llm.api_key_secret_arn }]
+    error_message = "the stages do not get the key"
   }
   assert {
-    condition     = !strcontains(aws_iam_role_policy.execution["map"].policy, "secretsmanager") && strcontains(aws_iam_role_policy.execution["name"].policy, "secretsmanager")
+    condition     = !strcontains(aws_iam_role_policy.execution["map"].policy, "secretsmanager") && strcontains(aws_iam_role_policy.execution["stages"].policy, "secretsmanager")
     error_message = "the wrong role may read the secret"
   }
   assert {
@@ -203,7 +215,7 @@ run "one_given_role_spares_only_itself" {
   }
 
   assert {
-    condition     = length(aws_iam_role.instance) == 0 && length(aws_iam_role.execution) == 1 && length(aws_iam_role.job) == 1
+    condition     = length(aws_iam_role.instance) == 0 && length(aws_iam_role.execution) == 2 && length(aws_iam_role.job) == 2
     error_message = "roles"
   }
 }
@@ -224,6 +236,7 @@ run "wrong_values_are_refused" {
     disk_gib              = 8
     misconfigured_limit_s = 60
     no_capacity_limit_s   = 100000
+    stage_job             = { memory_mib = 1024 }
     job_timeout_s         = 10
     job_attempts          = 11
     embedding_model       = ""
@@ -238,7 +251,7 @@ run "wrong_values_are_refused" {
   }
 
   expect_failures = [
-    var.subnet_ids, var.security_group_ids, var.store_url, var.cpu_job, var.gpu_job, var.disk_gib,
+    var.subnet_ids, var.security_group_ids, var.store_url, var.cpu_job, var.gpu_job, var.stage_job, var.disk_gib,
     var.misconfigured_limit_s, var.no_capacity_limit_s, var.job_timeout_s, var.job_attempts, var.embedding_model, var.llm,
     var.job_role_arn, var.execution_role_arn, var.instance_profile_arn, var.service_role_arn, var.instance_tags, var.image, var.gpu_image,
   ]
