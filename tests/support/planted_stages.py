@@ -109,7 +109,7 @@ def run_span(
     said: list[str] | None = None,
 ) -> tuple[StageRecord | None, bool]:
     """The stages as `ftm run-quarter --from FIRST --to LAST` does them."""
-    return run_stages(
+    end = run_stages(
         planted.store,
         planted.run,
         tools=stage_tools(min_firms=min_firms),
@@ -117,6 +117,7 @@ def run_span(
         publish=True,
         say=(said if said is not None else []).append,
     )
+    return end.package, end.worked
 
 
 def made_tables(store: ObjectStore, record: StageRecord) -> dict[str, pa.Table]:

@@ -183,14 +183,14 @@ def test_from_a_stage_mends_what_is_damaged(planted: Planted, first: str) -> Non
 
 def test_publishing_can_be_left_out(planted: Planted) -> None:
     """Tables are made, and readers are pointed at none of them."""
-    record, _ = run_stages(
+    record = run_stages(
         planted.store,
         planted.run,
         tools=stage_tools(),
         span=StageSpan(),
         publish=False,
         say=lambda _text: None,
-    )
+    ).package
     assert record is not None
     assert all(planted.store.exists(key) for key in record.files)
     assert not planted.store.exists(POINTER)
@@ -229,7 +229,7 @@ def test_a_partial_run_says_so_in_every_line(planted: Planted) -> None:
     with pytest.raises(OrchestratorError, match=r"1 of 3 batches .*--allow-failed-batches"):
         run_span(planted, said=said)
     assert said == []
-    record, _ = run_stages(
+    record = run_stages(
         store,
         planted.run,
         tools=stage_tools(allow_failed=True),
