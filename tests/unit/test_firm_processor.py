@@ -75,6 +75,17 @@ def test_a_firm_is_embedded_in_one_call_of_its_content_only() -> None:
     assert embedder.calls == [[s.raw_text for s in firm.sentences[1:]]]
 
 
+def test_a_transcribers_marks_are_not_embedded() -> None:
+    """Sentences with `[indiscernible]` for a name are embedded by what was said."""
+    firm = make_firm(1)
+    marked = [
+        replace(s, raw_text=f"[indiscernible], {s.raw_text} (laughter)") for s in firm.sentences
+    ]
+    embedder = ScriptedEmbedder()
+    processor(embedder).process(replace(firm, sentences=marked))
+    assert embedder.calls == [[s.raw_text for s in firm.sentences[1:]]]
+
+
 def test_embed_text_chooses_what_is_embedded() -> None:
     """`cleaned` embeds the lemmas; keywords come from the cleaned text either way."""
     firm = make_firm(1)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from ftm.cli.run import describe
+from ftm.cli.run_texts import describe
 from ftm.core.errors import (
     BatchFailedError,
     ConfigError,

@@ -22,6 +22,7 @@ from ftm.core.schemas import CHUNK
 from ftm.storage.manifest import PrefetchManifest, load_manifest
 from ftm.storage.object_store import ObjectStore
 from ftm.storage.parquet import from_bytes, from_rows
+from ftm.storage.published import read_published, read_published_table
 from ftm.storage.run_reader import (
     RunRecords,
     checked,
@@ -61,6 +62,8 @@ def load_topics(
 ) -> pd.DataFrame:
     """Every firm's topics, largest first: keywords, size, sentence ids (schema FIRM_TOPICS).
 
+    Summaries are those of stage name where the run is the published one.
+
     Args:
         quarter: like 2023Q1.
         store: a URL, an open store, or None for the store of the settings.
@@ -73,8 +76,33 @@ def load_topics(
     """
     opened = open_given(store)
     run = find_run(opened, Quarter.parse(quarter), run_id, allow_incomplete=allow_incomplete)
-    table = read_table(opened, run, "firm-topics", allow_incomplete=allow_incomplete)
-    return to_pandas(table)
+    return to_pandas(read_topics(opened, run, allow_incomplete=allow_incomplete))
+
+
+def read_topics(store: ObjectStore, run: RunRecords, *, allow_incomplete: bool = False) -> pa.Table:
+    """A run's topics in order of its parts, with their names where it is the published run."""
+    topics = read_table(store, run, "firm-topics", allow_incomplete=allow_incomplete)
+    named = _published_table(store, run, "topics")
+    if named is None:
+        return topics
+    place = pc.index_in(
+        topics["topic_id"].combine_chunks(), value_set=named["topic_id"].combine_chunks()
+    )
+    for column in ("summary", "naming_method"):
+        known = pc.coalesce(named[column].take(place), topics[column])
+        index = topics.schema.get_field_index(column)
+        topics = topics.set_column(index, topics.schema.field(column), known)
+    return topics
+
+
+def _published_table(store: ObjectStore, run: RunRecords, table: str) -> pa.Table | None:
+    """A table of the run, if it is the one that is published, and with this table."""
+    published = read_published(store, run.layout.quarter)
+    if published is None or published.run_id != run.spec.run_id:
+        return None
+    if table not in published.tables:
+        return None
+    return read_published_table(store, published, table)
 
 
 def load_sentences(

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from ftm.storage.run_reader import RunRecords
+from ftm.storage.stage_records import STAGES
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +58,9 @@ class RunStatus:
         is_published: loaders read it unless they are told another.
         is_partial: its prefetch had not got to every firm the plan keeps.
         outdated: why the same command would begin another run by now; empty when it would not.
-        resume: the command that goes on with it; empty for one that is complete or outdated.
+        resume: the command that goes on with it; empty for one that is packaged or outdated.
+        stages: after map, that have been done.
+        diagnosis: figures of its tables; None before they are made.
     """
 
     run_id: str
@@ -77,6 +81,13 @@ class RunStatus:
     is_partial: bool = False
     outdated: str = ""
     resume: str = ""
+    stages: tuple[str, ...] = ()
+    diagnosis: Mapping[str, Any] | None = None
+
+    @property
+    def is_packaged(self) -> bool:
+        """Its tables are made."""
+        return STAGES[-1] in self.stages
 
     @property
     def is_complete(self) -> bool:

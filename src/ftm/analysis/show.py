@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ftm.analysis.loaders import join_sentences
+from ftm.analysis.loaders import join_sentences, read_topics
 from ftm.connectors.base import unknown_firms
 from ftm.core.errors import ConfigError, OrchestratorError, UnknownFirmError
 from ftm.core.quarter import Quarter
@@ -27,7 +27,6 @@ from ftm.storage.run_reader import (
     read_calls,
     read_plan_choice,
     read_run_manifest,
-    read_table,
 )
 
 TYPICAL_SENTENCES = 3
@@ -78,7 +77,8 @@ class ShownTopic:
 
     Args:
         local_topic_id: 0 is the largest.
-        representation: its name.
+        representation: its name by keywords.
+        summary: its name by a language model; empty while there is none.
         keywords: best first.
         n_sentences: in it.
         share: of all the firm's sentences, those of kinds that are not clustered included.
@@ -88,6 +88,7 @@ class ShownTopic:
 
     local_topic_id: int
     representation: str
+    summary: str
     keywords: tuple[str, ...]
     n_sentences: int
     share: float
@@ -318,7 +319,7 @@ def _with_topics(
 ) -> FirmView:
     of_firm = _batch_of(run, view.firm_id)
     sentences = join_sentences(store, of_firm, [view.firm_id], allow_incomplete=True)
-    topics = read_table(store, of_firm, "firm-topics", allow_incomplete=True)
+    topics = read_topics(store, of_firm, allow_incomplete=True)
     topics = topics.filter(pc.equal(topics["firm_id"], view.firm_id))
     clustered = sentences.filter(pc.is_valid(sentences["local_topic_id"]))
     spoken = {
@@ -360,6 +361,7 @@ def _topic(
     return ShownTopic(
         local_topic_id=row["local_topic_id"],
         representation=row["representation"],
+        summary=row["summary"] if row["naming_method"] == "llm" else "",
         keywords=tuple(row["keywords"]),
         n_sentences=row["n_sentences"],
         share=row["n_sentences"] / n_sentences if n_sentences else 0.0,

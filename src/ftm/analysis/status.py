@@ -36,6 +36,7 @@ from ftm.storage.run_reader import (
     run_ids,
 )
 from ftm.storage.run_records import RunSpec
+from ftm.storage.stage_records import STAGES, read_stage
 
 _T = TypeVar("_T")
 
@@ -204,6 +205,8 @@ class _Context:
         unwatched = is_unwatched(self.store, layout)
         status = describe_run(run, holder=holder, is_unwatched=unwatched)
         is_partial = not read_run_manifest(self.store, layout).complete
+        records = {name: read_stage(self.store, layout, name) for name in STAGES[1:]}
+        packaged = records[STAGES[-1]]
         outdated = self._outdated(run.spec)
         command = resume_command(
             run.spec,
@@ -216,7 +219,9 @@ class _Context:
             is_published=run_id == self.published,
             is_partial=is_partial,
             outdated=outdated,
-            resume="" if status.is_complete or outdated else command,
+            resume="" if (packaged and status.is_complete) or outdated else command,
+            stages=tuple(name for name, record in records.items() if record),
+            diagnosis=packaged.facts if packaged else None,
         )
 
     def _outdated(self, spec: RunSpec) -> str:

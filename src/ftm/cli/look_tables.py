@@ -169,6 +169,8 @@ def _print_topic(console: Console, topic: ShownTopic) -> None:
         f"{topic.share_of_clustered:.1%} of those clustered"
     )
     console.print(_indent(Text(size, style="dim")))
+    if topic.summary:
+        console.print(_indent(Text(topic.summary)))
     if more := [k for k in topic.keywords if k not in topic.representation.split(", ")]:
         console.print(_indent(Text(", ".join(more), style="cyan")))
     for sentence in topic.typical:

@@ -18,6 +18,7 @@ COMMANDS = {
     "preprocess": "ftm.cli.prefetch:preprocess",
     "attrition": "ftm.cli.look:attrition",
     "run-quarter": "ftm.cli.run:run_quarter",
+    "run": "ftm.cli.run:run",
     "watch": "ftm.cli.batch:watch",
     "cancel": "ftm.cli.batch:cancel",
     "logs": "ftm.cli.batch:logs",
@@ -64,12 +65,14 @@ class LazyGroup(click.Group):
 @click.version_option(VERSION, prog_name="ftm")
 @click.pass_context
 def cli(ctx: click.Context) -> None:
-    """Turn a quarter of earnings calls into firm topics.
+    """Turn quarters of earnings calls into topics, cross-firm themes and panels.
 
     \b
     ftm prefetch --quarter 2023Q1        read the quarter from WRDS, once
-    ftm run-quarter --quarter 2023Q1     cluster every firm's sentences
-    ftm show --quarter 2023Q1 --firm ID  read what came out
+    ftm run-quarter --quarter 2023Q1     from sentences to topics, themes and panels
+    ftm themes --quarter 2023Q1          read what came out; ftm show for one firm
+    ftm link --quarters 2022Q1..2023Q1   follow themes over quarters
+    ftm export --quarter 2023Q1 --csv panel.csv
     """
     # click's own answer to a bare command is an error or not, by its version.
     if ctx.invoked_subcommand is None:

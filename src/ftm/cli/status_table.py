@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
+from typing import Any
 
 from rich.console import Console
 from rich.padding import Padding
@@ -151,7 +152,19 @@ def _run_facts(run: RunStatus) -> dict[str, str]:
         "partial": "its prefetch had not got to every firm the plan keeps" * run.is_partial,
         "outdated": run.outdated and f"{run.outdated}; `ftm run-quarter` begins another run",
         "firms": ", ".join(counts),
+        "stages": ", ".join(("map", *run.stages)) if run.is_complete else "",
+        "themes": _describe_themes(run.diagnosis),
     }
+
+
+def _describe_themes(found: Mapping[str, Any] | None) -> str:
+    if found is None:
+        return ""
+    text = (
+        f"{found['n_themes']:,}, with {found['topics_themed_share']:.1%} of {found['n_topics']:,} "
+        f"topics and {found['themed_share']:.1%} of the sentences"
+    )
+    return f"{text}; partial: failed batches are left out" if found["is_partial"] else text
 
 
 def _print_problem(console: Console, alike: list[BatchStatus]) -> None:

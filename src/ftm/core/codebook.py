@@ -61,10 +61,11 @@ COMMON: dict[str, Definition] = {
         "CRSP PERMCO of the same CCM link.", "identifier", "if the link names no PERMCO"
     ),
     "primary_firm": Definition(
-        "True for the one firm to keep where several share permno and call_date_et. It is the one "
-        "whose link has linkprim P before C, then linktype LC before LU, then the one with more "
-        "sentences, then the lowest firm_id. True for every firm that shares with none, so that "
-        "permno and call_date_et are unique among rows of one theme where it is true.",
+        "True for the one firm to keep where several share permno and call_date_et. Of those with "
+        "sentences it is the one whose link has linkprim P before C, then linktype LC before "
+        "LU, then the one with more sentences, then the lowest firm_id. True for every firm that "
+        "shares with none, so that permno and call_date_et are unique among rows of one theme "
+        "where it is true.",
         "true or false",
     ),
     "earnings_call_date": Definition(

@@ -142,8 +142,8 @@ THEMES = _schema(
     ("n_sentences", _I32, False),
     ("cohesion", _F32, False),
 )
-"""One row per theme, largest first; naming_method is llm, keywords or hand; cohesion is the mean
-cosine of its topics' centroids to its own."""
+"""One row per theme, largest first but for merges by hand; naming_method is llm,
+keywords or hand; cohesion is the mean cosine of its topics' centroids to its own."""
 
 THEME_CONTRIBUTIONS = _schema(
     ("theme_id", _S),

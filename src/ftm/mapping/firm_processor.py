@@ -12,6 +12,7 @@ from ftm.core.records import FirmTranscriptData
 from ftm.mapping.firm_rows import FirmRows, build_rows
 from ftm.mapping.stage_clock import StageClock
 from ftm.text.kinds import classify_kinds
+from ftm.text.marks import texts_without_marks
 from ftm.topics.base import Embedder, TopicModelResult, TopicPool
 
 DEFAULT_KEEP_KINDS = frozenset({"content"})
@@ -46,8 +47,8 @@ class FirmProcessor:
         embedder: loaded once, used for every firm, one call per firm.
         pool: clusters one firm while the caller starts the next.
         timestamp: the run's start, written into every topic.
-        embed_text: embed sentences as spoken (`raw`) or lemmatised (`cleaned`); keywords always
-            come from the cleaned text.
+        embed_text: embed sentences as spoken (`raw`), without transcriber's marks, or lemmatised
+            (`cleaned`); keywords always come from the cleaned text.
         keep_kinds: which kinds of core.schemas.KINDS are clustered; the others keep their row.
         clock: told where the time goes.
     """
@@ -110,7 +111,8 @@ class FirmProcessor:
             return None
         kept = [firm.sentences[i] for i in clustered]
         cleaned = [s.cleaned_text for s in kept]
-        texts = cleaned if self._embed_text == "cleaned" else [s.raw_text for s in kept]
+        spoken = self._embed_text == "raw"
+        texts = texts_without_marks([s.raw_text for s in kept]) if spoken else cleaned
         with self.clock.measure("embed"):
             embeddings = self._embedder.encode(texts)
         with self.clock.measure("wait"):

@@ -220,8 +220,9 @@ class QuarterOrchestrator(Prefetched):
         Raises:
             PrefetchRequiredError: no manifest, or an incomplete one.
         """
-        plan, _ = self._prepare(quarter, batch_size, allow_partial=allow_partial_prefetch)
+        plan, settings = self._prepare(quarter, batch_size, allow_partial=allow_partial_prefetch)
         self._backend.check()
+        self._later.prepare(settings, _EVERYTHING)
         return self._estimate(plan, self._pending(plan))
 
     def watch_quarter(self, quarter: str | Quarter, run_id: str | None = None) -> RunSummary:

@@ -13,7 +13,13 @@ from ftm.core.errors import ConfigError
 from ftm.core.quarter import Quarter
 from ftm.reduce.name_stage import NameOptions, name_inputs, name_run
 from ftm.reduce.package_stage import package_inputs, package_run, publish_package
-from ftm.reduce.reduce_stage import ReduceOptions, check_batches, reduce_inputs, reduce_run
+from ftm.reduce.reduce_stage import (
+    ReduceOptions,
+    check_batches,
+    check_reduced,
+    reduce_inputs,
+    reduce_run,
+)
 from ftm.storage.object_store import ObjectStore
 from ftm.storage.run_reader import RunRecords
 from ftm.storage.stage_records import STAGES, StageRecord, is_done, read_stage, require_stage
@@ -38,6 +44,14 @@ class StageTools:
     reduce: ReduceOptions
     name: Callable[[Callable[[int, int], None]], NameOptions]
     series: Callable[[Quarter, str], Mapping[str, str]]
+
+    def check(self) -> None:
+        """See that names can be made, as far as settings tell.
+
+        Raises:
+            ConfigError: a setting is missing.
+        """
+        self.name(lambda _done, _all: None)
 
 
 Done = Callable[[], StageRecord | None]
@@ -127,6 +141,10 @@ def run_stages(
         return StagesEnd()
     # Before any work: what is missing for the first stage is missing for all.
     check_batches(run, allow_failed=span.allow_failed)
+    if span.includes("name"):
+        tools.check()
+    if not span.includes("reduce"):
+        check_reduced(store, run, tools.reduce)
     record, worked = None, False
     for stage in filter(span.includes, LATER):
         if span.redoes(stage):

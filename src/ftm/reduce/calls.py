@@ -54,15 +54,16 @@ def call_rows(calls: pa.Table, sizes: Mapping[str, int]) -> pa.Table:
 def primary_firms(kept: pa.Table, sizes: Mapping[str, int]) -> pa.Array:
     """Of several firms with one PERMNO on one day, exactly one is primary.
 
-    It is the one whose link is P before C, then LC before LU, then whose call has more sentences,
-    then the lowest firm_id.
+    Of those with sentences it is the one whose link is P before C, then LC before LU, then whose
+    call has more sentences, then the lowest firm_id.
     """
-    best: dict[tuple[int, object], tuple[tuple[bool, bool, int, str], int]] = {}
+    best: dict[tuple[int, object], tuple[tuple[bool, bool, bool, int, str], int]] = {}
     for i, row in enumerate(
         kept.select(["permno", "call_date_et", "linkprim", "linktype", "firm_id"]).to_pylist()
     ):
         firm = row["firm_id"]
-        rank = (row["linkprim"] != "P", row["linktype"] != "LC", -sizes.get(firm, 0), firm)
+        n = sizes.get(firm, 0)
+        rank = (n == 0, row["linkprim"] != "P", row["linktype"] != "LC", -n, firm)
         key = (row["permno"], row["call_date_et"])
         best[key] = min(best.get(key, (rank, i)), (rank, i))
     chosen = {i for _, i in best.values()}

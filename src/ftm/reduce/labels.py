@@ -83,12 +83,17 @@ def write_labels(themes: pa.Table, contributions: pa.Table) -> bytes:
                 "n_topics": theme["n_topics"],
                 "n_firms": theme["n_firms"],
                 "keywords": ", ".join(theme["keywords"]),
-                "auto_name": theme["name"],
-                "auto_description": theme["description"],
+                "auto_name": _harmless(theme["name"]),
+                "auto_description": _harmless(theme["description"]),
             }
         )
     # With its mark Excel reads UTF-8 as such.
     return sink.getvalue().encode("utf-8-sig")
+
+
+def _harmless(text: str) -> str:
+    """Not taken for a formula by a spreadsheet."""
+    return f" {text}" if text[:1] in "=+-@" else text
 
 
 def read_labels(data: bytes, contributions: pa.Table, *, name: str) -> Labels:
@@ -139,11 +144,18 @@ def _rows(data: bytes, name: str) -> list[tuple[int, dict[str, str]]]:
                 f"{name} has no column {missing[0]!r}; `ftm themes --labels FILE` writes one to "
                 "fill in"
             )
+        if unknown := [c for c in header if c and c not in COLUMNS and not c.startswith("note")]:
+            raise ConfigError(
+                f"{name} has a column {unknown[0]!r}; known are {', '.join(COLUMNS)}, and your own "
+                "that begin with note"
+            )
         reader.fieldnames = header
         found = [(reader.line_num, _row(row, name, reader.line_num)) for row in reader]
         return [(number, row) for number, row in found if any(row.values())]
     except csv.Error as error:
-        raise ConfigError(f"{name}, line {reader.line_num}: no CSV ({error})") from error
+        # Its own count stands at the last whole line.
+        number = reader.reader.line_num
+        raise ConfigError(f"{name}, line {number}: no CSV ({error})") from error
 
 
 def _row(row: Mapping[str | None, Any], name: str, number: int) -> dict[str, str]:
@@ -192,6 +204,10 @@ def _check_merges(
             raise ConfigError(
                 f"{where} is to go into {target}, which goes into {labels.merges[target]} itself; "
                 "name that one"
+            )
+        if theme in labels.names or theme in labels.descriptions:
+            raise ConfigError(
+                f"{where} gets a name and goes into {target}; give the name to {target}"
             )
         if target in labels.excluded or theme in labels.excluded:
             raise ConfigError(f"{where} is to go into {target}, and one of them is excluded")

@@ -32,6 +32,7 @@ from ftm.storage.stage_records import (
     put_stage_tables,
     read_stage,
     read_stage_table,
+    require_stage,
 )
 
 REDUCE_VERSION = 1
@@ -131,6 +132,21 @@ def check_batches(run: RunRecords, *, allow_failed: bool) -> int:
             "missing, --allow-failed-batches goes on without them"
         )
     return incomplete
+
+
+def check_reduced(store: ObjectStore, run: RunRecords, options: ReduceOptions) -> None:
+    """See that the themes there are are those of these topics and options.
+
+    Raises:
+        OrchestratorError: there are none, or they are of others.
+    """
+    found = require_stage(store, run.layout, "reduce")
+    if found.inputs_sha256 != reduce_inputs(run, options):
+        raise OrchestratorError(
+            f"the themes of run {run.spec.run_id} of {run.spec.quarter} were made of other topics "
+            f"or with other settings; `ftm run-quarter --quarter {run.spec.quarter} --from reduce` "
+            "makes them anew, and names and tables after them"
+        )
 
 
 def reduce_inputs(run: RunRecords, options: ReduceOptions) -> str:

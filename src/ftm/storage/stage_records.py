@@ -75,14 +75,26 @@ def require_stage(store: ObjectStore, layout: RunLayout, stage: str) -> StageRec
 
 
 def is_done(store: ObjectStore, layout: RunLayout, stage: str, inputs_sha256: str) -> bool:
-    """Whether the stage was done with these inputs, and all it wrote is there."""
+    """Whether the stage was done with these inputs, and all it wrote is there.
+
+    What stages hand on is compared byte by byte: another command may have begun to write it anew.
+    """
     try:
         found = read_stage(store, layout, stage)
     except CorruptObjectError:
         return False
     if found is None or found.inputs_sha256 != inputs_sha256:
         return False
-    return all(store.exists(key) for key in found.files)
+    if stage == STAGES[-1]:
+        return all(store.exists(key) for key in found.files)
+    return all(_holds(store, key, sha256) for key, sha256 in found.files.items())
+
+
+def _holds(store: ObjectStore, key: str, sha256: str) -> bool:
+    try:
+        return hashlib.sha256(store.get(key)).hexdigest() == sha256
+    except ObjectNotFoundError:
+        return False
 
 
 def put_stage_tables(

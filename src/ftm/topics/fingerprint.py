@@ -9,6 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from types import ModuleType
 
 from ftm.text import kinds as kind_rules
+from ftm.text import marks
 from ftm.topics import (
     clusterings,
     keywords,
@@ -23,7 +24,7 @@ from ftm.topics.noop import NOOP
 BATCH_SIZE = 16
 # Raised whenever the code in this package gives other topics for the same input; a test with a
 # fixed input says when. Constants are hashed anyway; this is for the rest.
-TOPICS_VERSION = "2"
+TOPICS_VERSION = "3"
 
 EMBEDDING_PACKAGES = ("sentence-transformers", "tokenizers", "torch", "transformers")
 THEME_PACKAGES = {
@@ -68,6 +69,7 @@ def model_fingerprint(
         "embed_text": embed_text,
         "keep_kinds": _sorted_kinds(keep_kinds),
         "kind_rules": constants_sha256(kind_rules),
+        "mark_rules": constants_sha256(marks),
         **embedding_fingerprint(embedding_model, device=device, dtype=dtype, batch_size=batch_size),
         **clustering_fingerprint(clustering, seed=seed),
     }

@@ -33,6 +33,7 @@ SHORTLIST = 4 * N_CANDIDATES
 """Terms per theme that are looked at more closely."""
 
 _IntArray = npt.NDArray[np.int64]
+_Ints = npt.NDArray[np.int32] | npt.NDArray[np.int64]
 _NO_WORD = r"[^\p{L}\p{N}_]+"
 
 
@@ -46,9 +47,9 @@ class Words:
         sentences: a number per sentence, shape (n_words,); words of one sentence are neighbours.
     """
 
-    ids: _IntArray
-    topics: _IntArray
-    sentences: _IntArray
+    ids: _Ints
+    topics: _Ints
+    sentences: _Ints
 
 
 class ThemeText:
@@ -72,7 +73,12 @@ class ThemeText:
         ids = own[indices] if len(own) else np.zeros(0, np.int64)
         place = np.repeat(np.arange(len(lengths)), lengths)
         kept = ids >= 0
-        block = Words(ids[kept], topics[place[kept]], place[kept] + self._n_sentences)
+        # 32 bits each: a large quarter has fifteen million words.
+        block = Words(
+            ids[kept].astype(np.int32),
+            topics[place[kept]].astype(np.int32),
+            (place[kept] + self._n_sentences).astype(np.int32),
+        )
         self._blocks.append(block)
         self._n_sentences += len(lengths)
 
@@ -118,7 +124,7 @@ class _Counts:
     """
 
     terms: _IntArray
-    topics: _IntArray
+    topics: _Ints
     n: _IntArray
     n_words: int
 
@@ -178,39 +184,65 @@ def _concat(blocks: Sequence[Words]) -> Words:
 def _count_terms(words: Words, *, n_words: int, n_topics: int) -> _Counts:
     """1- and 2-grams by topic; those of one topic only are left out."""
     same = words.sentences[1:] == words.sentences[:-1]
-    pairs = n_words + words.ids[:-1][same] * n_words + words.ids[1:][same]
-    terms = np.concatenate([words.ids, pairs])
-    topics = np.concatenate([words.topics, words.topics[1:][same]])
-    keys, n = np.unique(terms * n_topics + topics, return_counts=True)
-    found, topics = np.divmod(keys, max(n_topics, 1))
-    _, place, n_in = np.unique(found, return_inverse=True, return_counts=True)
-    kept = n_in[place] >= MIN_TOPICS
-    return _Counts(found[kept], topics[kept], n[kept].astype(np.int64), n_words)
+    size = len(words.ids)
+    # One array, sorted where it lies: of a large quarter it is half a gigabyte.
+    keys = np.empty(size + int(same.sum()), np.int64)
+    keys[:size], keys[size:] = words.ids, words.ids[:-1][same]
+    keys[size:] *= n_words
+    keys[size:] += words.ids[1:][same]
+    keys[size:] += n_words
+    keys *= n_topics
+    keys[:size] += words.topics
+    keys[size:] += words.topics[1:][same]
+    keys.sort()
+    found, n = _runs(keys)
+    del keys
+    terms, topics = np.divmod(found, max(n_topics, 1))
+    _, n_in = _runs(terms)
+    kept = np.repeat(n_in >= MIN_TOPICS, n_in)
+    return _Counts(terms[kept], topics[kept].astype(np.int32), n[kept], n_words)
 
 
 def _score(counts: _Counts, themes: _IntArray, firms: _IntArray) -> _Scored:
     """c-TF-IDF of every term in every theme, as `keywords.class_tfidf` has it."""
     n_classes = int(themes.max(initial=-1)) + 2
     classes = np.where(themes < 0, n_classes - 1, themes)
-    keys, place = np.unique(counts.terms * n_classes + classes[counts.topics], return_inverse=True)
+    keys = counts.terms * n_classes + classes[counts.topics]
+    order = np.argsort(keys)
+    keys, lengths = _runs(keys[order])
     if not keys.size:
         return _Scored(keys, keys, np.zeros(0), n_classes)
-    n = np.bincount(place, counts.n).astype(np.int64)
+    starts = np.cumsum(lengths) - lengths
+    n = np.add.reduceat(counts.n[order], starts)
     term, which = np.divmod(keys, n_classes)
     sums = np.bincount(which, n, minlength=n_classes)
-    _, term_place = np.unique(term, return_inverse=True)
-    in_all = np.bincount(term_place, n)
+    _, n_classes_in = _runs(term)
+    first = np.cumsum(n_classes_in) - n_classes_in
+    in_all = np.repeat(np.add.reduceat(n, first), n_classes_in)
     average = int(sums[sums > 0].mean())
-    scores = np.sqrt(n / sums[which]) * np.log(average / in_all[term_place] + 1.0)
-    scores[_n_firms(place, firms[counts.topics], len(keys)) < MIN_FIRMS] = 0.0
+    scores = np.sqrt(n / sums[which]) * np.log(average / in_all + 1.0)
+    scores[_n_firms(lengths, firms[counts.topics[order]]) < MIN_FIRMS] = 0.0
     return _Scored(keys, n, scores, n_classes)
 
 
-def _n_firms(place: _IntArray, firms: _IntArray, n: int) -> _IntArray:
-    """Different firms per place."""
+def _n_firms(lengths: _IntArray, firms: _IntArray) -> _IntArray:
+    """Different firms in each run of so many."""
     width = int(firms.max(initial=0)) + 1
-    pairs = np.unique(place * width + firms)
-    return np.bincount(pairs // width, minlength=n)
+    pairs = np.repeat(np.arange(len(lengths)) * width, lengths)
+    pairs += firms
+    pairs.sort()
+    return np.bincount(_runs(pairs)[0] // width, minlength=len(lengths))
+
+
+def _runs(ordered: _IntArray) -> tuple[_IntArray, _IntArray]:
+    """The values of a sorted array, each once, and how often each comes.
+
+    `np.unique` does the same, but hashes, which takes a minute for twenty million values.
+    """
+    if not ordered.size:
+        return ordered, ordered
+    starts = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]]))
+    return ordered[starts], np.diff(starts, append=len(ordered))
 
 
 def _keywords_of(

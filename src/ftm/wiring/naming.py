@@ -26,18 +26,11 @@ def get_namer(settings: Settings, store: ObjectStore) -> Namer:
         from ftm.naming.keywords import KeywordNamer
 
         return KeywordNamer()
-    if not settings.llm_base_url:
-        raise ConfigError(
-            "FTM_NAMING=llm needs LLM_BASE_URL, an OpenAI-compatible server such as "
-            "http://localhost:8000/v1; or use FTM_NAMING=keywords"
-        )
-    from ftm.naming.hosts import split_base_url
     from ftm.naming.llm import LLMNamer
     from ftm.naming.requests import LLMOptions
 
-    split_base_url(settings.llm_base_url)
     options = LLMOptions(
-        base_url=settings.llm_base_url,
+        base_url=check_llm_settings(settings),
         model=settings.llm_model_name,
         api_key=settings.llm_api_key,
         max_concurrent=settings.llm_max_concurrent,
@@ -51,3 +44,20 @@ def get_namer(settings: Settings, store: ObjectStore) -> Namer:
         price_out=settings.llm_price_out,
     )
     return LLMNamer(store, options)
+
+
+def check_llm_settings(settings: Settings) -> str:
+    """The server's URL; cheap, so that a run of hours does not end with a missing setting.
+
+    Raises:
+        ConfigError: LLM_BASE_URL is not set, or is no URL.
+    """
+    from ftm.naming.hosts import split_base_url
+
+    if not settings.llm_base_url:
+        raise ConfigError(
+            "FTM_NAMING=llm needs LLM_BASE_URL, an OpenAI-compatible server such as "
+            "http://localhost:8000/v1; or use FTM_NAMING=keywords"
+        )
+    split_base_url(settings.llm_base_url)
+    return settings.llm_base_url

@@ -102,10 +102,11 @@ def get_name_options(
 ) -> NameOptions:
     """How topics and themes get names."""
     from ftm.reduce.name_stage import NameOptions
-    from ftm.wiring.naming import get_namer
+    from ftm.wiring.naming import check_llm_settings, get_namer
 
     method: dict[str, str] = {"naming": settings.naming}
     if settings.naming == "llm":
+        check_llm_settings(settings)
         from ftm.naming.prompts import PROMPT_VERSION
 
         # Where the server is, and how many requests it takes at a time, changes no name.
