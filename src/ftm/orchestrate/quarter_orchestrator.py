@@ -28,7 +28,7 @@ from ftm.orchestrate.run_watch import ProgressReader, RunWatcher, SilentWatcher
 from ftm.orchestrate.stage_runner import Attempt, StageRunner
 from ftm.orchestrate.stage_work import MapWork, StageWork
 from ftm.orchestrate.stages import StageSpan
-from ftm.orchestrate.summary import RunState, RunSummary, collect
+from ftm.orchestrate.summary import RunState, RunSummary, collect, submitted_stage
 from ftm.orchestrate.usage import Estimate, estimate, read_usage
 from ftm.storage.manifest import decode_manifest
 from ftm.storage.object_store import ObjectStore
@@ -179,7 +179,7 @@ class QuarterOrchestrator(Prefetched):
             # Read again: whoever held the lease until now may have done something.
             if pending := self._pending(plan) or self._damaged(plan):
                 if stage := self._finish_later(plan, asked, wait=wait):
-                    return self._submitted_stage(plan, stage)
+                    return submitted_stage(plan.spec, stage)
                 if self._backend.outlives_us:
                     self._watcher.message(f"plan: {self._estimate(plan, pending).describe()}")
                 told = asked.variables() if self._backend.outlives_us else {}
@@ -362,16 +362,6 @@ class QuarterOrchestrator(Prefetched):
             n_firms=sum(len(b.firm_ids) for b in plan.batches if b.batch_id in given),
         )
 
-    def _submitted_stage(self, plan: RunPlan, stage: str) -> RunSummary:
-        return RunSummary(
-            quarter=str(plan.quarter),
-            run_id=plan.spec.run_id,
-            state="submitted",
-            n_batches=0,
-            n_firms=0,
-            submitted_stage=stage,
-        )
-
     def _conclude(
         self,
         plan: RunPlan,
@@ -390,7 +380,7 @@ class QuarterOrchestrator(Prefetched):
             plan, run, asked, publish=publish and not plan.spec.is_trial, wait=wait
         )
         if end.submitted:
-            return self._submitted_stage(plan, end.submitted)
+            return submitted_stage(plan.spec, end.submitted)
         published = published_run(self._store, plan.quarter) == plan.spec.run_id
         usage = read_usage(self._store, plan.layout, self._price_per_hour)
         return replace(

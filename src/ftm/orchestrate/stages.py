@@ -139,12 +139,7 @@ def run_stages(
     """
     if span.last == STAGES[0] or tools is None:
         return StagesEnd()
-    # Before any work: what is missing for the first stage is missing for all.
-    check_batches(run, allow_failed=span.allow_failed)
-    if span.includes("name"):
-        tools.check()
-    if not span.includes("reduce"):
-        check_reduced(store, run, tools.reduce)
+    _check_start(store, run, tools, span)
     record, worked = None, False
     for stage in filter(span.includes, LATER):
         if span.redoes(stage):
@@ -154,10 +149,10 @@ def run_stages(
             record = elsewhere(stage, partial(done_stage, store, run, stage, tools))
             if record is None:
                 return StagesEnd(None, worked=True, submitted=stage)
-        else:
-            if note and done_stage(store, run, stage, tools) is None:
-                say(note)
-                note = ""
+        elif note and done_stage(store, run, stage, tools) is None:
+            say(note)
+            note = ""
+        if elsewhere is None:
             record = do_stage(store, run, stage, tools, say)
         if record != before:
             worked = True
@@ -167,6 +162,15 @@ def run_stages(
     if publish:
         publish_package(store, run, record)
     return StagesEnd(record, worked)
+
+
+def _check_start(store: ObjectStore, run: RunRecords, tools: StageTools, span: StageSpan) -> None:
+    """Before any work: what is missing for the first stage is missing for all."""
+    check_batches(run, allow_failed=span.allow_failed)
+    if span.includes("name"):
+        tools.check()
+    if not span.includes("reduce"):
+        check_reduced(store, run, tools.reduce)
 
 
 def do_stage(

@@ -10,6 +10,7 @@ from typing import Any, Literal
 from ftm.reduce.firms import count_firms
 from ftm.storage.object_store import ObjectStore
 from ftm.storage.run_reader import RunRecords, read_calls, read_run_manifest
+from ftm.storage.run_records import RunSpec
 
 RunState = Literal["complete", "already complete", "submitted"]
 
@@ -108,4 +109,16 @@ def collect(store: ObjectStore, run: RunRecords, *, state: RunState) -> RunSumma
         n_outliers=total["outliers"],
         topics=store.name(folder),
         example_firm=max(sorted(counts), key=lambda firm: counts[firm]["topics"], default=""),
+    )
+
+
+def submitted_stage(spec: RunSpec, stage: str) -> RunSummary:
+    """Of a run whose stage after map was submitted, and not waited for."""
+    return RunSummary(
+        quarter=spec.quarter,
+        run_id=spec.run_id,
+        state="submitted",
+        n_batches=0,
+        n_firms=0,
+        submitted_stage=stage,
     )
