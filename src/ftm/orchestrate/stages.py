@@ -57,7 +57,7 @@ class StageTools:
 Done = Callable[[], StageRecord | None]
 """The record of a stage that is done with the inputs it has now, else None."""
 
-Elsewhere = Callable[[str, Done], StageRecord | None]
+HaveDone = Callable[[str, Done], StageRecord | None]
 """Has a stage done by another process, unless it is; None: begun, and not waited for."""
 
 
@@ -118,7 +118,7 @@ def run_stages(
     span: StageSpan,
     publish: bool,
     say: Say,
-    elsewhere: Elsewhere | None = None,
+    elsewhere: HaveDone | None = None,
     note: str = "",
 ) -> StagesEnd:
     """Do the stages after map that are asked for; those that are done are left as they are.
@@ -140,20 +140,15 @@ def run_stages(
     if span.last == STAGES[0] or tools is None:
         return StagesEnd()
     _check_start(store, run, tools, span)
+    have_done = elsewhere or _here(store, run, tools, say, note)
     record, worked = None, False
     for stage in filter(span.includes, LATER):
         if span.redoes(stage):
             store.delete(run.layout.stage_record(stage))
         before, started_s = read_stage(store, run.layout, stage), time.monotonic()
-        if elsewhere is not None:
-            record = elsewhere(stage, partial(done_stage, store, run, stage, tools))
-            if record is None:
-                return StagesEnd(None, worked=True, submitted=stage)
-        elif note and done_stage(store, run, stage, tools) is None:
-            say(note)
-            note = ""
-        if elsewhere is None:
-            record = do_stage(store, run, stage, tools, say)
+        record = have_done(stage, partial(done_stage, store, run, stage, tools))
+        if record is None:
+            return StagesEnd(None, worked=True, submitted=stage)
         if record != before:
             worked = True
             say(f"{stage}: {describe_stage(record)} in {time.monotonic() - started_s:.1f} s")
@@ -162,6 +157,18 @@ def run_stages(
     if publish:
         publish_package(store, run, record)
     return StagesEnd(record, worked)
+
+
+def _here(store: ObjectStore, run: RunRecords, tools: StageTools, say: Say, note: str) -> HaveDone:
+    """Stages done by this process; the note is said before the first that is not done."""
+    unsaid = [note] if note else []
+
+    def have_done(stage: str, done: Done) -> StageRecord:
+        if unsaid and done() is None:
+            say(unsaid.pop())
+        return do_stage(store, run, stage, tools, say)
+
+    return have_done
 
 
 def _check_start(store: ObjectStore, run: RunRecords, tools: StageTools, span: StageSpan) -> None:
