@@ -107,18 +107,18 @@ class LaterStages:
         self._say = say
 
     def prepare(self, settings: Settings, span: StageSpan) -> Asked:
-        """What is asked for, with nothing left to choose; refuses what no job could do.
+        """What is asked for, with nothing left to choose; refuses what could only fail later.
 
         Raises:
             JobError: no such queue or job definition.
-            ConfigError: settings that must not be told to jobs.
+            ConfigError: a setting is missing, or must not be told to jobs.
         """
-        if self._tools is not None and span.includes("name"):
+        if self._place is not None and span.last != STAGES[0]:
+            self._place.backend.check()
+            settings = self._place.resolve(settings)
+        if self._tools and span.includes("name"):
             self._tools(settings, span.allow_failed).check()
-        if self._place is None or span.last == STAGES[0]:
-            return Asked(settings, span)
-        self._place.backend.check()
-        return Asked(self._place.resolve(settings), span)
+        return Asked(settings, span)
 
     def work(self, plan: RunPlan, stage: str, asked: Asked) -> LaterWork:
         """A stage as a job."""

@@ -28,7 +28,7 @@ from ftm.orchestrate.run_watch import ProgressReader, RunWatcher, SilentWatcher
 from ftm.orchestrate.stage_runner import Attempt, StageRunner
 from ftm.orchestrate.stage_work import MapWork, StageWork
 from ftm.orchestrate.stages import StageSpan
-from ftm.orchestrate.summary import RunState, RunSummary, collect, submitted_map, submitted_stage
+from ftm.orchestrate.summary import RunState, RunSummary, collect, submitted_stage
 from ftm.orchestrate.usage import Estimate, estimate, read_usage
 from ftm.storage.manifest import decode_manifest
 from ftm.storage.object_store import ObjectStore
@@ -186,7 +186,7 @@ class QuarterOrchestrator(Prefetched):
                 work = MapWork(self._store, plan, settings, pending=pending, asked=told)
                 attempt = self._runner.submit(work)
                 if not wait:
-                    return submitted_map(plan.spec, plan.batches, attempt.record)
+                    return self._submitted(plan, attempt)
                 self._watch(work, attempt, span)
             return self._conclude(plan, "complete", started_s, asked, publish, wait=wait)
 
@@ -220,8 +220,9 @@ class QuarterOrchestrator(Prefetched):
         Raises:
             PrefetchRequiredError: no manifest, or an incomplete one.
         """
-        plan, _ = self._prepare(quarter, batch_size, allow_partial=allow_partial_prefetch)
+        plan, settings = self._prepare(quarter, batch_size, allow_partial=allow_partial_prefetch)
         self._backend.check()
+        self._later.prepare(settings, _EVERYTHING)
         return self._estimate(plan, self._pending(plan))
 
     def watch_quarter(self, quarter: str | Quarter, run_id: str | None = None) -> RunSummary:
@@ -350,6 +351,16 @@ class QuarterOrchestrator(Prefetched):
                 f"{batch.batch_id}: a part is gone or damaged, its firms are computed again"
             )
         return damaged
+
+    def _submitted(self, plan: RunPlan, attempt: Attempt) -> RunSummary:
+        given = set(attempt.record.batch_ids)
+        return RunSummary(
+            quarter=str(plan.quarter),
+            run_id=plan.spec.run_id,
+            state="submitted",
+            n_batches=len(given),
+            n_firms=sum(len(b.firm_ids) for b in plan.batches if b.batch_id in given),
+        )
 
     def _conclude(
         self,

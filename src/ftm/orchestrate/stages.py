@@ -57,7 +57,7 @@ class StageTools:
 Done = Callable[[], StageRecord | None]
 """The record of a stage that is done with the inputs it has now, else None."""
 
-Elsewhere = Callable[[str, Done], StageRecord | None]
+HaveDone = Callable[[str, Done], StageRecord | None]
 """Has a stage done by another process, unless it is; None: begun, and not waited for."""
 
 
@@ -118,7 +118,7 @@ def run_stages(
     span: StageSpan,
     publish: bool,
     say: Say,
-    elsewhere: Elsewhere | None = None,
+    elsewhere: HaveDone | None = None,
     note: str = "",
 ) -> StagesEnd:
     """Do the stages after map that are asked for; those that are done are left as they are.
@@ -139,22 +139,14 @@ def run_stages(
     """
     if span.last == STAGES[0] or tools is None:
         return StagesEnd()
-    # Before any work: what is missing for the first stage is missing for all.
-    check_batches(run, allow_failed=span.allow_failed)
-    tools.check()
-    if not span.includes("reduce"):
-        check_reduced(store, run, tools.reduce)
+    _check_start(store, run, tools, span)
+    have_done = elsewhere or _here(store, run, tools, say, note)
     record, worked = None, False
     for stage in filter(span.includes, LATER):
         if span.redoes(stage):
             store.delete(run.layout.stage_record(stage))
         before, started_s = read_stage(store, run.layout, stage), time.monotonic()
-        done = partial(done_stage, store, run, stage, tools)
-        if elsewhere is not None:
-            record = elsewhere(stage, done)
-        else:
-            note = _say_once(note, done, say)
-            record = do_stage(store, run, stage, tools, say)
+        record = have_done(stage, partial(done_stage, store, run, stage, tools))
         if record is None:
             return StagesEnd(None, worked=True, submitted=stage)
         if record != before:
@@ -167,12 +159,25 @@ def run_stages(
     return StagesEnd(record, worked)
 
 
-def _say_once(note: str, done: Done, say: Say) -> str:
-    """Says a note before what is to be done; returns what is still to be said."""
-    if not note or done() is not None:
-        return note
-    say(note)
-    return ""
+def _here(store: ObjectStore, run: RunRecords, tools: StageTools, say: Say, note: str) -> HaveDone:
+    """Stages done by this process; the note is said before the first that is not done."""
+    unsaid = [note] if note else []
+
+    def have_done(stage: str, done: Done) -> StageRecord:
+        if unsaid and done() is None:
+            say(unsaid.pop())
+        return do_stage(store, run, stage, tools, say)
+
+    return have_done
+
+
+def _check_start(store: ObjectStore, run: RunRecords, tools: StageTools, span: StageSpan) -> None:
+    """Before any work: what is missing for the first stage is missing for all."""
+    check_batches(run, allow_failed=span.allow_failed)
+    if span.includes("name"):
+        tools.check()
+    if not span.includes("reduce"):
+        check_reduced(store, run, tools.reduce)
 
 
 def do_stage(

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from ftm.reduce.firms import count_firms
 from ftm.storage.object_store import ObjectStore
 from ftm.storage.run_reader import RunRecords, read_calls, read_run_manifest
-from ftm.storage.run_records import BatchLine, JobRecord, RunSpec
+from ftm.storage.run_records import RunSpec
 
 RunState = Literal["complete", "already complete", "submitted"]
 
@@ -112,20 +112,8 @@ def collect(store: ObjectStore, run: RunRecords, *, state: RunState) -> RunSumma
     )
 
 
-def submitted_map(spec: RunSpec, batches: Sequence[BatchLine], record: JobRecord) -> RunSummary:
-    """Of a run whose map jobs were submitted, and not waited for."""
-    given = set(record.batch_ids)
-    return RunSummary(
-        quarter=spec.quarter,
-        run_id=spec.run_id,
-        state="submitted",
-        n_batches=len(given),
-        n_firms=sum(len(b.firm_ids) for b in batches if b.batch_id in given),
-    )
-
-
 def submitted_stage(spec: RunSpec, stage: str) -> RunSummary:
-    """Of a run the job of whose later stage was submitted, and not waited for."""
+    """Of a run whose stage after map was submitted, and not waited for."""
     return RunSummary(
         quarter=spec.quarter,
         run_id=spec.run_id,
