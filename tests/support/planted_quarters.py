@@ -78,9 +78,7 @@ class PlantedQuarters:
     def series(self, quarter: Quarter) -> dict[str, str]:
         """Theme → its series, of a linked quarter."""
         table = read_linked_table(self.store, quarter, "series")
-        return dict(
-            zip(table["theme_id"].to_pylist(), table["series_id"].to_pylist(), strict=True)
-        )
+        return dict(zip(table["theme_id"].to_pylist(), table["series_id"].to_pylist(), strict=True))
 
 
 @dataclass
@@ -209,9 +207,7 @@ def _map(
         data = to_bytes(table, schema)
         store.put(key, data)
         parts[key] = sha256(data).hexdigest()
-    progress = BatchProgress(
-        batch_id=line.batch_id, parts=parts, done=line.firm_ids, complete=True
-    )
+    progress = BatchProgress(batch_id=line.batch_id, parts=parts, done=line.firm_ids, complete=True)
     store.put(layout.progress(line.batch_id), progress.encode())
     return layout
 
