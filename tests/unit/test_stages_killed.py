@@ -15,7 +15,7 @@ from ftm.storage.object_store import ObjectStore, open_store
 from ftm.storage.published import read_published_table, require_published
 from ftm.storage.stage_records import STAGES, read_stage
 from tests.support.business_firms import QUARTER
-from tests.support.killed import Killed, kill_at
+from tests.support.killed import kill_at
 from tests.support.planted_run import Planted, plant_run
 from tests.support.planted_stages import FIRMS, objects, run_span, stage_tools
 
