@@ -96,8 +96,12 @@ def test_the_demo_runs_the_main_job_and_resumes(tmp_path: Path) -> None:
     arguments = ("--firms", "2", "--sentences", "120", "--workers", "1")
     done = run_demo(tmp_path, *arguments)
     assert done.returncode == 0, done.stderr
-    for command in ("prefetch", "attrition", "run-quarter", "show"):
+    for command in ("prefetch", "attrition", "run-quarter", "show", "themes"):
         assert f"$ ftm {command} --quarter 2023Q1" in done.stdout
+    assert "$ ftm link" not in done.stdout, "one quarter is no series"
+    assert re.search(
+        r"^2023Q1: (planted topics found again as themes|no themes)", done.stdout, re.M
+    )
     recovered = re.search(r"adjusted Rand index of (\d\.\d+)", done.stdout)
     assert recovered is not None
     assert float(recovered[1]) > 0.3

@@ -15,14 +15,11 @@ from ftm.storage.object_store import ObjectStore, open_store
 from ftm.storage.published import read_published_table, require_published
 from ftm.storage.stage_records import STAGES, read_stage
 from tests.support.business_firms import QUARTER
+from tests.support.killed import kill_at
 from tests.support.planted_run import Planted, plant_run
 from tests.support.planted_stages import FIRMS, objects, run_span, stage_tools
 
 POINTER = current_pointer(QUARTER)
-
-
-class Killed(BaseException):
-    """What a failpoint raises, so that no handler takes it for an error."""
 
 
 @pytest.fixture(scope="module")
@@ -45,27 +42,6 @@ def plant(planted_bytes: dict[str, bytes]) -> Callable[..., Planted]:
         return Planted(store, layout, themes)
 
     return copy
-
-
-def kill_at(store: ObjectStore, boundary: int, work: Callable[[], object]) -> bool:
-    """Work, but die before the n-th write; whether it died.
-
-    After a write is before the next one: a stage keeps nothing but what lies in the store.
-    """
-    writes = count()
-
-    def hook(moment: str, key: str) -> None:
-        if moment.startswith("before") and next(writes) == boundary:
-            raise Killed(moment, key)
-
-    store.hook = hook
-    try:
-        work()
-    except Killed:
-        return True
-    finally:
-        store.hook = lambda _moment, _key: None
-    return False
 
 
 def moments_of(store: ObjectStore, work: Callable[[], object]) -> list[tuple[str, str]]:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from ftm.demo.folder import DemoFolder
     from ftm.demo.recovery import FirmRecovery
     from ftm.demo.synthetic import SyntheticWRDS
+    from ftm.demo.theme_recovery import ThemeRecovery
 
 
 @click.command("demo")
@@ -64,7 +65,8 @@ def demo(
     """Run the main job on a synthetic WRDS quarter; no account and no network needed.
 
     Makes calls of invented firms, loads them into an embedded PostgreSQL laid out like WRDS, and
-    runs the commands you would run, showing each. A few minutes for 30 firms on 2 cores.
+    runs the commands you would run, to themes, showing each. Several quarters are linked to
+    series. A few minutes for 30 firms on 2 cores.
 
     \b
     ftm demo
@@ -148,6 +150,9 @@ def _run_job(
     for quarter in spans:
         _run(["attrition", "--quarter", str(quarter)], environment)
         _run(["run-quarter", "--quarter", str(quarter), *processes], environment)
+    if len(spans) > 1:
+        _run(["link", "--quarters", quarters], environment)
+        _run(["series"], environment)
 
 
 def _run(arguments: Sequence[str], environment: Mapping[str, str]) -> None:
@@ -169,14 +174,19 @@ def _run(arguments: Sequence[str], environment: Mapping[str, str]) -> None:
 
 
 def _report(spans: Sequence[Quarter], place: DemoFolder) -> None:
-    """One firm's topics, how well planted topics came back, and where to look."""
+    """One firm's topics, the themes, how well what was planted came back, and where to look."""
     found = {quarter: _recover(quarter, place) for quarter in spans}
     last = spans[-1]
     environment = place.environment()
     if found[last]:
         _run(["show", "--quarter", str(last), "--firm", found[last][0].firm_id], environment)
+    themes = {quarter: _recover_themes(quarter, place) for quarter in spans}
+    _run(["themes", "--quarter", str(last)], environment)
+    if themes[last].stands_for:
+        _run(["theme", "0", "--quarter", str(last)], environment)
     for quarter, firms in found.items():
         click.echo(f"\n{quarter}: {_describe_recovery(firms)}")
+        click.echo(f"{quarter}: {_describe_themes(themes[quarter])}")
     click.echo(
         f"\nwhere to look: {place.path}\n"
         "  wrds/             the five tables as WRDS would deliver them\n"
@@ -208,6 +218,31 @@ def _recover(quarter: Quarter, place: DemoFolder) -> list[FirmRecovery]:
     columns = sentences[["firm_id", "raw_text", "local_topic_id"]]
     found = pa.Table.from_pandas(columns, preserve_index=False)
     return measure_recovery(place.read_truth(quarter), found)
+
+
+def _recover_themes(quarter: Quarter, place: DemoFolder) -> ThemeRecovery:
+    import pyarrow as pa
+
+    from ftm.analysis.loaders import load_sentences
+    from ftm.analysis.results import read_result
+    from ftm.demo.theme_recovery import measure_themes
+    from ftm.storage.object_store import open_store
+
+    texts = load_sentences(quarter, store=place.store_url)[["sentence_id", "firm_id", "raw_text"]]
+    themes = read_result(open_store(place.store_url), quarter, "sentences")
+    said = pa.Table.from_pandas(texts, preserve_index=False)
+    found = said.join(themes.select(["sentence_id", "theme_id"]), "sentence_id")
+    return measure_themes(place.read_truth(quarter), found)
+
+
+def _describe_themes(found: ThemeRecovery) -> str:
+    if not found.stands_for:
+        return "no themes"
+    return (
+        f"planted topics found again as themes with an adjusted Rand index of {found.ari:.2f};"
+        f" {found.n_planted} planted, {len(found.stands_for)} themes, {found.themed_share:.0%} of"
+        " the sentences with a planted topic in one"
+    )
 
 
 def _describe_recovery(firms: Sequence[FirmRecovery]) -> str:

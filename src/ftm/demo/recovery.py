@@ -65,7 +65,7 @@ def measure_recovery(truth: pa.Table, found: pa.Table) -> list[FirmRecovery]:
         truth: schema demo.firm_rows.TRUTH, of one quarter.
         found: columns firm_id, raw_text, local_topic_id (-1 an outlier, null not clustered).
     """
-    planted = _planted(truth)
+    planted = planted_topics(truth)
     pairs: dict[str, list[tuple[str, int]]] = {}
     for row in found.select(["firm_id", "raw_text", "local_topic_id"]).to_pylist():
         topic = planted.get((row["firm_id"], row["raw_text"]))
@@ -87,7 +87,7 @@ def _firm(firm_id: str, pairs: Sequence[tuple[str, int]]) -> FirmRecovery:
     )
 
 
-def _planted(truth: pa.Table) -> Mapping[tuple[str, str], str | None]:
+def planted_topics(truth: pa.Table) -> Mapping[tuple[str, str], str | None]:
     """(firm, text) → topic; None where there is none, or more than one."""
     topics: dict[tuple[str, str], str | None] = {}
     for row in truth.select(["firm_id", "text", "topic"]).to_pylist():

@@ -84,6 +84,9 @@ class ThemeText:
 
     def _id(self, word: str) -> int:
         """Its number; -1 for what is no word, like a single letter."""
+        found = self._vocabulary.get(word)
+        if found is not None:
+            return found
         if not TOKEN.fullmatch(word):
             return -1
         return self._vocabulary.setdefault(word, len(self._vocabulary))

@@ -1,0 +1,137 @@
+"""Series of linked quarters: append-only, and the same bytes however they came about."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import count
+
+import pytest
+
+from ftm.core.errors import ConfigError, OrchestratorError
+from ftm.core.layout import series_root
+from ftm.core.quarter import Quarter
+from ftm.reduce.link_quarters import link_quarters
+from ftm.storage.linked import linked_quarters, read_linked_table
+from ftm.storage.object_store import ObjectStore, open_store
+from ftm.storage.published import read_published_table, require_published
+from tests.support.killed import kill_at
+from tests.support.planted_run import plant_run
+from tests.support.planted_stages import do_all, objects
+
+QUARTERS = Quarter.parse_range("2022Q1..2022Q4")
+PLANTED: tuple[tuple[tuple[int, ...], ...], ...] = (
+    ((0, 1), (0, 1), (1, 0), (0,)),
+    ((0, 1, 2), (1, 2), (0, 2), (0, 1)),
+    ((0, 2), (2, 0), (2,), (0,)),
+    ((0, 2, 3), (2, 3), (0, 3), (0, 2)),
+)
+"""Firms of each quarter, and their themes: 0 persists, 1 ends, 2 and 3 begin."""
+
+
+@pytest.fixture(scope="module")
+def published() -> dict[str, bytes]:
+    """Four published quarters, none linked."""
+    store = open_store("memory://")
+    for quarter, firms in zip(QUARTERS, PLANTED, strict=True):
+        do_all(plant_run(store, firms, quarter=quarter, run_id=f"run-{quarter}"))
+    return objects(store)
+
+
+def store_of(published: dict[str, bytes]) -> ObjectStore:
+    """A store of its own with these objects."""
+    store = open_store("memory://")
+    for key, data in published.items():
+        store.put(key, data)
+    return store
+
+
+def linked(published: dict[str, bytes], *spans: Sequence[Quarter]) -> dict[str, bytes]:
+    """Everything in the store after linking span after span."""
+    store = store_of(published)
+    for span in spans:
+        link_quarters(store, span)
+    return objects(store)
+
+
+def series_of(store: ObjectStore, quarter: Quarter) -> set[str]:
+    """Series that a quarter has a theme of."""
+    return set(read_linked_table(store, quarter, "series")["series_id"].to_pylist())
+
+
+def test_series_go_on_begin_and_end(published: dict[str, bytes]) -> None:
+    """The planted theme that persists keeps its series; others begin with their quarter."""
+    store = store_of(published)
+    link_quarters(store, QUARTERS)
+    found = [series_of(store, quarter) for quarter in QUARTERS]
+    assert [len(ids) for ids in found] == [2, 3, 2, 3]
+    assert len(set.intersection(*found)) == 1
+    assert len(found[0] & found[1]) == 2
+    assert len(found[0] & found[2]) == 1
+    assert {name[:13] for name in found[1] - found[0]} == {"series_2022Q2"}
+    assert {name[:13] for name in found[3] - found[2]} == {"series_2022Q4"}
+    for quarter, ids in zip(QUARTERS, found, strict=True):
+        panel = read_published_table(store, require_published(store, quarter), "panel")
+        assert set(panel["series_id"].to_pylist()) == ids
+
+
+def test_a_quarter_more_changes_no_byte_of_earlier_ones(published: dict[str, bytes]) -> None:
+    """One after the other, all at once, or with an overlap: the same store."""
+    at_once = linked(published, QUARTERS)
+    assert linked(published, QUARTERS[:3], QUARTERS[3:]) == at_once
+    assert linked(published, *[[quarter] for quarter in QUARTERS]) == at_once
+    assert linked(published, QUARTERS[:3], QUARTERS, QUARTERS[1:2]) == at_once
+    three = linked(published, QUARTERS[:3])
+    folders = tuple(f"{series_root(quarter)}/" for quarter in QUARTERS[:3])
+    kept = {key: data for key, data in three.items() if key.startswith(folders)}
+    assert len(kept) == 3 * 3
+    assert kept.items() <= at_once.items()
+
+
+def test_killed_at_every_write_boundary_linking_gives_the_same_bytes(
+    published: dict[str, bytes],
+) -> None:
+    """Run again after dying anywhere: two tables and their record, then the panel's edition."""
+    first = linked(published, QUARTERS[:1])
+    expected = linked(first, QUARTERS[1:2])
+    for boundary in count():
+        store = store_of(first)
+        if not kill_at(store, boundary, lambda store=store: link_quarters(store, QUARTERS[1:2])):
+            break
+        link_quarters(store, QUARTERS[1:2])
+        assert objects(store) == expected, boundary
+    assert boundary >= 3 + 1 + 1 + 1
+
+
+def test_what_is_linked_is_not_linked_otherwise(published: dict[str, bytes]) -> None:
+    """Another threshold, another run or an earlier quarter is refused with the fix; all stays."""
+    store = store_of(published)
+    link_quarters(store, QUARTERS[1:3])
+    before = objects(store)
+    with pytest.raises(ConfigError, match=r"another threshold \(0\.65, now 0.5\); --redo-from"):
+        link_quarters(store, QUARTERS[1:], threshold=0.5)
+    with pytest.raises(ConfigError, match=r"2022Q1 cannot be linked before 2022Q2.*--redo-from"):
+        link_quarters(store, QUARTERS)
+    with pytest.raises(OrchestratorError, match="2023Q1 is not published"):
+        link_quarters(store, [*QUARTERS[1:], QUARTERS[-1].next()])
+    assert objects(store) == before
+    do_all(plant_run(store, PLANTED[2], quarter=QUARTERS[2], run_id="another"))
+    with pytest.raises(ConfigError, match="2022Q3 was linked with another published run"):
+        link_quarters(store, QUARTERS[1:3])
+
+
+def test_redo_from_links_later_quarters_anew_and_earlier_ones_stay(
+    published: dict[str, bytes],
+) -> None:
+    """Ids before it are kept, byte for byte; what lies after it is linked no more."""
+    store = store_of(published)
+    link_quarters(store, QUARTERS)
+    before = objects(store)
+    link_quarters(store, QUARTERS[:3], threshold=0.65, redo_from=QUARTERS[2])
+    assert linked_quarters(store) == QUARTERS[:3]
+    again = objects(store)
+    folders = tuple(series_root(quarter) for quarter in QUARTERS[:3])
+    assert {k: v for k, v in again.items() if k.startswith(folders)} == {
+        k: v for k, v in before.items() if k.startswith(folders)
+    }
+    link_quarters(store, QUARTERS[2:], threshold=0.999, redo_from=QUARTERS[2])
+    assert not series_of(store, QUARTERS[1]) & series_of(store, QUARTERS[2])
