@@ -9,13 +9,14 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from ftm.text.conversation import manages_conversation
 from ftm.text.lexicon import word_set
 
 CONTENT, SAFE_HARBOR, GREETING, PROCEDURAL, NON_GAAP_NOTICE = (
     "content", "safe_harbor", "greeting", "procedural", "non_gaap_notice",
 )  # fmt: skip
 
-KINDS_VERSION = "3"
+KINDS_VERSION = "4"
 """Raised with every change of the rules that changes a kind."""
 
 
@@ -253,7 +254,8 @@ _MARK = re.compile(r"\[[^\]]*\]|\([^)]*\)")
 def _kind(text: str, speaker_type: str) -> str:
     spoken = _MARK.sub(" ", text.replace("\u2019", "'"))
     lower = spoken.lower()
-    if speaker_type.strip().lower() != "analysts":
+    analyst = speaker_type.strip().lower() == "analysts"
+    if not analyst:
         if _is_safe_harbor(lower):
             return SAFE_HARBOR
         if _NON_GAAP.search(lower) and not _FIGURE.search(lower):
@@ -262,7 +264,9 @@ def _kind(text: str, speaker_type: str) -> str:
         return CONTENT
     if _is_greeting(spoken):
         return GREETING
-    return PROCEDURAL if _is_procedural(lower) else CONTENT
+    if _is_procedural(lower) or manages_conversation(text, analyst=analyst):
+        return PROCEDURAL
+    return CONTENT
 
 
 def _is_safe_harbor(lower: str) -> bool:
