@@ -27,12 +27,15 @@ TUNED = {
     "procedural": (0.93, 0.80),
     "non_gaap_notice": (0.80, 0.75),
 }
+# Sentences around hand-overs, all of them content to the rules before. 1 of 11 would be a tenth.
+TALK = {"content": (0.95, 0.98), "procedural": (0.90, 0.60)}
+TALK_HELD_OUT = {"content": (0.95, 0.98), "procedural": (0.90, 0.45)}
 # 101 of these 300 are from two interpreted calls, in which hardly a handover is worded alike.
 HELD_OUT = {
-    "content": (0.88, 0.98),
+    "content": (0.90, 0.98),
     "safe_harbor": (0.80, 0.80),
     "greeting": (0.95, 0.85),
-    "procedural": (0.90, 0.30),
+    "procedural": (0.90, 0.35),
 }
 
 
@@ -76,6 +79,46 @@ HELD_OUT = {
         ("content", "Resin became dearer, and we will pass it on."),
         ("content", "The queue of trucks at the port came back in the spring."),
         ("content", "Question marks remain about the supply chain in Asia."),
+        ("greeting", "[indiscernible], it's good to hear from you."),
+        ("procedural", "I'll let Ann take the part on freight."),
+        ("procedural", "Yes, [indiscernible], I will ask [indiscernible] to speak to that."),
+        ("procedural", "With this update, I'd ask our CFO to go through the numbers."),
+        ("procedural", "I'll take a stab at it, and maybe [indiscernible] can add on."),
+        ("procedural", "On freight, I'm going to have Jo Smith answer that."),
+        ("procedural", "Let me try to address both parts of the question."),
+        ("procedural", "[indiscernible], sorry, let me clarify."),
+        ("procedural", "Jo, anything you want to add?"),
+        ("procedural", "[indiscernible], do you want to talk about the plant in Ohio."),
+        ("procedural", "Well, I just want to add to what Ann and Jo said."),
+        ("procedural", "So hopefully that helps."),
+        ("procedural", "I hope that answers your question, Ann."),
+        ("procedural", "I'm sorry, Ann, could you repeat that?"),
+        ("procedural", "Let me make sure that I understand your question."),
+        ("procedural", "[indiscernible], you cut out at the end of the question."),
+        ("procedural", "Pardon me."),
+        ("procedural", "Excuse me for interrupting."),
+        ("procedural", "I don't have that number in front of me."),
+        ("procedural", "We don't have anything to add to that."),
+        ("procedural", "[indiscernible], our treasurer, will now discuss funding."),
+        ("procedural", "I'm joined today by my colleague Ann Lee."),
+        ("procedural", "Finally, a few comments on liquidity."),
+        ("procedural", "Sure, Ann."),
+        ("content", "I'll let Bob answer, but margins will be up."),
+        ("content", "I'll let Bob answer, margins will be up."),
+        ("content", "I'll let Bob answer and margins are up a lot."),
+        ("content", "Let me start by saying that demand was strong in Asia."),
+        ("content", "I'd like to add one more plant in Ohio."),
+        ("content", "I'd like to have more share in Asia."),
+        ("content", "We will let the leases expire and take the space back."),
+        ("content", "We don't guide on that."),
+        ("content", "Hopefully that helps margins."),
+        ("content", "The agency will now review the data."),
+        ("content", "Our customers want to add to their fleets."),
+        ("content", "You cut out a layer of management."),
+        ("content", "I will take that as a positive for the margin."),
+        ("content", "Sorry, it was the third quarter."),
+        ("content", "We couldn't get the parts."),
+        ("content", "[indiscernible], demand is strong in Ohio."),
     ],
 )  # fmt: skip
 def test_kinds_of_typical_sentences(kind: str, text: str) -> None:
@@ -90,6 +133,18 @@ def test_boilerplate_between_boilerplate_is_boilerplate() -> None:
     speakers = ["Executives"] * 3
     assert classify_kinds([legal, middle, legal], speakers) == ["safe_harbor"] * 3
     assert classify_kinds([legal, middle, "Sales grew."], speakers)[1] == "content"
+
+
+@pytest.mark.parametrize(
+    ("text", "analyst"),
+    [
+        ("Do you want to talk about freight?", "content"),
+        ("Could you repeat that?", "procedural"),
+    ],
+)
+def test_an_analyst_asks_where_an_executive_hands_over(text: str, analyst: str) -> None:
+    """What is a prompt to a colleague among executives is a question about the business."""
+    assert classify_kinds([text, text], ["Executives", "Analysts"]) == ["procedural", analyst]
 
 
 @given(st.lists(st.text()))
@@ -109,26 +164,40 @@ def test_lengths_must_agree() -> None:
 @pytest.mark.real_calls
 @pytest.mark.parametrize(
     ("file", "n", "floors"),
-    [("kinds_labels.jsonl", 800, TUNED), ("kinds_heldout.jsonl", 300, HELD_OUT)],
+    [
+        ("kinds_labels.jsonl", 800, {"all": TUNED}),
+        ("kinds_heldout.jsonl", 300, {"all": HELD_OUT}),
+        ("kinds_talk.jsonl", 300, {"all": TALK, "held_out": TALK_HELD_OUT}),
+    ],
 )
 def test_precision_and_recall_on_real_sentences(
-    file: str, n: int, floors: dict[str, tuple[float, float]]
+    file: str, n: int, floors: dict[str, dict[str, tuple[float, float]]]
 ) -> None:
     """Of sentences labelled by reading, few are taken for another kind.
 
-    The rules were written and mended with the first file in view, never with the second. Labels
-    marked ambiguous, where a reader could not decide, count for nothing.
+    The rules were written and mended with the first file in view, never with the second; of the
+    third with half of it. Labels marked ambiguous, where a reader could not decide, count for
+    nothing.
     """
     labels = [json.loads(line) for line in (DATA / file).read_text().splitlines()]
     assert len(labels) == n
     sentences = _spoken({label["transcript_id"] for label in labels})
-    pairs = [
-        (label["kind"], classify_kinds([text], [speaker])[0])
+    found = [
+        (label.get("half"), label["kind"], classify_kinds([text], [speaker])[0])
         for label in labels
         for text, speaker in [sentences.get(label["sha256"], ("", ""))]
         if text and not label.get("ambiguous")
     ]
-    assert len(pairs) >= 0.9 * n
+    assert len(found) >= 0.9 * n
+    for half, kinds in floors.items():
+        pairs = [(label, kind) for of, label, kind in found if half in ("all", of)]
+        assert_precision_and_recall(pairs, kinds)
+
+
+def assert_precision_and_recall(
+    pairs: list[tuple[str, str]], floors: dict[str, tuple[float, float]]
+) -> None:
+    """Of (label, found kind), each kind has at least this precision and recall."""
     right, labelled, found = Counter(), Counter(), Counter()  # type: ignore[var-annotated]
     for label, kind in pairs:
         labelled[label] += 1

@@ -11,7 +11,7 @@ from types import ModuleType
 import pytest
 
 from ftm.core.errors import ConfigError, CorruptObjectError, ModelNotFoundError
-from ftm.text import kinds, marks
+from ftm.text import conversation, kinds, marks
 from ftm.topics import clusterings, keywords, neighbours, ward_tree
 from ftm.topics.device import resolve_device
 from ftm.topics.fingerprint import constants_sha256, model_fingerprint
@@ -80,6 +80,7 @@ def changed(module: ModuleType, name: str, value: object) -> ModuleType:
         (kinds, "KINDS_VERSION", "other"),
         (kinds, "_GREETING", re.compile("hello")),
         (kinds, "_PLEASANT_WORDS", frozenset({"fine"})),
+        (conversation, "_PROMPT", re.compile("x")),
         (marks, "_COMMAS", re.compile("x")),
         (marks, "TRANSCRIPTION_MARK", re.compile("x")),
     ],
@@ -95,10 +96,10 @@ def test_every_constant_that_changes_topics_counts(
 def test_the_fingerprint_holds_the_constants() -> None:
     """Rules of the kinds always; those of the clustering unless it is switched off."""
     found = fingerprint()
-    assert found["kind_rules"] == constants_sha256(kinds)
+    assert found["kind_rules"] == constants_sha256(kinds, conversation)
     assert found["mark_rules"] == constants_sha256(marks)
     assert found["constants"] == constants_sha256(clusterings, neighbours, ward_tree, keywords)
-    assert fingerprint(clustering="noop")["kind_rules"] == constants_sha256(kinds)
+    assert fingerprint(clustering="noop")["kind_rules"] == constants_sha256(kinds, conversation)
 
 
 def test_constants_are_the_same_in_every_process() -> None:

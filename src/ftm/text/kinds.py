@@ -9,13 +9,14 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from ftm.text.conversation import manages_conversation
 from ftm.text.lexicon import word_set
 
 CONTENT, SAFE_HARBOR, GREETING, PROCEDURAL, NON_GAAP_NOTICE = (
     "content", "safe_harbor", "greeting", "procedural", "non_gaap_notice",
 )  # fmt: skip
 
-KINDS_VERSION = "3"
+KINDS_VERSION = "4"
 """Raised with every change of the rules that changes a kind."""
 
 
@@ -65,7 +66,8 @@ _SAFE_HARBOR = _any(
     r"\bnot (?:a )?guarantees? of future (?:performance|results)",
     r"\bcautionary (?:statement|language|note|factor|comment)",
     r"\brisk factors?\b.{0,100}\b(?:10-?[kq]|filing|filed|annual report|sec\b|section|prospectus)",
-    r"\b(?:refer|see|review|consult|described|discussed|outlined|detailed|disclosed|found|contained"
+    r"\b(?:refer|see|review|consult|described|discussed|outlined|detailed|disclosed|found"
+    r"|contained"
     r"|included|identified)\b.{0,120}\b(?:sec\b|10-?[kq]\b|securities and exchange commission"
     r"|regulatory filings|annual information form|20-?f\b)",
     r"\brisks?\b.{0,100}\b(?:sec\b|10-?[kq]\b|securities and exchange commission|20-?f\b)",
@@ -138,7 +140,8 @@ _PROCEDURAL = _any(
     r"(?:the |your |any |some |more |a few |additional |further |live |our |one more |another "
     r"|a final |one last |a last )*(?:q&a|q and a|questions?|queries)(?: session)?"
     r"(?:[.,?!]|$| at this| now| from| you| on| that| and| if| for)",
-    r"\b(?:question[- ]and[- ]answer|q ?& ?a|q and a) (?:session|portion|period|section|part|line)",
+    r"\b(?:question[- ]and[- ]answer|q ?& ?a|q and a) (?:session|portion|period|section|part"
+    r"|line)",
     r"\b(?:conclude[sd]?|completes?|ends?|that's the end of|wraps? up|close[sd]?)\b.{0,30}\b"
     r"(?:remarks|call|conference|presentation|q&a|q and a|session|webcast|comments|prepared)",
     r"\b(?:please )?go ahead(?: with your|,? (?:please|sir)|[.!?]?$)",
@@ -168,17 +171,20 @@ _PROCEDURAL = _any(
     r"[.!]?$",
 )
 _ALSO_REPORTS = re.compile(
-    r"\bbut\b.{0,30}\bwe (?:\w+ ){0,2}(?:expect|anticipate|believe|see|saw|foresee|forecast|project"
+    r"\bbut\b.{0,30}\bwe (?:\w+ ){0,2}(?:expect|anticipate|believe|see|saw|foresee|forecast"
+    r"|project"
     r"|plan|intend|continue|remain|grew|had)\b"
+    r"|\b(?:start|begin|conclude|summarize)\b.{0,30}\bby (?:saying|noting|telling|mentioning)\b"
 )
-"""A sentence that hands over, but not before it has said what is expected."""
+"""A sentence that hands over or announces, but also says what is expected or was seen."""
 _ANNOUNCEMENT = _any(
     r"^(?:so |and |now |okay |yes |well |but |then |ok |anyway )*,? ?(?:first of all,? |first,? "
     r"|next,? )?(?:i'll|i will|"
     r"let me|let's|we'll|we will|i'd like to|i would like to|i want to) (?:now |just |first |then "
     r"|briefly |quickly |also )*(?:turn|move on|share|discuss|review|walk|start|begin|cover|touch"
     r"|provide|take you|take a look|pause|conclude|summarize|stop|comment|speak|switch|look)\b",
-    r"^(?:so |and |now |okay |next )*,? ?(?:please )?(?:let's |let us )?(?:turn|turning|moving|move"
+    r"^(?:so |and |now |okay |next )*,? ?(?:please )?(?:let's |let us )?(?:turn|turning|moving"
+    r"|move"
     r"|go|going|referring|looking|now|refer|if you turn|continuing)\b.{0,20}"
     r"\b(?:slide|page|chart)\b",
     r"^(?:so |and )?(?:on )?(?:the )?(?:next )?(?:slide|page)(?: number)? [\w-]+,? ?"
@@ -210,38 +216,49 @@ _GREETING = _any(
     rf"(?:,? (?:on|to|for|guys|everyone|and){_TO_CLAUSE_END})?",
     rf"\bcongrats\b{_TO_CLAUSE_END}",
     rf"\b(?:we|i|you)?\s?(?:really |very much |do |also |certainly )?appreciate (?:it|that|you"
-    rf"|you're|your|the (?:question|time|color|detail|help|opportunity|interest|comment|support))\b"
+    rf"|you're|your|the (?:question|time|color|detail|help|opportunity|interest|comment"
+    rf"|support))\b"
     rf"{_TO_CLAUSE_END}",
     rf"\bwelcome (?:you |everyone |everybody |all |back |again |each )*(?:of you )?(?:to|on|for)\b"
     rf"{_TO_CLAUSE_END}|\bwelcome\b(?: everyone| everybody| all| back)*",
     r"\b(?:that's |that is |it's |it is |is )?(?:a |an |this |very |another |such )*(?:good|great"
-    r"|excellent|fair|fantastic|interesting|very good|really good|terrific|super) (?:question|point"
+    r"|excellent|fair|fantastic|interesting|very good|really good|terrific|super) (?:question"
+    r"|point"
     r"|questions)\b",
-    r"\b(?:that's|that is|that was|it's) (?:very |really |super |all |extremely |quite )*(?:helpful"
+    r"\b(?:that's|that is|that was|it's) (?:very |really |super |all |extremely |quite"
+    r" )*(?:helpful"
     r"|clear|useful|perfect)\b|\bvery (?:helpful|clear)\b(?=[,.!]|$)",
     rf"\b(?:best wishes|best of luck|good luck|best regards|kind regards){_TO_CLAUSE_END}",
-    rf"\b(?:have|enjoy|wish)\b.{{0,20}}\b(?:good|great|nice|wonderful|happy|safe|rest|lovely)\b.{{0,15}}"
-    rf"\b(?:day|evening|morning|afternoon|weekend|week|holiday|holidays|season|summer|year|night)\b"
+    rf"\b(?:have|enjoy|wish)\b.{{0,20}}\b(?:good|great|nice|wonderful|happy|safe|rest"
+    rf"|lovely)\b.{{0,15}}"
+    rf"\b(?:day|evening|morning|afternoon|weekend|week|holiday|holidays|season|summer|year"
+    rf"|night)\b"
     rf"{_TO_CLAUSE_END}",
-    rf"\blook(?:ing)? forward (?:to|for) (?:speaking|talking|seeing|updating|having|hearing|meeting"
-    rf"|welcoming|catching|your|our next|the rest|connecting|interacting){_TO_CLAUSE_END}",
+    rf"\blook(?:ing)? forward (?:to|for) (?:speaking|talking|seeing|updating|having|hearing"
+    rf"|meeting"
+    rf"|welcoming|catching|briefing|your|our next|the rest|connecting"
+    rf"|interacting){_TO_CLAUSE_END}",
     rf"\b(?:see|talk to|speak to|speak with) you (?:soon|all|next|again|later|at|in)\b"
     rf"{_TO_CLAUSE_END}",
-    rf"\b(?:happy|pleased|delighted|good|great|nice|pleasure|glad) (?:to )?(?:be (?:here|with|back)"
+    rf"\b(?:happy|pleased|delighted|good|great|nice|pleasure|glad) (?:to )?(?:be (?:here|with"
+    rf"|back)"
     rf"|have you|see(?:ing)? you|meet(?:ing)? you|speak(?:ing)? (?:to|with)|talk(?:ing)? (?:to"
-    rf"|with)){_TO_CLAUSE_END}",
+    rf"|with)|hear (?:from you|your)){_TO_CLAUSE_END}",
     r"\bhope (?:that )?(?:you|everyone|everybody|all)\b.{0,40}\b(?:well|safe|healthy|good)\b",
     r"\bfor (?:those|these|that|the|your|all) (?:your |the )?(?:good |great |kind |very )*"
     r"(?:questions?|answers?|comments?|colou?r|details?|words|insights?|clarification)\b",
     r"\b(?:my name is|this is|i'm|i am)\b(?= )",
-    r"\b(?:you bet|point taken|worth a (?:shot|try)|fair enough|my pleasure|not at all)\b",
+    r"\b(?:you bet|point taken|worth a (?:shot|try)|fair enough|my pleasure|not at all|happy"
+    r" birthday)\b",
     r"\btake (?:very |good )*care\b|\bstay (?:safe|healthy|well)\b|\bgoodbye\b|\bbye\b|\bcheers\b"
     r"|\bhello\b|\bhi\b|\bhey\b",
 )
 _PLEASANTRY = re.compile(
-    r"\b(?:thank|congrat|good|great|appreciate|welcome|helpful|clear|useful|perfect|fair|wishes|luck"
+    r"\b(?:thank|congrat|good|great|appreciate|welcome|helpful|clear|useful|perfect|fair|wishes"
+    r"|luck"
     r"|regards|have a|enjoy|look|see you|talk to|speak|happy|pleased|delighted|nice|pleasure|glad"
-    r"|hope|care|stay|bye|goodbye|cheers|hello|hi|hey|excellent|fantastic|interesting|terrific|wish"
+    r"|hope|care|stay|bye|goodbye|cheers|hello|hi|hey|excellent|fantastic|interesting|terrific"
+    r"|wish"
     r"|name|this is|i'm|i am|for those|for these|bet|taken|shot|enough)"
 )
 """Cheap test: without one of these no pattern of a greeting can match."""
@@ -253,7 +270,8 @@ _MARK = re.compile(r"\[[^\]]*\]|\([^)]*\)")
 def _kind(text: str, speaker_type: str) -> str:
     spoken = _MARK.sub(" ", text.replace("\u2019", "'"))
     lower = spoken.lower()
-    if speaker_type.strip().lower() != "analysts":
+    analyst = speaker_type.strip().lower() == "analysts"
+    if not analyst:
         if _is_safe_harbor(lower):
             return SAFE_HARBOR
         if _NON_GAAP.search(lower) and not _FIGURE.search(lower):
@@ -262,7 +280,9 @@ def _kind(text: str, speaker_type: str) -> str:
         return CONTENT
     if _is_greeting(spoken):
         return GREETING
-    return PROCEDURAL if _is_procedural(lower) else CONTENT
+    if _is_procedural(lower) or manages_conversation(text, analyst=analyst):
+        return PROCEDURAL
+    return CONTENT
 
 
 def _is_safe_harbor(lower: str) -> bool:
@@ -288,9 +308,11 @@ def _is_greeting(spoken: str) -> bool:
 
 
 def _is_procedural(lower: str) -> bool:
+    if _ALSO_REPORTS.search(lower):
+        return False
     words = _WORD.findall(lower)
     if len(words) <= 45 and _PROCEDURAL.search(lower):
-        return not _ALSO_REPORTS.search(lower)
+        return True
     if len(words) <= 14 and _ANNOUNCEMENT.search(lower):
         return True
     if len(words) > 20 or not _QUESTION_ROUND.search(lower):

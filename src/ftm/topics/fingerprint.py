@@ -8,8 +8,8 @@ import re
 from importlib.metadata import PackageNotFoundError, version
 from types import ModuleType
 
+from ftm.text import conversation, marks
 from ftm.text import kinds as kind_rules
-from ftm.text import marks
 from ftm.topics import (
     clusterings,
     keywords,
@@ -68,7 +68,7 @@ def model_fingerprint(
         "topics_version": TOPICS_VERSION,
         "embed_text": embed_text,
         "keep_kinds": _sorted_kinds(keep_kinds),
-        "kind_rules": constants_sha256(kind_rules),
+        "kind_rules": constants_sha256(kind_rules, conversation),
         "mark_rules": constants_sha256(marks),
         **embedding_fingerprint(embedding_model, device=device, dtype=dtype, batch_size=batch_size),
         **clustering_fingerprint(clustering, seed=seed),
