@@ -97,10 +97,11 @@ def measure_themes(truth: pa.Table, found: pa.Table) -> ThemeRecovery:
         found: columns firm_id, raw_text, theme_id (null in none).
     """
     planted = planted_topics(truth)
-    pairs: list[tuple[str, str | None]] = []
-    for row in found.select(["firm_id", "raw_text", "theme_id"]).to_pylist():
-        if (topic := planted.get((row["firm_id"], row["raw_text"]))) is not None:
-            pairs.append((topic, row["theme_id"]))
+    pairs: list[tuple[str, str | None]] = [
+        (topic, row["theme_id"])
+        for row in found.select(["firm_id", "raw_text", "theme_id"]).to_pylist()
+        if (topic := planted.get((row["firm_id"], row["raw_text"]))) is not None
+    ]
     themed = [(topic, theme) for topic, theme in pairs if theme is not None]
     counts: dict[str, Counter[str]] = {}
     for topic, theme in themed:
