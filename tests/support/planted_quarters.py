@@ -41,7 +41,7 @@ from tests.support.quarters import write_quarter
 from tests.support.runs import make_lines, write_run
 
 RUN_ID = "planted"
-RESOLUTION = 1.0
+RESOLUTION = 2.5
 """Of theme clustering; the default is for thousands of firms, and breaks up a dozen's themes."""
 _NO_WORD = re.compile(r"[^a-z]+")
 
