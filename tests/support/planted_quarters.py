@@ -41,6 +41,8 @@ from tests.support.quarters import write_quarter
 from tests.support.runs import make_lines, write_run
 
 RUN_ID = "planted"
+RESOLUTION = 2.5
+"""Of theme clustering; the default is for thousands of firms, and breaks up a dozen's themes."""
 _NO_WORD = re.compile(r"[^a-z]+")
 
 
@@ -126,7 +128,7 @@ def publish_planted_quarters(
     """
     made = make_quarters(n_firms, quarters, seed=seed, n_sentences=n_sentences, scenario=scenario)
     rows = [row for row in made.truth.to_pylist() if row["kind"] == "content"]
-    settings = Settings.load(device="cpu")
+    settings = Settings.load(device="cpu", theme_resolution=RESOLUTION)
     embedder = OnceEmbedder(get_embedder(settings))
     embedder.encode(sorted({row["text"] for row in rows}))
     truth, texts = {}, {}

@@ -14,9 +14,14 @@ import pyarrow as pa
 
 from ftm.core.quarter import Quarter
 from ftm.demo.firms import Scenario
+from ftm.demo.phrasebook import load_phrasebook
 from ftm.demo.recovery import adjusted_rand_index, planted_topics
 
 MIN_PURITY = 0.5
+
+PERSISTING = ("hiring", "capex", "currency", "acquisitions")
+CLIMATE_PARTS = ("wind_solar", "electric_vehicles")
+"""What is said in place of `climate_goals`, once it has split."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,3 +204,23 @@ def topics_in_one_series(
         for topic, each in sorted(found.items())
         if len(each) == len(stands_for)
     }
+
+
+def four_quarter_story(quarters: Sequence[Quarter]) -> Scenario:
+    """Few topics, so that a dozen firms share them; some come, go or split in the third quarter.
+
+    `hiring`, `capex`, `currency` and `acquisitions` persist, `buybacks` end with the second quarter,
+    `cyber_security` begins in the third, in which `climate_goals` splits in two.
+
+    Args:
+        quarters: four, in time.
+    """
+    _, second, third, _ = quarters
+    never = (None, quarters[0].previous())
+    said = {*PERSISTING, "buybacks", "cyber_security", "climate_goals", *CLIMATE_PARTS}
+    windows: dict[str, tuple[Quarter | None, Quarter | None]] = {
+        topic: never for topic in load_phrasebook().topics if topic not in said
+    }
+    windows |= {"buybacks": (None, second), "cyber_security": (third, None)}
+    windows |= {part: (third, None) for part in CLIMATE_PARTS}
+    return Scenario(windows, {"climate_goals": (third, CLIMATE_PARTS)})
