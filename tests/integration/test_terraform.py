@@ -38,6 +38,8 @@ OUTPUTS = {
     "gpu_queue",
     "log_group",
     "map_role_arn",
+    "stage_job_definition",
+    "stage_role_arn",
     "operator_policy_arn",
     "store_url",
 }

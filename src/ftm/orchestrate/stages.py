@@ -58,7 +58,7 @@ Done = Callable[[], StageRecord | None]
 """The record of a stage that is done with the inputs it has now, else None."""
 
 HaveDone = Callable[[str, Done], StageRecord | None]
-"""Has a stage done by another process, unless it is; None: begun, and not waited for."""
+"""Does a stage unless it is done, or has it done; None: begun elsewhere, and not waited for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +130,7 @@ def run_stages(
         span: which stages.
         publish: whether readers are pointed at the tables.
         say: told what is done.
-        elsewhere: has each stage done by another process; None: this one does.
+        elsewhere: has each stage done by another process; None: this one does it.
         note: said before the first stage that is to be done here.
 
     Raises:
