@@ -32,6 +32,7 @@ PIECES = st.sampled_from(
         ("Freight [foreign language] fell.", "Freight fell."),
         ("We grew [53%] [as we described].", "We grew 53% as we described."),
         ("[P]rices rose.", "Prices rose."),
+        ("[as [we] said] it rose.", "as we said it rose."),
         ("It is ([ph]) cheap.", "It is cheap."),
         ("[[indiscernible] 5%] growth.", "5% growth."),
         ("[indiscernible] .5% growth.", ".5% growth."),
