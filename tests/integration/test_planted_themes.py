@@ -1,8 +1,8 @@
 """Planted topics over four quarters, with real embeddings: themes and links come back.
 
 Topics persist, begin, end and split (`four_quarter_story`). Few firms and short calls, for time:
-at this size not every topic becomes a theme in every quarter. Measured: index 0.78 on average (0.59 to
-0.90), 0.44 of sentences in themes, 9 of 9 matches right, 9 of 11 edges found, all right.
+at this size not every topic becomes a theme in every quarter. Measured: index 0.78 on average
+(0.59 to 0.90), 0.44 of sentences in themes, 9 of 9 matches right, 9 of 11 edges found, all right.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def test_planted_topics_come_back_as_themes(planted: PlantedQuarters) -> None:
 
 @pytest.mark.slow
 def test_links_are_right_and_few_are_missed(planted: PlantedQuarters) -> None:
-    """Precision 0.9 and recall 0.8 of matches; 0.9 and 0.7 of edges; a threshold of 0.99 has none."""
+    """Precision 0.9, recall 0.8 of matches; 0.9, 0.7 of edges; a threshold of 0.99 has none."""
     matches, edges = linked(planted)
     assert matches.n_true >= 6
     assert (matches.precision >= 0.9, matches.recall >= 0.8) == (True, True), matches

@@ -209,8 +209,8 @@ def topics_in_one_series(
 def four_quarter_story(quarters: Sequence[Quarter]) -> Scenario:
     """Few topics, so that a dozen firms share them; some come, go or split in the third quarter.
 
-    `hiring`, `capex`, `currency` and `acquisitions` persist, `buybacks` end with the second quarter,
-    `cyber_security` begins in the third, in which `climate_goals` splits in two.
+    `hiring`, `capex`, `currency` and `acquisitions` persist, `buybacks` end with the second
+    quarter, `cyber_security` begins in the third, in which `climate_goals` splits in two.
 
     Args:
         quarters: four, in time.
@@ -222,5 +222,5 @@ def four_quarter_story(quarters: Sequence[Quarter]) -> Scenario:
         topic: never for topic in load_phrasebook().topics if topic not in said
     }
     windows |= {"buybacks": (None, second), "cyber_security": (third, None)}
-    windows |= {part: (third, None) for part in CLIMATE_PARTS}
+    windows |= dict.fromkeys(CLIMATE_PARTS, (third, None))
     return Scenario(windows, {"climate_goals": (third, CLIMATE_PARTS)})
