@@ -185,7 +185,7 @@ def consensus_leiden(edges: Edges, n: int, *, resolution: float, seed: int) -> I
     One run of Leiden depends on chance: another seed moves a fifth of the topics. So the graph's
     weights are multiplied by how many of twenty runs put the two ends together, twice over, and
     the themes are those of that graph. Graphs of more than LARGE_EDGES edges have fewer and
-    shorter runs: they agree as well, and take a sixth of the time.
+    shorter runs, which take a sixth of the time (docs/benchmarks.md says how well they agree).
     """
     is_large = len(edges.first) > LARGE_EDGES
     runs = LARGE_CONSENSUS_RUNS if is_large else CONSENSUS_RUNS
