@@ -18,7 +18,7 @@ _FILLER = re.compile(
     r"|this morning|today|at this (?:point|time)|i guess|you know|of course|in closing|as you know"
     r"|as usual|switching gears|before (?:we|i) begin|(?:i'm |i am )?sorry(?=,? \w)(?! to| for|"
     r" about)"
-    r"|(?:it's|this is) someone(?=, ))"
+    r"|(?:it's|this is) someone(?=, )|someone(?= (?:let me|i'll|i|do you|you want)\b))"
     r"(?![\w'])[\s,]*(?:-+\s+)?",
     re.IGNORECASE,
 )
@@ -103,6 +103,7 @@ _ANSWER_VERBS = (
     r"|answer (?:as (?:much|best|well) as i can|you(?:,? too)?|a portion of that(?: question)?)"
     rf"|answer {_OBJECT}?(?:in )?(?:a couple of|two|three|several|a few)?(?: different)? ?ways?)"
 )
+_MY_ANSWER = rf"let me {_SOFT}(?:try to )?{_SOFT}(?:answer|address)\b{_SOME}"
 _TRY = rf"(?:(?:try to|attempt to|see if i can|have to) )?{_SOFT}"
 _HAND = rf"{_ASK_OTHERS}{_SOFT}(?:try to )?{_SPEAK}\b{_OTHERS}"
 _OWN = rf"{_MYSELF} {_SOFT}{_TRY}{_ANSWER_VERBS}"
@@ -111,7 +112,7 @@ _PASS_ON = (
     rf"(?: [\w'-]+){{0,6}} (?:over )?to\b{_OTHERS}"
 )
 _START = rf"i(?:'ll| will) (?:just )?(?:start|begin|go first|jump in){_SOME}"
-_HAND_OVER = rf"(?:{_HAND}|{_OWN}|{_PASS_ON}|{_START})"
+_HAND_OVER = rf"(?:{_HAND}|{_OWN}|{_MY_ANSWER}|{_PASS_ON}|{_START})"
 
 _YOU_SAY = (
     r"(?:(?:if |i don't know if |i don't know,? |maybe |perhaps |unless )?(?:do |did |would |if )?"
@@ -173,7 +174,8 @@ _AGAIN = re.compile(
     rf"|all of that|(?:the|your) (?:[\w-]+ )?(?:question|part|end|half|piece))(?:"
     rf" completely)?{_FEW}"
     r"|(?:i'm |i am )?(?:sorry,? )?i(?:'m| am) not sure (?:that )?i (?:quite |fully |really )?"
-    r"(?:understand|understood|heard?|followed|follow|caught|got)(?: you| that| it| (?:the|your)"
+    r"(?:understand|understood|heard?|followed|follow|caught|got)(?: you| that(?: one)?| it|"
+    r" (?:the|your)"
     r"(?: \w+)?(?: question| part)?)?"
     r"|(?:let me|let's|i want to|i just want to) (?:just )?(?:make sure|be sure) (?:that )?(?:i"
     r"|i'm"
@@ -217,7 +219,8 @@ _INTRO = re.compile(
     r" (?:a"
     r" few|some|your|any)(?: of your)? questions(?: [\w'-]+){0,9}"
     r"|if (?:you|we|there|your)\b(?: [\w'-]+){1,5} questions?(?: [\w'-]+){0,6}, (?:please |just )*"
-    r"(?:feel free|give (?:me|us)|contact|call|e-?mail|let (?:me|us) know|reach out|don't hesitate"
+    r"(?:feel free|give (?:me|us)|contact|call|e-?mail|let (?:me|us) know|reach out|(?:don't|do"
+    r" not) hesitate"
     r"|we are (?:in the office|available|here))(?: [\w'-]+){0,9}"
     r"|i(?:'ll| will) be available (?:[\w'-]+ ){0,5}[^;:]{0,30}to (?:answer"
     r"|take)[^;:]{0,30}(?:calls"
@@ -229,6 +232,14 @@ _INTRO = re.compile(
     rf"| closing| general)* (?:comments|remarks|words|notes|thoughts) (?:on|about"
     rf"|regarding){_SOME}"
 )
+_WRITE_TO_US = re.compile(
+    r"(?:[\w'-]+,? ){0,12}if (?:you|anyone|anybody) (?:have|has) any (?:(?:other|additional"
+    r"|further"
+    r"|more|follow-up) )?questions?"
+    r"|(?:any|for any) (?:other|additional|further|more|follow-up) questions?, (?:please"
+    r" )?(?:don't"
+    r"|do not|feel free|call|contact|reach out|let us know)(?: [\w'-]+){0,12}"
+)
 _SOMEONE_WILL = re.compile(
     r"(?:following this, |after that, |but first, )?someone(?: and someone)?(?:,(?!"
     r" will)[^;:]{3,80},)? "
@@ -237,7 +248,17 @@ _SOMEONE_WILL = re.compile(
     rf"|{_SPEAK})\b{_OTHERS}"
 )
 _YES_SURE = re.compile(r"(?:sure|no problem)(?:,? (?:sure|no problem|of course|thing))*")
-_RULES = (_HANDING, _PROMPT, _CLOSING, _AGAIN, _NO_COMMENT, _INTRO, _SOMEONE_WILL, _YES_SURE)
+_RULES = (
+    _HANDING,
+    _PROMPT,
+    _CLOSING,
+    _AGAIN,
+    _NO_COMMENT,
+    _INTRO,
+    _WRITE_TO_US,
+    _SOMEONE_WILL,
+    _YES_SURE,
+)
 _ANALYST_RULES = (_CLOSING, _AGAIN)
 
 
