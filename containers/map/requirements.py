@@ -1,5 +1,4 @@
-"""The map image's requirements, one a line: ftm's own, the extras `topics` and `llm`, one
-build of torch.
+"""The map image's requirements, a line each: ftm's, the extras `topics`, `llm`, one build of torch.
 
 python requirements.py cpu|gpu pyproject.toml constraints.txt
 """
