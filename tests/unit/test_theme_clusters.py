@@ -176,6 +176,7 @@ def test_centroids_that_are_all_the_same_raise_nothing(n: int) -> None:
         assert labels.tolist() == [-1] * n
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_the_classic_method_is_deterministic_and_recovers_plants() -> None:
     """UMAP and HDBSCAN with a seed; three centroids are enough to raise nothing."""
