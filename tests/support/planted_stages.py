@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 
 import pyarrow as pa
 
 from ftm.core.layout import RunLayout
-from ftm.core.quarter import Quarter
 from ftm.core.schemas import DATASETS
 from ftm.naming.base import Name, NamingItem
 from ftm.naming.keywords import KeywordNamer
@@ -139,14 +138,6 @@ def objects(store: ObjectStore, *prefixes: str) -> dict[str, bytes]:
     """Everything below some folders, or everything, by key."""
     keys = [info.key for prefix in prefixes or ("",) for info in store.list(prefix)]
     return {key: store.get(key) for key in keys}
-
-
-def results(store: ObjectStore, quarter: Quarter, stages: Sequence[str] = ()) -> dict[str, bytes]:
-    """What readers see of a quarter, and what some stages recorded."""
-    found = objects(store, f"processed/quarter={quarter}", f"sentiment-ready/quarter={quarter}")
-    return found | {
-        k: v for k, v in objects(store, "progress").items() if k.endswith(tuple(stages))
-    }
 
 
 def changed(table: pa.Table, column: str, value: object, *, row: int = 0) -> pa.Table:

@@ -92,6 +92,9 @@ def test_an_answer_cut_off_names_the_setting() -> None:
 
 @given(st.text())
 def test_no_text_breaks_the_parser(text: str) -> None:
-    """It is an answer or refused."""
+    """It is an answer with both fields on one line, or refused."""
     with contextlib.suppress(BadAnswerError):
-        parse_answer(text, "topic")
+        found = parse_answer(text, "topic")
+        assert found.name.strip()
+        assert found.description.strip()
+        assert "\n" not in found.name + found.description

@@ -29,9 +29,7 @@ from ftm.storage.object_store import ObjectStore
 from ftm.storage.parquet import to_bytes
 from ftm.storage.published import read_published_table
 from ftm.storage.run_reader import read_calls, read_run_manifest
-
-MIN_COSINE = 0.25
-"""As within a quarter, a topic less like its nearest theme is in none."""
+from ftm.topics.theme_clusters import MIN_COSINE
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +62,7 @@ def assign_quarter(
         store: where both are published.
         quarter: whose calls.
         themes_from: whose themes; earlier.
-        min_cosine: a topic less like its nearest theme is in none.
+        min_cosine: a topic less like its nearest theme is in none, as within a quarter.
 
     Raises:
         ConfigError: the themes are not of an earlier quarter, or embedding models differ.

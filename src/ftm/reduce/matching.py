@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from ftm.topics.keywords import unit
+
 FloatArray = npt.NDArray[np.float32]
 Cosines = npt.NDArray[np.float64]
 
@@ -51,12 +53,6 @@ def centre_of(centroids: FloatArray) -> FloatArray:
     if not len(centroids):
         return np.zeros(centroids.shape[1] if centroids.ndim == 2 else 0, np.float32)
     return np.asarray(unit(centroids).mean(axis=0), np.float32)
-
-
-def unit(rows: FloatArray) -> FloatArray:
-    """Rows of length one; rows of zeros stay."""
-    norms = np.linalg.norm(rows, axis=1, keepdims=True)
-    return np.asarray(np.divide(rows, norms, out=np.zeros_like(rows), where=norms > 0))
 
 
 def relative(rows: FloatArray, centre: FloatArray) -> FloatArray:

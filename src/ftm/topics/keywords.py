@@ -75,7 +75,7 @@ def topic_keywords(
     scores = class_tfidf(totals.astype(np.float64))[classes >= 0]
     scores *= eligible_terms(vocabulary, totals)[classes >= 0]
     present = (vocabulary.counts > 0).astype(np.float32)
-    word_vectors = _unit(present.T @ embeddings)
+    word_vectors = unit(present.T @ embeddings)
     return [
         _keywords_of(
             vocabulary.terms, scores[topic], word_vectors, _direction(embeddings[labels == topic])
@@ -174,7 +174,7 @@ def _keywords_of(
 
 def _direction(rows: FloatArray) -> FloatArray:
     """Of the mean of a topic's sentences."""
-    direction: FloatArray = _unit(rows.mean(axis=0, keepdims=True))[0]
+    direction: FloatArray = unit(rows.mean(axis=0, keepdims=True))[0]
     return direction
 
 
@@ -183,6 +183,7 @@ def _terms(document: str) -> list[str]:
     return words + [f"{a} {b}" for a, b in pairwise(words)]
 
 
-def _unit(rows: FloatArray) -> FloatArray:
+def unit(rows: FloatArray) -> FloatArray:
+    """Rows of length one; rows of zeros stay."""
     norms = np.linalg.norm(rows, axis=1, keepdims=True)
     return np.asarray(np.divide(rows, norms, out=np.zeros_like(rows), where=norms > 0))

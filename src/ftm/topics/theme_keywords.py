@@ -23,6 +23,7 @@ from ftm.topics.keywords import (
     PHRASE_USES,
     TOKEN,
     diverse,
+    unit,
 )
 
 MIN_TOPICS = 2
@@ -261,8 +262,8 @@ def _keywords_of(
     chosen = _phrases_first(terms, theme, scored, counts)[:N_CANDIDATES]
     if not chosen:
         return ()
-    vectors = _unit(np.stack([_vector(term, theme, counts, themes, centroids) for term in chosen]))
-    centre = _unit(centroids[themes == theme].mean(axis=0, keepdims=True))[0]
+    vectors = unit(np.stack([_vector(term, theme, counts, themes, centroids) for term in chosen]))
+    centre = unit(centroids[themes == theme].mean(axis=0, keepdims=True))[0]
     kept = diverse(vectors @ centre, vectors @ vectors.T, N_KEYWORDS)
     return tuple(_spell(chosen[i], counts, names) for i in sorted(kept))
 
@@ -317,8 +318,3 @@ def _vector(
 
 def _spell(term: int, counts: _Counts, names: Sequence[str]) -> str:
     return " ".join(names[word] for word in counts.words_of(term))
-
-
-def _unit(rows: FloatArray) -> FloatArray:
-    norms = np.linalg.norm(rows, axis=1, keepdims=True)
-    return np.asarray(np.divide(rows, norms, out=np.zeros_like(rows), where=norms > 0))
