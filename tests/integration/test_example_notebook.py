@@ -8,9 +8,8 @@ import pytest
 from nbclient import NotebookClient
 
 from ftm.storage.object_store import open_store
-from tests.support.business_firms import make_firm
-from tests.support.cli import run_ftm
-from tests.support.quarters import write_quarter
+from tests.support.planted_run import plant_run
+from tests.support.planted_stages import do_all
 
 NOTEBOOK = Path(__file__).parents[2] / "examples" / "quarter.ipynb"
 
@@ -22,8 +21,7 @@ def test_the_example_notebook_runs_on_any_quarter(
 ) -> None:
     """Every cell runs against a store that is not the demo's, and shows tables and a plot."""
     store = open_store(f"file://{tmp_path}/store")
-    write_quarter(store, [make_firm(i, n_sentences=45) for i in range(4)])
-    assert run_ftm("run-quarter", "--quarter", "2023Q1", FTM_STORE=store.url).returncode == 0
+    do_all(plant_run(store, [(0, 1, 2), (0, 1, 3), (0, 2, 3), (1, 2, 3)]))
     for name, value in {"FTM_STORE": store.url, "HOME": str(tmp_path)}.items():
         monkeypatch.setitem(os.environ, name, value)
     notebook = nbformat.read(NOTEBOOK, as_version=4)
