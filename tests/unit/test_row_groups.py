@@ -79,7 +79,9 @@ def test_any_truncation_is_detected(length: int) -> None:
 
 def test_a_file_that_is_gone_is_an_error_of_the_quarter() -> None:
     """Named by the manifest but not there."""
-    with pytest.raises(CorruptObjectError, match=r"names it, but it is not there.*--refresh"):
+    with pytest.raises(
+        CorruptObjectError, match=r"names it, but it is not there.*`ftm prefetch --refresh` makes"
+    ):
         reader(open_store("memory://")).read_group(0)
 
 
@@ -126,6 +128,8 @@ def test_a_damaged_chunk_leaves_the_other_row_groups_readable() -> None:
     store.put(key, bytes(data))
     connector = S3TranscriptConnector(store, QUARTER)
     assert len(connector.fetch_transcripts([FIRMS[0].firm_id, FIRMS[24].firm_id])) == 2
-    with pytest.raises(CorruptObjectError, match=r"row group 1.*--quarter 2023Q1 --refresh") as got:
+    with pytest.raises(
+        CorruptObjectError, match=r"row group 1.*--quarter 2023Q1 --deep --repair"
+    ) as got:
         connector.fetch_transcripts([FIRMS[12].firm_id])
     assert got.value.key == key

@@ -34,6 +34,7 @@ COMMANDS = {
     "link": "ftm.cli.themes:link",
     "series": "ftm.cli.themes:series",
     "assign": "ftm.cli.themes:assign",
+    "verify": "ftm.cli.verify:verify",
     "doctor": "ftm.cli.doctor:doctor",
     "config": "ftm.cli.config:config",
     "demo": "ftm.cli.demo:demo",

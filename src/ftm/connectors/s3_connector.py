@@ -176,7 +176,7 @@ class S3TranscriptConnector(DataConnector):
                 self._layout.key(file),
                 self.manifest.chunks[file],
                 schema=CHUNK,
-                mend=f"ftm prefetch --quarter {self.quarter} --refresh",
+                mend=f"ftm verify --quarter {self.quarter} --deep --repair",
             )
             self._readers.setdefault(file, reader)
         return self._readers[file]

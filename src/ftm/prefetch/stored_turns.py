@@ -39,7 +39,7 @@ class StoredTurns:
 
     def __init__(self, store: ObjectStore, manifest: PrefetchManifest) -> None:
         layout = PrefetchLayout(Quarter.parse(manifest.quarter))
-        mend = f"ftm prefetch --quarter {manifest.quarter} --refresh"
+        mend = f"ftm verify --quarter {manifest.quarter} --deep --repair"
         self._readers = [
             FirmFileReader(store, layout.key(file), entry, schema=COMPONENTS, mend=mend)
             for file, entry in manifest.components.items()

@@ -41,7 +41,7 @@ def iter_chunks(store: ObjectStore, manifest: PrefetchManifest) -> Iterator[Chun
     layout = PrefetchLayout(Quarter.parse(manifest.quarter))
     for file, entry in sorted(manifest.chunks.items()):
         key = layout.key(file)
-        data = checked(store, key, entry.sha256)
+        data = _checked(store, manifest, key, entry.sha256)
         yield Chunk(file, from_bytes(data, CHUNK, key=store.name(key)))
 
 
@@ -53,9 +53,17 @@ def read_turns(store: ObjectStore, manifest: PrefetchManifest, chunk: Chunk) -> 
     """
     file = chunk.file.replace("chunk_", "components_")
     key = PrefetchLayout(Quarter.parse(manifest.quarter)).key(file)
-    data = checked(store, key, manifest.components[file].sha256)
+    data = _checked(store, manifest, key, manifest.components[file].sha256)
     table = from_bytes(data, COMPONENTS, key=store.name(key))
     return table.filter(pc.is_valid(table["first_position"]))
+
+
+def _checked(store: ObjectStore, manifest: PrefetchManifest, key: str, digest: str) -> bytes:
+    try:
+        return checked(store, key, digest)
+    except CorruptObjectError as error:
+        mend = f"`ftm verify --quarter {manifest.quarter} --deep --repair` makes it anew"
+        raise CorruptObjectError(f"{error}; {mend}", key=key) from error
 
 
 def sections_of(chunk: Chunk, turns: pa.Table) -> pa.Array:

@@ -147,8 +147,8 @@ class FirmFileReader:
     def _damaged(self, problem: str) -> CorruptObjectError:
         name = self._store.name(self._key)
         return CorruptObjectError(
-            f"{name} is damaged: {problem}; restore it from a backup, or make the quarter anew: "
-            f"`{self._mend}` (runs then begin anew, too)",
+            f"{name} is damaged: {problem}; `{self._mend}` makes it anew, or restore it from a "
+            "backup",
             key=self._key,
         )
 

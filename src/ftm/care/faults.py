@@ -1,0 +1,128 @@
+"""What `ftm verify` finds: faults of a quarter's objects, and the report of all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from hashlib import sha256
+
+from ftm.core.errors import ObjectNotFoundError
+from ftm.storage.object_store import ObjectStore
+
+
+class Grade(StrEnum):
+    """How bad a fault is."""
+
+    DAMAGED = "damaged"
+    """What readers need is gone or wrong."""
+    LEFT_OVER = "left over"
+    """Nothing names it: it takes space, and is read by nobody."""
+    NOTE = "note"
+    """In order, and somebody should know of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One object that is not as its records say.
+
+    Args:
+        key: of the object, relative to the store's root.
+        what: how it is, in words.
+        fix: what to do.
+        grade: how bad that is.
+        file: name in the prefetch manifest, of what `--repair` can make anew.
+    """
+
+    key: str
+    what: str
+    fix: str
+    grade: Grade = Grade.DAMAGED
+    file: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """A quarter looked at.
+
+    Args:
+        quarter: like 2023Q1.
+        deep: every byte was read; else names, sizes, footers and the small records.
+        n_objects: looked at.
+        size_bytes: of these, read or not.
+        faults: in the order they were found.
+    """
+
+    quarter: str
+    deep: bool
+    n_objects: int
+    size_bytes: int
+    faults: Sequence[Fault] = field(default_factory=tuple)
+
+    @property
+    def damaged(self) -> list[Fault]:
+        """What readers need and is not in order."""
+        return [fault for fault in self.faults if fault.grade is Grade.DAMAGED]
+
+    @property
+    def repairable(self) -> list[str]:
+        """Files of the prefetch that can be made anew, as its manifest names them."""
+        return [fault.file for fault in self.damaged if fault.file is not None]
+
+
+@dataclass
+class Inventory:
+    """Sizes of a store's objects, listed folder by folder, and what has been looked at.
+
+    Args:
+        store: whose.
+        deep: whether every byte is to be read.
+    """
+
+    store: ObjectStore
+    deep: bool
+    sizes: dict[str, int] = field(default_factory=dict)
+    seen: set[str] = field(default_factory=set)
+    _listed: set[str] = field(default_factory=set)
+
+    def list(self, folder: str) -> list[str]:
+        """Keys below a folder, listed once."""
+        if folder not in self._listed:
+            self.sizes |= {info.key: info.size_bytes for info in self.store.list(folder)}
+            self._listed.add(folder)
+        return [key for key in self.sizes if key.startswith(f"{folder}/")]
+
+    def size(self, key: str) -> int | None:
+        """Bytes of an object, now counted as looked at; None: it is not there."""
+        if key not in self.sizes and not any(key.startswith(f"{f}/") for f in self._listed):
+            info = self.store.head(key)
+            if info is not None:
+                self.sizes[key] = info.size_bytes
+        if key in self.sizes:
+            self.seen.add(key)
+        return self.sizes.get(key)
+
+    def compare(self, files: Mapping[str, str], *, fix: str) -> Iterator[Fault]:
+        """Objects against their recorded hashes: there, not empty, and, if deep, these bytes.
+
+        Args:
+            files: key → sha256.
+            fix: what makes them anew.
+        """
+        for key, digest in files.items():
+            if (what := self._differs(key, digest)) is not None:
+                yield Fault(key, what, fix)
+
+    def _differs(self, key: str, digest: str) -> str | None:
+        size = self.size(key)
+        if size is None:
+            return "it is gone"
+        if size == 0:
+            return "it is empty"
+        if not self.deep:
+            return None
+        try:
+            data = self.store.get(key)
+        except ObjectNotFoundError:
+            return "it is gone"
+        return None if sha256(data).hexdigest() == digest else "its bytes are not those recorded"

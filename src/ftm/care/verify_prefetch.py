@@ -1,0 +1,269 @@
+"""A prefetched quarter against its manifest: files, sizes, hashes, schemas, firms, leftovers."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator
+from contextlib import suppress
+from hashlib import sha256
+
+import numpy as np
+import pyarrow as pa
+
+from ftm.care.faults import Fault, Grade, Inventory
+from ftm.core.errors import FtmError, ManifestNotFoundError, ObjectNotFoundError, StoreError
+from ftm.core.layout import PrefetchLayout, RunLayout
+from ftm.core.quarter import Quarter
+from ftm.core.schemas import CHUNK, COMPONENTS
+from ftm.storage.checkpoint import Session, decode_session, finishing_command
+from ftm.storage.manifest import FileEntry, PrefetchManifest, firms_of, load_manifest
+from ftm.storage.object_store import ObjectStore
+from ftm.storage.open_lease import peek_leased
+from ftm.storage.parquet import from_bytes
+from ftm.storage.parquet_layout import firm_runs, parse_footer
+from ftm.storage.quarter_reader import Chunk, sections_of
+from ftm.storage.run_reader import read_calls, read_run_manifest, run_ids
+
+
+def verify_prefetch(inventory: Inventory, quarter: Quarter) -> Iterator[Fault]:
+    """Everything that is wrong with a prefetched quarter.
+
+    Args:
+        inventory: of the store.
+        quarter: which.
+
+    Raises:
+        ManifestNotFoundError: nothing of it is published, and no prefetch of it is unfinished.
+        StoreError: the store cannot be read.
+    """
+    store, layout = inventory.store, PrefetchLayout(quarter)
+    inventory.list(layout.root)
+    session, faults = _session(store, layout)
+    yield from faults
+    try:
+        manifest = load_manifest(store, quarter)
+    except ManifestNotFoundError:
+        if session is None and not faults:
+            raise
+        return
+    except StoreError:
+        raise
+    except FtmError as error:
+        yield Fault(layout.manifest, str(error), f"`{_refresh(quarter)}`")
+        return
+    inventory.size(layout.manifest)
+    yield from _Check(inventory, layout, manifest).run()
+    yield from _leftovers(inventory, layout, manifest, session)
+
+
+def _refresh(quarter: Quarter) -> str:
+    return f"ftm prefetch --quarter {quarter} --refresh"
+
+
+def _session(store: ObjectStore, layout: PrefetchLayout) -> tuple[Session | None, list[Fault]]:
+    """The unfinished prefetch, if there is one; that there is one is worth a note."""
+    key = layout.checkpoint
+    try:
+        session = decode_session(peek_leased(store, key), key=store.name(key))
+    except StoreError:
+        raise
+    except FtmError as error:
+        return None, [Fault(key, str(error), "delete it: what is published stays")]
+    if session is None:
+        return None, []
+    command = finishing_command(session, str(layout.quarter))
+    what = f"an unfinished {session.kind}, {session.n_attempted} firms tried so far"
+    return session, [Fault(key, what, f"`{command}` goes on with it", Grade.NOTE)]
+
+
+class _Check:
+    """What a manifest names, object by object."""
+
+    def __init__(
+        self, inventory: Inventory, layout: PrefetchLayout, manifest: PrefetchManifest
+    ) -> None:
+        self._inventory = inventory
+        self._store = inventory.store
+        self._layout = layout
+        self._manifest = manifest
+        how = "--deep --repair" if inventory.deep else "--repair"
+        self._repair = f"`ftm verify --quarter {layout.quarter} {how}`"
+
+    def run(self) -> Iterator[Fault]:
+        """All faults, the plan's first."""
+        plan = yield from self._plan()
+        n_sentences, all_read = 0, True
+        for file, entry in sorted(self._manifest.chunks.items()):
+            chunk = yield from self._file(file, entry, CHUNK)
+            twin = file.replace("chunk_", "components_")
+            turns = yield from self._file(twin, self._manifest.components.get(twin), COMPONENTS)
+            all_read &= chunk is not None
+            if chunk is not None:
+                n_sentences += chunk.num_rows
+                yield from self._rows(file, chunk, turns, plan)
+        for file in sorted(self._manifest.components.keys() - self._twins()):
+            yield from self._file(file, self._manifest.components[file], COMPONENTS)
+        if all_read and self._inventory.deep and n_sentences != self._manifest.n_sentences:
+            recorded = self._manifest.n_sentences
+            what = f"it counts {recorded:,} sentences, its chunks hold {n_sentences:,}"
+            yield Fault(self._layout.manifest, what, f"`{_refresh(self._layout.quarter)}`")
+
+    def _twins(self) -> set[str]:
+        return {file.replace("chunk_", "components_") for file in self._manifest.chunks}
+
+    def _plan(self) -> Generator[Fault, None, pa.Table | None]:
+        """The plan is small, so it is always read."""
+        key = self._layout.key(self._manifest.plan.file)
+        self._inventory.size(key)
+        try:
+            plan = read_calls(self._store, self._manifest)
+        except StoreError:
+            raise
+        except FtmError as error:
+            yield Fault(key, str(error), f"`{_refresh(self._layout.quarter)}`")
+            return None
+        named = self._manifest
+        accounted = {*named.firm_to_chunk, *named.skipped, *named.failed}
+        kept = set(plan.filter(plan["kept"])["firm_id"].to_pylist())
+        if named.complete and (lost := sorted(kept - accounted)):
+            what = f"it says it is complete, and firm {lost[0]} of the plan is not in it"
+            yield Fault(self._layout.manifest, what, f"`ftm prefetch --quarter {named.quarter}`")
+        if strange := sorted(named.firm_to_chunk.keys() - kept):
+            what = f"it holds firm {strange[0]}, which the plan does not keep"
+            yield Fault(self._layout.manifest, what, f"`{_refresh(self._layout.quarter)}`")
+        return plan
+
+    def _file(
+        self, file: str, entry: FileEntry | None, schema: pa.Schema
+    ) -> Generator[Fault, None, pa.Table | None]:
+        """A file of firms; its rows, if every byte of it was read and is as recorded."""
+        if entry is None:
+            return None
+        key = self._layout.key(file)
+        try:
+            what, table = self._look(key, entry, schema)
+        except ObjectNotFoundError:
+            what, table = "it is gone", None
+        if what is not None:
+            yield Fault(key, what, self._repair, file=file)
+        return table
+
+    def _look(
+        self, key: str, entry: FileEntry, schema: pa.Schema
+    ) -> tuple[str | None, pa.Table | None]:
+        size = self._inventory.size(key)
+        if size is None:
+            return "it is gone", None
+        if size != entry.bytes:
+            return f"it has {size:,} bytes, the manifest records {entry.bytes:,}", None
+        name, deep, footer = self._store.name(key), self._inventory.deep, entry.footer
+        data = (
+            self._store.get(key)
+            if deep
+            else self._store.get_range(key, footer.offset, footer.bytes)
+        )
+        what = "its bytes are" if deep else "the bytes of its footer are"
+        if sha256(data).hexdigest() != (entry.sha256 if deep else footer.sha256):
+            return f"{what} not those recorded", None
+        try:
+            if not deep:
+                parse_footer(data, key=name)
+                return None, None
+            table = from_bytes(data, schema, key=name)
+        except FtmError as error:
+            return str(error), None
+        found, _ = firm_runs(table)
+        if found != firms_of(entry):
+            return "it holds other firms than the manifest says", None
+        return None, table
+
+    def _rows(
+        self, file: str, chunk: pa.Table, turns: pa.Table | None, plan: pa.Table | None
+    ) -> Iterator[Fault]:
+        """Sentences in order, of the calls the plan keeps, each in one of the speaker turns."""
+        key, refresh = self._layout.key(file), f"`{_refresh(self._layout.quarter)}`"
+        if (firm := _out_of_order(chunk)) is not None:
+            yield Fault(key, f"the sentences of firm {firm} are not numbered from 0 on", refresh)
+        if plan is not None and (firm := _of_another_call(chunk, plan)) is not None:
+            yield Fault(key, f"firm {firm} is there with another call than the plan's", refresh)
+        if turns is None:
+            return
+        try:
+            spoken = turns.filter(turns["first_position"].is_valid())
+            sections_of(Chunk(file, chunk), spoken)
+        except FtmError as error:
+            yield Fault(key, str(error), refresh)
+
+
+def _out_of_order(chunk: pa.Table) -> str | None:
+    """The first firm whose positions are not 0, 1, 2, … or whose sentence ids do not say so."""
+    firms, lengths = firm_runs(chunk)
+    ids = [chunk[name].to_pylist() for name in ("sentence_id", "firm_id", "transcript_id")]
+    positions = chunk["position"].to_numpy()
+    within = np.concatenate([np.arange(n) for n in lengths]) if lengths else np.zeros(0, int)
+    for at, (sentence_id, firm_id, transcript_id) in enumerate(zip(*ids, strict=True)):
+        expected = f"{firm_id}_{transcript_id}_{within[at]:04d}"
+        if positions[at] != within[at] or sentence_id != expected:
+            return str(firm_id)
+    return None if sum(lengths) == chunk.num_rows else firms[-1]
+
+
+def _of_another_call(chunk: pa.Table, plan: pa.Table) -> str | None:
+    """The first firm whose call, link or date is not the one the plan keeps."""
+    names = ["firm_id", "transcript_id", "permno", "gvkey", "earnings_call_date"]
+    kept = plan.filter(plan["kept"]).select(names).to_pylist()
+    planned = {row["firm_id"]: row for row in kept}
+    _, lengths = firm_runs(chunk)
+    starts = np.cumsum([0, *lengths])[:-1]
+    for row in chunk.select(names).take(pa.array(starts, pa.int64())).to_pylist():
+        if planned.get(row["firm_id"]) != row:
+            return str(row["firm_id"])
+    return None
+
+
+def _leftovers(
+    inventory: Inventory,
+    layout: PrefetchLayout,
+    manifest: PrefetchManifest,
+    session: Session | None,
+) -> Iterator[Fault]:
+    """What lies in the quarter's folder and is named by nobody: manifest, session or run."""
+    store = inventory.store
+    named = {layout.manifest, layout.checkpoint, *_named(layout, manifest)}
+    for run_id in run_ids(store, layout.quarter):
+        # A run that cannot be read is told of where runs are verified.
+        with suppress(FtmError):
+            named |= set(
+                _named(layout, read_run_manifest(store, RunLayout(layout.quarter, run_id)))
+            )
+    if session is not None:
+        named |= set(_named_by_session(layout, session))
+    for key in inventory.list(layout.root):
+        if key in named:
+            continue
+        if session is not None and _belongs_to(key, layout, session):
+            continue
+        fix = "it may be deleted, once no prefetch of the quarter is running"
+        yield Fault(key, "no manifest, run or unfinished prefetch names it", fix, Grade.LEFT_OVER)
+
+
+def _named(layout: PrefetchLayout, manifest: PrefetchManifest) -> list[str]:
+    files = [manifest.plan.file, *manifest.chunks, *manifest.components]
+    return [layout.key(file) for file in files]
+
+
+def _named_by_session(layout: PrefetchLayout, session: Session) -> Iterator[str]:
+    yield layout.key(layout.plan_file(session.generation))
+    pairs = [(part.chunk, part.components) for part in session.parts]
+    for named in (file for pair in pairs for file in pair):
+        if named is not None:
+            yield layout.key(named.file)
+    for closed in session.chunks:
+        for entry in (closed.chunk, closed.components):
+            if entry is not None:
+                yield layout.key(entry.file)
+
+
+def _belongs_to(key: str, layout: PrefetchLayout, session: Session) -> bool:
+    """Whether an unfinished prefetch may have put it and not got to naming it."""
+    folder = layout.generation(session.generation)
+    return key.startswith((f"{layout.parts}/", *([layout.key(folder)] if folder else [])))
