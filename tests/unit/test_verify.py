@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import gzip
+from collections.abc import Callable
 from functools import cache
 
+import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -12,10 +16,13 @@ from ftm.care.faults import Fault, Grade, Verification
 from ftm.care.verify import verify_quarter
 from ftm.core.errors import ManifestNotFoundError
 from ftm.core.layout import PrefetchLayout, current_pointer
+from ftm.core.schemas import CHUNK
 from ftm.reduce.assign_quarter import assign_quarter
 from ftm.reduce.link_quarters import link_quarters
 from ftm.storage.manifest import decode_manifest, encode_manifest
 from ftm.storage.object_store import ObjectStore, open_store
+from ftm.storage.parquet import from_bytes
+from ftm.storage.parquet_layout import write_firm_file
 from tests.support.fake_source import FakeSource
 from tests.support.planted_run import plant_run
 from tests.support.planted_stages import do_all
@@ -132,6 +139,57 @@ def test_every_byte_of_what_a_run_made_matters(data: st.DataObject) -> None:
     other = bytearray(objects[key])
     other[at] ^= 1 << data.draw(st.integers(0, 7))
     assert key in damaged_keys(found_in({**objects, key: bytes(other)}, NEXT))
+
+
+def shifted(table: pa.Table) -> pa.Table:
+    """Positions from 1 on."""
+    return table.set_column(10, table.schema.field(10), pc.add(table["position"], 1).cast("int32"))
+
+
+def of_another_call(table: pa.Table) -> pa.Table:
+    """The last firm with another PERMNO than the plan's."""
+    other = pc.if_else(pc.equal(table["firm_id"], "1002"), 77, table["permno"])
+    return table.set_column(2, table.schema.field(2), other.cast("int64"))
+
+
+def without_a_sentence(table: pa.Table) -> pa.Table:
+    """The file's last one is missing."""
+    return table.slice(0, table.num_rows - 1)
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (shifted, "the sentences of firm 1000 are not numbered from 0 on"),
+        (of_another_call, "firm 1002 is there with another call than the plan's"),
+        (without_a_sentence, "its speaker turns do not fit its sentences"),
+        (without_a_sentence, "sentences, its chunks hold"),
+    ],
+)
+def test_a_wrong_writer_is_found_though_every_hash_fits(
+    change: Callable[[pa.Table], pa.Table], expected: str
+) -> None:
+    """What is in the files is compared with the plan and the turns, too."""
+    file = "chunk_0000.parquet"
+    objects = dict(prefetched())
+    old = manifest(holding(objects))
+    table = change(from_bytes(objects[LAYOUT.key(file)], CHUNK))
+    objects[LAYOUT.key(file)], entry = write_firm_file(table, CHUNK)
+    objects[LAYOUT.manifest] = encode_manifest(
+        old.model_copy(update={"chunks": {**old.chunks, file: entry}})
+    )
+    whats = [fault.what for fault in found_in(objects).damaged]
+    assert any(expected in what for what in whats), whats
+
+
+def test_a_manifest_of_other_firms_is_found() -> None:
+    """The hashes fit, the names do not: a firm would be looked for in the wrong row group."""
+    objects = dict(prefetched())
+    text = gzip.decompress(objects[LAYOUT.manifest]).decode()
+    objects[LAYOUT.manifest] = text.replace('"1002"', '"1012"').encode()
+    whats = {fault.key: fault.what for fault in found_in(objects).damaged}
+    assert "other firms" in whats[LAYOUT.key("chunk_0000.parquet")]
+    assert "firm 1002 of the plan is not in it" in whats[LAYOUT.manifest] or "1012" in str(whats)
 
 
 @pytest.mark.parametrize("deep", [False, True])
