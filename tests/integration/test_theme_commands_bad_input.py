@@ -108,10 +108,13 @@ def test_quarters_of_different_embedding_models_are_not_compared(
     [
         (("link", "--quarters", "2022Q1..2022Q2", "--threshold", "1.5"), "--threshold"),
         (("link", "--quarters", "2022Q1..2022Q2", "--threshold", "-0.1"), "--threshold"),
+        (("link", "--quarters", "2022Q1..2022Q2", "--threshold", "0.8"), "--series-threshold"),
+        (("link", "--quarters", "2022Q1..2022Q2", "--series-threshold", "0.6"), "--threshold"),
+        (("link", "--quarters", "2022Q1..2022Q2", "--series-threshold", "2"), "--series-threshold"),
         (("label", "--quarter", "2022Q1"), "--remove"),
         (("themes", "--quarter", "2022Q9"), "2022Q9"),
     ],
 )
 def test_wrong_usage_exits_with_2(refused: Refused, arguments: tuple[str, ...], said: str) -> None:
-    """A threshold outside of 0 to 1, a missing file, no quarter."""
+    """A threshold outside of 0 to 1 or over the series', a missing file, no quarter."""
     assert said in refused(*arguments, code=2)

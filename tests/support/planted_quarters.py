@@ -1,7 +1,9 @@
-"""Synthetic quarters with planted topics, real embeddings and clustering, published in a store.
+"""Quarters with planted topics, real embeddings and clustering, published in a store.
 
-Calls go straight into the store, without WRDS and without the text pipeline: a sentence is as it
-was planted, and its words in lower case stand for its cleaned text.
+The sentences are those of synthetic calls, and go straight into the store, without WRDS and without
+the text pipeline: a sentence is as it was planted, and its words in lower case stand for its
+cleaned text. Embeddings are what it costs, so firms share sentences: POOL_SIZE of a topic are said
+in a quarter, each firm says some, and half of them are new in the next quarter.
 """
 
 from __future__ import annotations
@@ -10,7 +12,11 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cache
 from hashlib import sha256
+from itertools import combinations
+from random import Random
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -20,8 +26,9 @@ from ftm.core.quarter import Quarter
 from ftm.core.records import FirmTranscriptData, TranscriptSentence
 from ftm.core.schemas import FIRM_SENTENCES, FIRM_TOPICS
 from ftm.core.settings import Settings
+from ftm.demo.firm_rows import TRUTH
 from ftm.demo.firms import Scenario
-from ftm.demo.synthetic import make_quarters
+from ftm.demo.phrasebook import Speaker, load_phrasebook
 from ftm.demo.theme_recovery import ThemeLink, ThemeRecovery, measure_themes
 from ftm.mapping.firm_processor import FirmProcessor
 from ftm.reduce.name_stage import name_run
@@ -41,8 +48,21 @@ from tests.support.quarters import write_quarter
 from tests.support.runs import make_lines, write_run
 
 RUN_ID = "planted"
-RESOLUTION = 2.5
-"""Of theme clustering; the default is for thousands of firms, and breaks up a dozen's themes."""
+TOPICS_PER_FIRM = 3
+SENTENCES_PER_TOPIC = 12
+"""Of a firm in a quarter; of half as many a firm's topics shatter."""
+POOL_SIZE = 48
+"""Different sentences of a topic in a quarter."""
+_FILLING = {
+    "company": "Alder Stores Inc",
+    "fiscal": "Q4 2022",
+    "year": "2022",
+    "this_year": "2022",
+    "date": "March 1",
+    "daytime": "morning",
+    "name": ("Ines Novak",),
+    "surname": ("Novak",),
+}
 _NO_WORD = re.compile(r"[^a-z]+")
 
 
@@ -112,23 +132,20 @@ def publish_planted_quarters(
     quarters: Sequence[Quarter],
     *,
     scenario: Scenario,
-    n_firms: int,
-    n_sentences: int,
+    topics: Sequence[str],
     seed: int = 1,
 ) -> PlantedQuarters:
-    """Calls of every quarter to published themes, with the default models.
+    """Calls of every quarter to published themes, with the default models and settings.
 
     Args:
         store: where to.
         quarters: in time.
         scenario: of the topics.
-        n_firms: that speak in every quarter.
-        n_sentences: of a call, about; of these, those of content are kept.
-        seed: of the calls.
+        topics: planted; for each TOPICS_PER_FIRM of them there is one firm that speaks of these.
+        seed: of the sentences.
     """
-    made = make_quarters(n_firms, quarters, seed=seed, n_sentences=n_sentences, scenario=scenario)
-    rows = [row for row in made.truth.to_pylist() if row["kind"] == "content"]
-    settings = Settings.load(device="cpu", theme_resolution=RESOLUTION)
+    rows = _plant(quarters, scenario, topics, seed)
+    settings = Settings.load(device="cpu")
     embedder = OnceEmbedder(get_embedder(settings))
     embedder.encode(sorted({row["text"] for row in rows}))
     truth, texts = {}, {}
@@ -137,7 +154,7 @@ def publish_planted_quarters(
         firms = _firms(own, quarter)
         layout = _map(store, quarter, firms, settings, embedder)
         _publish(store, layout, settings)
-        truth[quarter] = pa.Table.from_pylist(own, schema=made.truth.schema)
+        truth[quarter] = pa.Table.from_pylist(own, schema=TRUTH)
         texts[quarter] = pa.table(
             {
                 "firm_id": [f.firm_id for f in firms for _ in f.sentences],
@@ -146,6 +163,49 @@ def publish_planted_quarters(
             }
         )
     return PlantedQuarters(store, tuple(quarters), truth, texts)
+
+
+def _plant(
+    quarters: Sequence[Quarter], scenario: Scenario, topics: Sequence[str], seed: int
+) -> list[dict[str, Any]]:
+    """Every sentence of every firm, as rows of TRUTH."""
+    return [
+        _truth_row(number, quarter, topic=topic, text=text)
+        for when, quarter in enumerate(quarters)
+        for number, own in enumerate(combinations(topics, TOPICS_PER_FIRM))
+        for topic in scenario.apply(own, quarter)
+        for text in _said(topic, when, number=number, seed=seed)
+    ]
+
+
+def _said(topic: str, when: int, *, number: int, seed: int) -> list[str]:
+    """What a firm says of a topic in a quarter."""
+    old, new = (_statements(topic, f"{seed}:{topic}:{block}") for block in (when, when + 1))
+    pool = list(dict.fromkeys(old + new))
+    return Random(f"{seed}:{number}:{topic}:{when}").sample(pool, SENTENCES_PER_TOPIC)
+
+
+@cache
+def _statements(topic: str, seed: str) -> tuple[str, ...]:
+    """Half a pool of different sentences."""
+    speaker = Speaker(Random(seed), _FILLING, load_phrasebook())
+    found: dict[str, None] = {}
+    while len(found) < POOL_SIZE // 2:
+        found[speaker.statement(topic)] = None
+    return tuple(found)
+
+
+def _truth_row(number: int, quarter: Quarter, *, topic: str, text: str) -> dict[str, Any]:
+    return {
+        "firm_id": f"{100_000 + number}",
+        "quarter": str(quarter),
+        "transcript_id": f"{900_000 + number}",
+        "component_order": 0,
+        "ordinal": 0,
+        "kind": "content",
+        "topic": topic,
+        "text": text,
+    }
 
 
 def _firms(rows: Sequence[Mapping[str, str]], quarter: Quarter) -> list[FirmTranscriptData]:

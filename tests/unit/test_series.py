@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from itertools import count
 
@@ -11,7 +12,7 @@ from ftm.core.errors import ConfigError, OrchestratorError
 from ftm.core.layout import series_root
 from ftm.core.quarter import Quarter
 from ftm.reduce.link_quarters import link_quarters
-from ftm.storage.linked import linked_quarters, read_linked_table
+from ftm.storage.linked import link_record, linked_quarters, read_linked_table
 from ftm.storage.object_store import ObjectStore, open_store
 from ftm.storage.published import read_published_table, require_published
 from tests.support.killed import kill_at
@@ -103,12 +104,14 @@ def test_killed_at_every_write_boundary_linking_gives_the_same_bytes(
 
 
 def test_what_is_linked_is_not_linked_otherwise(published: dict[str, bytes]) -> None:
-    """Another threshold, another run or an earlier quarter is refused with the fix; all stays."""
+    """Another threshold, run, version or an earlier quarter is refused with the fix; all stays."""
     store = store_of(published)
     link_quarters(store, QUARTERS[1:3])
     before = objects(store)
     with pytest.raises(ConfigError, match=r"another threshold \(0\.65, now 0.5\); --redo-from"):
         link_quarters(store, QUARTERS[1:], threshold=0.5)
+    with pytest.raises(ConfigError, match=r"another series threshold \(0\.75, now 0\.8\); --redo"):
+        link_quarters(store, QUARTERS[1:], series_threshold=0.8)
     with pytest.raises(ConfigError, match=r"2022Q1 cannot be linked before 2022Q2.*--redo-from"):
         link_quarters(store, QUARTERS)
     with pytest.raises(OrchestratorError, match="2023Q1 is not published"):
@@ -117,6 +120,52 @@ def test_what_is_linked_is_not_linked_otherwise(published: dict[str, bytes]) -> 
     do_all(plant_run(store, PLANTED[2], quarter=QUARTERS[2], run_id="another"))
     with pytest.raises(ConfigError, match="2022Q3 was linked with another published run"):
         link_quarters(store, QUARTERS[1:3])
+
+
+def test_what_an_earlier_version_linked_is_linked_anew_or_stays(
+    published: dict[str, bytes],
+) -> None:
+    """Its series went on by another rule: neither repeated nor extended, unless told so."""
+    store = store_of(published)
+    link_quarters(store, QUARTERS[:2])
+    for quarter in QUARTERS[:2]:
+        record = json.loads(store.get(link_record(quarter)))
+        del record["series_threshold"]
+        store.put(link_record(quarter), json.dumps({**record, "version": 1}).encode())
+    before = objects(store)
+    said = r"2022Q1 was linked with another version of `ftm link` \(1, now 2\); --redo-from 2022Q1"
+    for span in (QUARTERS[:2], QUARTERS, QUARTERS[2:]):
+        with pytest.raises(ConfigError, match=said):
+            link_quarters(store, span)
+    with pytest.raises(ConfigError, match=said):
+        link_quarters(store, QUARTERS[1:], redo_from=QUARTERS[1])
+    assert objects(store) == before
+    link_quarters(store, QUARTERS, redo_from=QUARTERS[0])
+    assert objects(store) == linked(published, QUARTERS)
+
+
+def test_a_series_threshold_under_the_threshold_is_refused(published: dict[str, bytes]) -> None:
+    """A series that goes on where there is no link would not be seen; nothing is written."""
+    store = store_of(published)
+    with pytest.raises(ConfigError, match=r"series threshold 0\.6 is under the threshold 0\.65"):
+        link_quarters(store, QUARTERS, series_threshold=0.6)
+    with pytest.raises(ConfigError, match=r"0\.75 is under the threshold 0\.9.*--series-threshold"):
+        link_quarters(store, QUARTERS, threshold=0.9)
+    assert objects(store) == published
+
+
+def test_only_what_is_about_the_same_carries_a_series_on(published: dict[str, bytes]) -> None:
+    """The same links; with a series threshold that none reaches, every theme begins a series."""
+    store = store_of(published)
+    link_quarters(store, QUARTERS[:2])
+    links = read_linked_table(store, QUARTERS[1], "theme_links")
+    link_quarters(store, QUARTERS[:2], series_threshold=1.0, redo_from=QUARTERS[0])
+    strict = read_linked_table(store, QUARTERS[1], "theme_links")
+    assert strict.drop(["is_match"]) == links.drop(["is_match"])
+    assert (sum(links["is_match"].to_pylist()), sum(strict["is_match"].to_pylist())) == (2, 0)
+    assert not series_of(store, QUARTERS[0]) & series_of(store, QUARTERS[1])
+    record = json.loads(store.get(link_record(QUARTERS[1])))
+    assert (record["threshold"], record["series_threshold"]) == (0.65, 1.0)
 
 
 def test_redo_from_links_later_quarters_anew_and_earlier_ones_stay(
@@ -133,5 +182,5 @@ def test_redo_from_links_later_quarters_anew_and_earlier_ones_stay(
     assert {k: v for k, v in again.items() if k.startswith(folders)} == {
         k: v for k, v in before.items() if k.startswith(folders)
     }
-    link_quarters(store, QUARTERS[2:], threshold=0.999, redo_from=QUARTERS[2])
+    link_quarters(store, QUARTERS[2:], series_threshold=0.999, redo_from=QUARTERS[2])
     assert not series_of(store, QUARTERS[1]) & series_of(store, QUARTERS[2])

@@ -128,29 +128,43 @@ def label(file: Path | None, quarter: str, store: str | None, remove: bool) -> N
     help="From which two themes are linked.  [default: 0.65]",
 )
 @click.option(
+    "--series-threshold",
+    type=click.FloatRange(0, 1),
+    metavar="COSINE",
+    help="From which a link may carry a series on.  [default: 0.75]",
+)
+@click.option(
     "--redo-from",
     metavar="2016Q3",
     help="Link this quarter and later ones anew; ids of earlier ones stay.",
 )
 @json_option
 def link(
-    quarters: str, store: str | None, threshold: float | None, redo_from: str | None, as_json: bool
+    quarters: str,
+    store: str | None,
+    threshold: float | None,
+    series_threshold: float | None,
+    redo_from: str | None,
+    as_json: bool,
 ) -> None:
     """Link the themes of successive quarters into series.
 
-    Adding a quarter changes no earlier series id. The panels get their series_id.
+    Themes that are akin are linked, so that splits and merges show; only what is about the same
+    carries a series on. Adding a quarter changes no earlier series id. The panels get their
+    series_id.
 
     \b
     ftm link --quarters 2016Q1..2016Q4
     ftm series
     """
     from ftm.cli.theme_tables import describe_link
-    from ftm.reduce.link_quarters import THRESHOLD, link_quarters
+    from ftm.reduce.link_quarters import SERIES_THRESHOLD, THRESHOLD, link_quarters
 
     found = link_quarters(
         _open(store),
         Quarter.parse_range(quarters),
         threshold=THRESHOLD if threshold is None else threshold,
+        series_threshold=SERIES_THRESHOLD if series_threshold is None else series_threshold,
         redo_from=Quarter.parse(redo_from) if redo_from else None,
     )
     if as_json:

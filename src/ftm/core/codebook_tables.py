@@ -207,7 +207,7 @@ _SERIES = {
         "if the series begins with this theme",
     ),
     "n_from": Definition(
-        "Themes one quarter earlier that are near enough. 0: new; 2 or more: they merged.",
+        "Themes one quarter earlier that are linked to it. 0: it is new; 2 or more: they merged.",
         "themes",
     ),
 }
@@ -220,7 +220,7 @@ _LINKS = {
     "cosine": Definition("Cosine of the two themes' centroids.", "cosine, -1 to 1"),
     "is_match": Definition(
         "True for the pair that carries the series on. At most one for each theme on either side; "
-        "the others show splits and merges.",
+        "the others are akin but not near enough, or show splits and merges.",
         "true or false",
     ),
 }

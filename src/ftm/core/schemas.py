@@ -305,7 +305,7 @@ THEME_LINKS = _schema(
     ("is_match", pa.bool_(), False),
 )
 """Every pair of themes of two neighbouring quarters above the threshold, nearest first; is_match
-is the one-to-one assignment that carries a series on."""
+is the one-to-one assignment, of those above the series threshold, that carries a series on."""
 
 SERIES = _schema(
     ("series_id", _S, False),

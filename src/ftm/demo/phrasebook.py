@@ -14,7 +14,12 @@ from typing import Any
 SECTORS = ("technology", "consumer", "industrial", "energy", "health", "financial", "property")
 """Every firm belongs to one; a topic names its sectors, or `any`."""
 
-TOPIC_FILES = ("topics_shared.toml", "topics_industry.toml", "topics_services.toml")
+TOPIC_FILES = (
+    "topics_shared.toml",
+    "topics_industry.toml",
+    "topics_services.toml",
+    "topics_parts.toml",
+)
 
 _SLOT = re.compile(r"\{(\w+)\}")
 
@@ -28,7 +33,8 @@ class Topic:
 
     Args:
         name: the planted label, like `supply_chain`.
-        sectors: of firms that may talk about it; `any` stands for all.
+        sectors: of firms that may talk about it; `any` stands for all, none for the parts of a
+            topic, which are said where a scenario splits it.
         phrases: cores (clauses), causes, results, nouns, and the fillers of its own slots.
     """
 

@@ -14,14 +14,16 @@ import pyarrow as pa
 
 from ftm.core.quarter import Quarter
 from ftm.demo.firms import Scenario
-from ftm.demo.phrasebook import load_phrasebook
 from ftm.demo.recovery import adjusted_rand_index, planted_topics
 
 MIN_PURITY = 0.5
 
 PERSISTING = ("hiring", "capex", "currency", "acquisitions")
-CLIMATE_PARTS = ("wind_solar", "electric_vehicles")
-"""What is said in place of `climate_goals`, once it has split."""
+PARTS = ("carbon_emissions", "circular_packaging")
+"""What is said in place of `sustainability`, once it has split."""
+STORY_TOPICS = (*PERSISTING, "buybacks", "cyber_security", "sustainability")
+"""Of `four_quarter_story`: `buybacks` end with the second quarter, `cyber_security` begins in the
+third, in which `sustainability` splits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,20 +209,11 @@ def topics_in_one_series(
 
 
 def four_quarter_story(quarters: Sequence[Quarter]) -> Scenario:
-    """Few topics, so that a dozen firms share them; some come, go or split in the third quarter.
-
-    `hiring`, `capex`, `currency` and `acquisitions` persist, `buybacks` end with the second
-    quarter, `cyber_security` begins in the third, in which `climate_goals` splits in two.
+    """Some of STORY_TOPICS persist; in the third quarter others have ended, begin or split.
 
     Args:
         quarters: four, in time.
     """
     _, second, third, _ = quarters
-    never = (None, quarters[0].previous())
-    said = {*PERSISTING, "buybacks", "cyber_security", "climate_goals", *CLIMATE_PARTS}
-    windows: dict[str, tuple[Quarter | None, Quarter | None]] = {
-        topic: never for topic in load_phrasebook().topics if topic not in said
-    }
-    windows |= {"buybacks": (None, second), "cyber_security": (third, None)}
-    windows |= dict.fromkeys(CLIMATE_PARTS, (third, None))
-    return Scenario(windows, {"climate_goals": (third, CLIMATE_PARTS)})
+    windows = {"buybacks": (None, second), "cyber_security": (third, None)}
+    return Scenario(windows, {"sustainability": (third, PARTS)})

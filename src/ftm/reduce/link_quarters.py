@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from itertools import pairwise
@@ -23,9 +23,12 @@ from ftm.storage.object_store import ObjectStore
 from ftm.storage.parquet import from_rows, to_bytes
 
 THRESHOLD = 0.65
-"""Cosine from which two themes are linked. On real calls of two successive quarters, read one by
-one, matches above it are right and those below 0.6 are not."""
-LINK_VERSION = 1
+"""Cosine from which two themes are linked: akin, so that splits and merges show."""
+SERIES_THRESHOLD = 0.75
+"""Cosine from which a theme carries a series on. On real calls of two successive quarters, read
+one by one, matches above it are right and most of those below are about something else: a series
+that ends is better than one that changes its subject."""
+LINK_VERSION = 2
 
 Say = Callable[[str], None]
 
@@ -39,7 +42,7 @@ class LinkedQuarter:
         before: the quarter it was linked to; None: it is the first.
         n_themes: of the quarter.
         n_matched: of these, that carry a series on.
-        n_links: pairs at least as alike as the threshold.
+        n_links: pairs of themes that are linked, whether they carry a series on or not.
         is_new: linked now, not before.
     """
 
@@ -56,6 +59,7 @@ def link_quarters(
     quarters: Sequence[Quarter],
     *,
     threshold: float = THRESHOLD,
+    series_threshold: float = SERIES_THRESHOLD,
     redo_from: Quarter | None = None,
     say: Say = lambda _text: None,
 ) -> list[LinkedQuarter]:
@@ -67,15 +71,18 @@ def link_quarters(
         store: where they are published.
         quarters: successive, in time.
         threshold: cosine from which two themes are linked.
+        series_threshold: cosine from which a link may carry a series on.
         redo_from: forget the links of this quarter and later ones first; series ids of earlier
             ones stay.
         say: told of each quarter.
 
     Raises:
-        ConfigError: what is linked was linked otherwise (another run, threshold or first quarter),
-            or embedding models differ; nothing was written.
+        ConfigError: what is linked was linked otherwise (another run, threshold, first quarter or
+            version), the series threshold is under the other, or embedding models differ;
+            nothing was written.
         OrchestratorError: a quarter is not published; nothing was written.
     """
+    thresholds = _thresholds(threshold, series_threshold)
     themes = [read_themes(store, quarter) for quarter in quarters]
     known = [q for q in linked_quarters(store) if redo_from is None or q < redo_from]
     before = _before(store, known, quarters[0])
@@ -84,9 +91,9 @@ def link_quarters(
         check_comparable(one, other)
     befores = [before, *themes[:-1]]
     records = [
-        _record(each, earlier, threshold=threshold)
-        for each, earlier in zip(themes, befores, strict=True)
+        _record(each, earlier, thresholds) for each, earlier in zip(themes, befores, strict=True)
     ]
+    _check_version(store, known)
     _check_known(store, known, quarters, records)
     _forget(store, redo_from)
     found = []
@@ -101,6 +108,16 @@ def link_quarters(
     return found
 
 
+def _thresholds(threshold: float, series_threshold: float) -> dict[str, float]:
+    """As a link's record holds them."""
+    if series_threshold < threshold:
+        raise ConfigError(
+            f"the series threshold {series_threshold!r} is under the threshold {threshold!r}, but "
+            "only a link carries a series on; raise --series-threshold or lower --threshold"
+        )
+    return {"threshold": threshold, "series_threshold": series_threshold}
+
+
 def _before(store: ObjectStore, known: Sequence[Quarter], first: Quarter) -> PublishedThemes | None:
     """The linked quarter right before the first one, if there is one."""
     previous = first.previous()
@@ -108,18 +125,33 @@ def _before(store: ObjectStore, known: Sequence[Quarter], first: Quarter) -> Pub
 
 
 def _record(
-    each: PublishedThemes, before: PublishedThemes | None, *, threshold: float
+    each: PublishedThemes, before: PublishedThemes | None, thresholds: Mapping[str, float]
 ) -> dict[str, Any]:
     return {
         "version": LINK_VERSION,
         "quarter": str(each.quarter),
         "run_id": each.published.run_id,
         "themes_sha256": each.sha256,
-        "threshold": threshold,
+        **thresholds,
         "before": before and str(before.quarter),
         "before_run_id": before and before.published.run_id,
         "before_themes_sha256": before and before.sha256,
     }
+
+
+def _check_version(store: ObjectStore, known: Sequence[Quarter]) -> None:
+    """A series follows one rule from its first quarter to its last."""
+    for quarter in known:
+        old = json.loads(store.get(link_record(quarter)))
+        if old.get("version") != LINK_VERSION:
+            raise ConfigError(
+                f"{quarter} was linked with another version of `ftm link` ({old.get('version')}, "
+                f"now {LINK_VERSION}); {_redo(quarter)}"
+            )
+
+
+def _redo(quarter: Quarter) -> str:
+    return f"--redo-from {quarter} links it and later quarters anew, with other series ids"
 
 
 def _check_known(
@@ -130,17 +162,17 @@ def _check_known(
 ) -> None:
     """Ids are append-only: what is linked must have been linked as it would be now."""
     for quarter, record in zip(quarters, records, strict=True):
-        redo = f"--redo-from {quarter} links it and later quarters anew, with other series ids"
         if quarter not in known:
             if later := [q for q in known if q > quarter]:
                 raise ConfigError(
                     f"{quarter} cannot be linked before {later[0]}, which is: its series begin "
-                    f"there; {redo}"
+                    f"there; {_redo(quarter)}"
                 )
             continue
         old = json.loads(store.get(link_record(quarter)))
         for name, what in (
             ("threshold", "threshold"),
+            ("series_threshold", "series threshold"),
             ("before", "quarter before"),
             ("run_id", "published run"),
             ("before_run_id", "published run of the quarter before"),
@@ -150,7 +182,7 @@ def _check_known(
             if old.get(name) != record[name]:
                 raise ConfigError(
                     f"{quarter} was linked with another {what} ({old.get(name)}, now "
-                    f"{record[name]}); {redo}"
+                    f"{record[name]}); {_redo(quarter)}"
                 )
 
 
@@ -167,9 +199,8 @@ def _write(
     before: PublishedThemes | None,
     record: dict[str, Any],
 ) -> None:
-    links = (
-        find_links(before.vectors, each.vectors, threshold=record["threshold"]) if before else []
-    )
+    thresholds = {name: record[name] for name in ("threshold", "series_threshold")}
+    links = find_links(before.vectors, each.vectors, **thresholds) if before else []
     earlier = read_linked_table(store, before.quarter, "series") if before else None
     series = carry_on(links, each.vectors.theme_ids, _ids(earlier))
     files = {}

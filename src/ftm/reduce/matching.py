@@ -39,7 +39,7 @@ class Link:
         before: theme of the earlier quarter.
         after: theme of the later one.
         cosine: of their centroids, relative to the mean of both quarters' topics.
-        is_match: of all links, one of those that carry a series on.
+        is_match: carries a series on.
     """
 
     before: str
@@ -69,16 +69,24 @@ def theme_cosines(before: ThemeVectors, after: ThemeVectors) -> Cosines:
     return np.asarray(first.astype(np.float64) @ second.T.astype(np.float64))
 
 
-def find_links(before: ThemeVectors, after: ThemeVectors, *, threshold: float) -> list[Link]:
+def find_links(
+    before: ThemeVectors, after: ThemeVectors, *, threshold: float, series_threshold: float
+) -> list[Link]:
     """Every pair at least as alike as the threshold, nearest first; ties in order of the ids.
 
-    Matches are one-to-one, and of all ways to match links the one whose cosines, each less the
-    threshold, add up to most.
+    Matches are one-to-one: of all ways to match pairs at least as alike as the series threshold,
+    the one whose cosines, each less that threshold, add up to most.
+
+    Args:
+        before: of the earlier quarter.
+        after: of the later one.
+        threshold: cosine from which two themes are linked.
+        series_threshold: from which a link may carry a series on; not under the other.
     """
     if not before.theme_ids or not after.theme_ids:
         return []
     cosines = theme_cosines(before, after)
-    matched = _assign(cosines, threshold)
+    matched = _assign(cosines, series_threshold)
     found = [
         Link(
             before.theme_ids[i],
@@ -94,7 +102,7 @@ def find_links(before: ThemeVectors, after: ThemeVectors, *, threshold: float) -
 def _assign(cosines: Cosines, threshold: float) -> set[tuple[int, int]]:
     from scipy.optimize import linear_sum_assignment
 
-    # A pair under the threshold is worth nothing, so it never displaces a link.
+    # A pair under the threshold is worth nothing, so it never displaces a match.
     gains = np.maximum(cosines - threshold, 0.0)
     rows, columns = linear_sum_assignment(-gains)
     return {
