@@ -189,7 +189,18 @@ def test_a_manifest_of_other_firms_is_found() -> None:
     objects[LAYOUT.manifest] = text.replace('"1002"', '"1012"').encode()
     whats = {fault.key: fault.what for fault in found_in(objects).damaged}
     assert "other firms" in whats[LAYOUT.key("chunk_0000.parquet")]
-    assert "firm 1002 of the plan is not in it" in whats[LAYOUT.manifest] or "1012" in str(whats)
+    # Told last: that this manifest holds a firm that the plan does not keep.
+    assert "it holds firm 1012, which the plan does not keep" in whats[LAYOUT.manifest]
+
+
+def test_a_lost_firm_is_found() -> None:
+    """The plan keeps it, and a manifest that says it is complete names it nowhere."""
+    objects = dict(prefetched())
+    whole = manifest(holding(objects))
+    objects[LAYOUT.manifest] = encode_manifest(whole.model_copy(update={"skipped": {}}))
+    (fault,) = found_in(objects).damaged
+    assert fault.key == LAYOUT.manifest
+    assert "complete, and firm 1001 of the plan is not in it" in fault.what
 
 
 @pytest.mark.parametrize("deep", [False, True])
