@@ -78,6 +78,42 @@ def test_only_what_is_named_is_read(s3: Bucket) -> None:
     assert [path.rpartition("/")[2] for path in files] == ["themes.parquet"] * 2
 
 
+@pytest.mark.parametrize(
+    ("query", "quarters"),
+    [
+        ("select sum(n_sentences) from panel where quarter = '2016Q3'", ["2016Q3"]),
+        ("select count(*) from firms where quarter in ('2016Q3', '2017Q1')", ["2016Q3"]),
+        ("select count(*) from panel where quarter < '2016Q3' and share_all > 0", ["2016Q2"]),
+        ("select count(*) from transcripts where quarter >= '2016Q3'", ["2016Q3"]),
+        ("select count(*) from theme_links where quarter_to = '2016Q2'", ["2016Q2"]),
+        ("select count(*) from panel_calls where quarter = '2015Q1'", []),
+        ("from themes where quarter = '2016Q2' or n_firms > 1", ["2016Q2", "2016Q3"]),
+        ("from panel a join panel b using (quarter) where quarter = '2016Q2'", ["2016Q2"]),
+        ("select count(*) from query_table('panel') where quarter = '2016Q2'", ["2016Q2"]),
+    ],
+)
+def test_only_quarters_that_may_have_rows_are_fetched(
+    query: str, quarters: list[str], s3: Bucket
+) -> None:
+    """A condition on the quarter leaves files unread, each of the others is fetched once."""
+    store = fill(open_store(s3.url, endpoint_url=s3.server.url))
+    s3.server.traffic.clear()
+    ftm.sql(query, store)
+    files = [r.path for r in s3.server.traffic if r.path.endswith(".parquet")]
+    assert sorted({path.partition("quarter=")[2][:6] for path in files}) == quarters
+    assert len(files) == len(set(files))
+
+
+def test_a_condition_on_the_quarter_changes_no_row(filled: ObjectStore) -> None:
+    """Left out is only what has no such row: the same as of all rows, in every view."""
+    for name, view in StoreViews(filled).all.items():
+        column = view.quarter_column
+        query = f"select {column} as q, count(*) n from {name} group by 1 order by 1"
+        for row in ftm.sql(query, filled).itertuples():
+            only = f"select count(*) n from {name} where {column} = '{row.q}'"
+            assert ftm.sql(only, filled)["n"].tolist() == [row.n], name
+
+
 def test_only_columns_that_are_named_are_decoded(filled: ObjectStore) -> None:
     """The scan has the query's columns and conditions: a panel of years is not unpacked whole."""
     query = "explain select share_all from panel where quarter = '2016Q2'"
