@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 from itertools import count
 
 import numpy as np
@@ -10,8 +12,10 @@ import pyarrow.compute as pc
 import pytest
 
 from ftm.core.errors import ConfigError, OrchestratorError
+from ftm.core.layout import assigned_pointer
 from ftm.core.quarter import Quarter
 from ftm.reduce.assign_quarter import assign_quarter
+from ftm.reduce.label_themes import apply_labels, labels_template
 from ftm.reduce.link_quarters import link_quarters
 from ftm.storage.assigned import read_assigned_table, require_assigned
 from ftm.storage.object_store import ObjectStore, open_store
@@ -132,6 +136,50 @@ def test_killed_at_every_write_boundary_assigning_gives_the_same_bytes(
         assign_quarter(store, Q2, Q1)
         assert objects(store) == expected, boundary
     assert boundary == 3
+
+
+def test_what_is_damaged_is_written_again(published: dict[str, bytes]) -> None:
+    """A pointer that names nothing, a table that is gone or has other bytes: the same as before."""
+    store = copy(published)
+    assign_quarter(store, Q2, Q1)
+    expected = objects(store)
+    pointer = assigned_pointer(Q2, Q1)
+    key = require_assigned(store, Q2, Q1).place_of("panel")[0]
+    for damaged, data in ((pointer, b"[]"), (pointer, b"{"), (key, b"PAR1"), (key, None)):
+        store.delete(damaged)
+        if data is not None:
+            store.put(damaged, data)
+        assign_quarter(store, Q2, Q1)
+        assert objects(store) == expected
+
+
+def test_themes_that_have_changed_since_are_refused_until_assigned_again(
+    published: dict[str, bytes],
+) -> None:
+    """An excluded theme, a firm tried again, another run: ids would be taken for other themes."""
+    store = copy(published)
+    assign_quarter(store, Q2, Q1)
+    rename_and_exclude(store, name="Renamed")
+    assert require_assigned(store, Q2, Q1), "names change nothing"
+    rename_and_exclude(store, exclude="x")
+    with pytest.raises(OrchestratorError, match=r"published with other .*`ftm assign --themes"):
+        require_assigned(store, Q2, Q1)
+    assign_quarter(store, Q2, Q1)
+    assert len(set(table(store, "panel")["theme_id"].to_pylist())) == 2
+    do_all(plant_run(store, LATER[:4], quarter=Q2, run_id="another"))
+    with pytest.raises(OrchestratorError, match="published with other"):
+        require_assigned(store, Q2, Q1)
+
+
+def rename_and_exclude(store: ObjectStore, **cells: str) -> None:
+    """Fill in the first theme's row of the earlier quarter's labels, and put them in use."""
+    rows = list(csv.DictReader(io.StringIO(labels_template(store, Q1).decode("utf-8-sig"))))
+    rows[0] |= cells
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(rows[0]))
+    writer.writeheader()
+    writer.writerows(rows)
+    apply_labels(store, Q1, text.getvalue().encode(), name="labels.csv")
 
 
 @pytest.mark.parametrize("themes_from", [Q2, Q2.next()])

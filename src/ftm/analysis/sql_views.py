@@ -11,7 +11,6 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
-from hashlib import sha256
 from threading import Lock
 from typing import TYPE_CHECKING
 
@@ -29,8 +28,9 @@ from ftm.core.layout import ASSIGNED_ROOT, PrefetchLayout, assigned_pointer
 from ftm.core.quarter import Quarter
 from ftm.core.schemas import CHUNK, DATASETS, PROCESSED_TABLES
 from ftm.storage.assigned import ASSIGNED_TABLES, require_assigned
+from ftm.storage.checked import checked
 from ftm.storage.footers import read_footer
-from ftm.storage.linked import LINK_FILES, linked_file, linked_quarters
+from ftm.storage.linked import LINK_FILES, linked_file, linked_quarters, mend_link
 from ftm.storage.manifest import PrefetchManifest, load_manifest, prefetched_quarters
 from ftm.storage.object_store import ObjectStore
 from ftm.storage.parquet import from_bytes
@@ -178,14 +178,7 @@ class StoreViews:
         return ds.ParquetFileFormat().make_fragment(data, partition_expression=place)
 
     def _bytes(self, file: TableFile) -> bytes:
-        name = self._store.name(file.key)
-        try:
-            data = self._store.get(file.key)
-        except ObjectNotFoundError as error:
-            raise CorruptObjectError(f"{name} is gone; {file.mend}", key=file.key) from error
-        if sha256(data).hexdigest() != file.sha256:
-            raise CorruptObjectError(f"{name} is not what was written; {file.mend}", key=file.key)
-        return data
+        return checked(self._store, file.key, file.sha256, mend=file.mend)
 
     def _footer(self, file: TableFile) -> pq.FileMetaData:
         try:
@@ -210,9 +203,8 @@ class StoreViews:
         for published in self._published:
             quarter = published.quarter
             if table in published.tables:
-                mend = f"`ftm run-quarter --quarter {quarter} --from package` writes it again"
-                key = published.tables[table]
-                files.append(TableFile(key, published.sha256_of(table), quarter, mend))
+                place = published.place_of(table)
+                files.append(TableFile(*place, quarter, published.mend))
             else:
                 _LOG.warning(
                     "%s was published without %s, its rows are missing; run `ftm run-quarter "
@@ -230,9 +222,8 @@ class StoreViews:
                 f"no quarter of {self._store.url} is linked; run "
                 "`ftm link --quarters 2016Q1..2016Q4`"
             )
-        mend = "`ftm link` writes it again"
         return [
-            TableFile(*linked_file(self._store, quarter, dataset), quarter, mend)
+            TableFile(*linked_file(self._store, quarter, dataset), quarter, mend_link(quarter))
             for quarter in found
         ]
 
@@ -247,7 +238,7 @@ class StoreViews:
                 f"no quarter of {self._store.url} is scored against another one's themes; run "
                 "`ftm assign --themes 2016Q2 --quarter 2016Q3`"
             )
-        return [TableFile(a.key(table), a.sha256_of(table), a.quarter, a.mend) for a in found]
+        return [TableFile(*a.place_of(table), a.quarter, a.mend) for a in found]
 
     @cached_property
     def _manifests(self) -> dict[Quarter, PrefetchManifest]:
