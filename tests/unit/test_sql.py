@@ -219,6 +219,7 @@ def test_series_links_and_frozen_panels_are_tables(filled: ObjectStore) -> None:
         ("set enable_external_access = true", "SELECT, not SET"),
         ("install httpfs", "SELECT, not LOAD"),
         ("attach 'x.db'", "SELECT, not ATTACH"),
+        ("select '\udcff'", "the query is not UTF-8 text"),
     ],
 )
 def test_errors_are_one_line(query: str, words: str, filled: ObjectStore) -> None:

@@ -119,6 +119,8 @@ def _connect() -> duckdb.DuckDBPyConnection:
 
 
 def _require_one_select(connection: duckdb.DuckDBPyConnection, query: str) -> None:
+    if any("\ud800" <= character <= "\udfff" for character in query):
+        raise QueryError("the query is not UTF-8 text")
     statements = connection.extract_statements(query)
     if len(statements) != 1:
         raise QueryError(f"one SELECT at a time: {len(statements)} statements were given")
