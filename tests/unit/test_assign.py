@@ -19,6 +19,7 @@ from ftm.reduce.label_themes import apply_labels, labels_template
 from ftm.reduce.link_quarters import link_quarters
 from ftm.storage.assigned import read_assigned_table, require_assigned
 from ftm.storage.object_store import ObjectStore, open_store
+from ftm.storage.published import read_published_table, require_published
 from tests.support.killed import kill_at
 from tests.support.planted_run import plant_run
 from tests.support.planted_stages import do_all, objects
@@ -75,6 +76,21 @@ def test_the_panel_says_whose_themes_it_has(published: dict[str, bytes]) -> None
     with_topics = calls.filter(pc.greater(calls["n_topics"], 0))
     assert panel.num_rows == 3 * with_topics.num_rows == 12
     assert panel["series_id"].null_count == panel.num_rows
+
+
+def test_calls_are_told_as_where_they_are_published(published: dict[str, bytes]) -> None:
+    """All but what depends on themes: status, sizes, dates, and which firm is primary."""
+    store = open_store("memory://")
+    publish(store, Q1, EARLIER)
+    plan = {i: {"permno": 777} for i in range(5)}
+    do_all(plant_run(store, LATER, quarter=Q2, run_id="run", plan=plan, outcomes={0: "failed"}))
+    assign_quarter(store, Q2, Q1)
+    frozen = table(store, "panel_calls")
+    own = read_published_table(store, require_published(store, Q2), "panel_calls")
+    same = [n for n in own.column_names if "theme" not in n and n != "estimation"]
+    assert frozen.select(same).equals(own.select(same))
+    assert set(own["status"].to_pylist()) >= {"done", "failed"}
+    assert sum(own["primary_firm"].to_pylist()) < own.num_rows
 
 
 def test_shares_add_up_to_one(published: dict[str, bytes]) -> None:
