@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 from itertools import count
 
 import numpy as np
@@ -12,7 +13,7 @@ import pyarrow.compute as pc
 import pytest
 
 from ftm.core.errors import ConfigError, OrchestratorError
-from ftm.core.layout import assigned_pointer
+from ftm.core.layout import RunLayout, assigned_pointer
 from ftm.core.quarter import Quarter
 from ftm.reduce.assign_quarter import assign_quarter
 from ftm.reduce.label_themes import apply_labels, labels_template
@@ -196,6 +197,21 @@ def rename_and_exclude(store: ObjectStore, **cells: str) -> None:
     writer.writeheader()
     writer.writerows(rows)
     apply_labels(store, Q1, text.getvalue().encode(), name="labels.csv")
+
+
+@pytest.mark.parametrize("name", ["embedding_model", "weights", "embed_text"])
+def test_themes_of_other_embeddings_are_refused(published: dict[str, bytes], name: str) -> None:
+    """Another model, other weights of that name, or cleaned instead of raw text; both are named."""
+    store = copy(published)
+    for quarter in (Q1, Q2):
+        key = RunLayout(quarter, f"run-{quarter}").spec
+        spec = json.loads(store.get(key))
+        spec["model"][name] = f"that of {quarter}"
+        store.put(key, json.dumps(spec).encode())
+    before = objects(store)
+    with pytest.raises(ConfigError, match=rf"{name} is 'that of 2022Q1' .* 'that of 2022Q2'"):
+        assign_quarter(store, Q2, Q1)
+    assert objects(store) == before
 
 
 @pytest.mark.parametrize("themes_from", [Q2, Q2.next()])

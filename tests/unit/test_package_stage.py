@@ -192,6 +192,14 @@ def test_of_firms_with_one_permno_one_is_primary(
     }
 
 
+def test_a_firm_without_sentences_is_not_primary(store: ObjectStore) -> None:
+    """Whatever its link: the firm and day would have no row in a panel of primary firms."""
+    plan = {0: {"permno": 777, "linkprim": "P"}, 1: {"permno": 777, "linkprim": "C"}}
+    planted = plant_run(store, [(0,), (0,), (0,)], plan=plan, outcomes={0: "failed"})
+    calls = rows_of(made_tables(store, do_all(planted)), "panel_calls")
+    assert [calls[f"10000{i}"]["primary_firm"] for i in range(3)] == [False, True, True]
+
+
 def test_of_equal_firms_the_lowest_id_is_primary(store: ObjectStore) -> None:
     """On another day each is."""
     plan = {i: {"permno": 777} for i in range(3)}

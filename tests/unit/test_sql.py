@@ -1,5 +1,6 @@
 """SQL over published results."""
 
+import stat
 from pathlib import Path
 
 import pandas as pd
@@ -7,6 +8,7 @@ import pyarrow as pa
 import pytest
 
 import ftm
+from ftm.analysis.sql import ask
 from ftm.analysis.sql_views import StoreViews
 from ftm.core.errors import (
     ConfigError,
@@ -252,6 +254,19 @@ def test_no_file_is_read_or_written(query: str, filled: ObjectStore, tmp_path: P
         ftm.sql(query.format(tmp_path), filled)
     assert "\n" not in str(caught.value)
     assert [path.name for path in tmp_path.iterdir()] == ["secret.csv"]
+
+
+def test_what_does_not_fit_into_memory_goes_to_a_folder_of_its_own(
+    filled: ObjectStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not to `.tmp` where the user stands; the folder is private, and gone afterwards."""
+    monkeypatch.chdir(tmp_path)
+    with ask(StoreViews(filled), "select current_setting('temp_directory') as folder") as answer:
+        (batch,) = answer.batches()
+        folder = Path(batch.to_pylist()[0]["folder"])
+        assert folder.is_absolute()
+        assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    assert not folder.exists()
 
 
 def test_variables_of_python_are_no_tables(filled: ObjectStore) -> None:

@@ -1,14 +1,16 @@
 """SQL over the results: DuckDB in memory, with the store's tables and nothing else.
 
 The connection reads no file, writes none and loads no extension: what it sees are Arrow objects
-handed to it. So local folders and S3 are the same to it.
+handed to it. So local folders and S3 are the same to it. What does not fit into memory goes to a
+temporary folder of its own, gone with the connection: DuckDB would make one where the user stands.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -96,8 +98,7 @@ def ask(views: StoreViews, query: str) -> Iterator[Answer]:
     """
     from ftm.analysis.sql_datasets import view_datasets  # loads pandas
 
-    connection = _connect()
-    try:
+    with TemporaryDirectory(prefix="ftm-sql-") as spill, closing(_connect(spill)) as connection:
         tables = view_datasets(views)
         for name, table in tables.items():
             connection.register(name, table)
@@ -106,16 +107,14 @@ def ask(views: StoreViews, query: str) -> Iterator[Answer]:
             _require_one_select(connection, query)
             reader = connection.sql(query).to_arrow_reader(_ROWS_PER_BATCH)
         yield Answer(reader, tuple(tables.values()))
-    finally:
-        connection.close()
 
 
-def _connect() -> duckdb.DuckDBPyConnection:
+def _connect(spill: str) -> duckdb.DuckDBPyConnection:
     try:
         import duckdb
     except ModuleNotFoundError as error:
         raise ConfigError("SQL needs DuckDB; install it with: pip install 'ftm[sql]'") from error
-    return duckdb.connect(":memory:", config=_CONFIG)
+    return duckdb.connect(":memory:", config={**_CONFIG, "temp_directory": spill})
 
 
 def _require_one_select(connection: duckdb.DuckDBPyConnection, query: str) -> None:
