@@ -383,10 +383,10 @@ def test_a_part_that_differs_from_its_record_is_refused(store: ObjectStore) -> N
     other = copy(store)
     key = next(info.key for info in other.list("intermediate/firm-topics"))
     other.put(key, other.get(key)[:-1] + b"x")
-    with pytest.raises(CorruptObjectError, match=r"differs from .*; the `ftm run-quarter`"):
+    with pytest.raises(CorruptObjectError, match=r"is not what was written; the `ftm run-quarter`"):
         load_topics("2023Q1", other)
     other.delete(key)
-    with pytest.raises(CorruptObjectError, match="is missing; the `ftm run-quarter`"):
+    with pytest.raises(CorruptObjectError, match="is gone; the `ftm run-quarter`"):
         load_topics("2023Q1", other)
 
 

@@ -125,6 +125,16 @@ def test_sql_errors_are_one_line(
     assert len(done.stderr.splitlines()) == 1
 
 
+def test_a_terminal_without_unicode_is_no_error(url: str) -> None:
+    """What it cannot show is a question mark in a table, and escaped in JSON."""
+    query = ["sql", "select 'Nestl\u00e9 \u2588' as name", "--store", url]
+    shown = run_ftm(*query, PYTHONIOENCODING="ascii")
+    assert (shown.returncode, shown.stderr) == (0, "")
+    assert shown.stdout.split()[1:] == ["Nestl?", "?"]
+    found = run_ftm(*query, "--json", PYTHONIOENCODING="ascii")
+    assert json.loads(found.stdout) == [{"name": "Nestl\u00e9 \u2588"}]
+
+
 def test_sql_on_s3_lists_and_asks(s3: Bucket) -> None:
     """The same from S3, with nothing but the store's settings."""
     publish_quarter(open_store(s3.url, endpoint_url=s3.server.url), Q2)
@@ -154,6 +164,10 @@ def test_export_writes_what_was_asked_for(url: str, command: Command, tmp_path: 
         (["--quarter", "2016Q4", "--csv", "x"], 1, "2016Q4 is not published"),
         (["--quarter", "2016Q3", "--themes-from", "2016Q2", "--csv", "x"], 1, "`ftm assign"),
         (["--table", "series", "--csv", "x"], 1, "is linked; run `ftm link"),
+        (["--quarter", "2016Q2", "--dta", "no/x.dta"], 2, "there is no folder no"),
+        (["--quarter", "2016Q2", "--csv", "no/x.csv"], 2, "there is no folder no"),
+        (["--quarter", "2016Q2", "--dta", ".", "--force"], 2, ". is no file"),
+        (["--quarter", "2016Q2", "--csv", "/dev/null", "--force"], 2, "/dev/null is no file"),
     ],
 )
 def test_export_errors_are_one_line(

@@ -120,7 +120,8 @@ def test_what_cannot_be_made_as_it_was_stays_and_says_why(
     damage(folder, "components_0002.parquet")
     there = (folder / LAYOUT.key("components_0002.parquet")).read_bytes()
     server.execute(
-        "UPDATE ciq.ciqtranscriptcomponent SET componenttext = 'Corrected.' WHERE transcriptid = 104"
+        "UPDATE ciq.ciqtranscriptcomponent SET componenttext = 'Corrected.' "
+        "WHERE transcriptid = 104"
     )
     done = run_ftm(*VERIFY, "--deep", "--repair", **variables(server, folder))
     assert done.returncode == 1

@@ -21,11 +21,11 @@ from ftm.core.layout import RunLayout
 from ftm.core.quarter import Quarter
 from ftm.core.records import FirmTranscriptData, TranscriptSentence
 from ftm.core.schemas import DATASETS, FIRM_TOPICS
-from ftm.storage.assigned import ASSIGNED_TABLES, Assigned, point_to_assigned
+from ftm.storage.assigned import ASSIGNED_TABLES, Assigned, basis_of, point_to_assigned
 from ftm.storage.manifest import encode_manifest
 from ftm.storage.object_store import ObjectStore
 from ftm.storage.parquet import from_rows, to_bytes
-from ftm.storage.published import Published, publish, put_table
+from ftm.storage.published import Published, publish, put_table, require_published
 from tests.support.stored_quarter import store_quarter
 
 Row = dict[str, Any]
@@ -99,7 +99,8 @@ def assign_quarter(store: ObjectStore, quarter: Quarter, *, themes_from: Quarter
         data = to_bytes(from_rows(rows, DATASETS[table]), DATASETS[table])
         files[f"{table}.parquet"] = sha256(data).hexdigest()
         store.put(f"assigned/quarter={quarter}/themes={themes_from}/{table}.parquet", data)
-    assigned = Assigned(quarter, themes_from, layout.run_id, f"run{themes_from}", files)
+    basis = basis_of(require_published(store, quarter), require_published(store, themes_from))
+    assigned = Assigned(quarter, themes_from, layout.run_id, f"run{themes_from}", files, basis)
     point_to_assigned(store, assigned)
     return assigned
 

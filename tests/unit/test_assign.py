@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import csv
+import io
+import json
 from itertools import count
 
 import numpy as np
@@ -10,11 +13,14 @@ import pyarrow.compute as pc
 import pytest
 
 from ftm.core.errors import ConfigError, OrchestratorError
+from ftm.core.layout import RunLayout, assigned_pointer
 from ftm.core.quarter import Quarter
 from ftm.reduce.assign_quarter import assign_quarter
+from ftm.reduce.label_themes import apply_labels, labels_template
 from ftm.reduce.link_quarters import link_quarters
 from ftm.storage.assigned import read_assigned_table, require_assigned
 from ftm.storage.object_store import ObjectStore, open_store
+from ftm.storage.published import read_published_table, require_published
 from tests.support.killed import kill_at
 from tests.support.planted_run import plant_run
 from tests.support.planted_stages import do_all, objects
@@ -71,6 +77,21 @@ def test_the_panel_says_whose_themes_it_has(published: dict[str, bytes]) -> None
     with_topics = calls.filter(pc.greater(calls["n_topics"], 0))
     assert panel.num_rows == 3 * with_topics.num_rows == 12
     assert panel["series_id"].null_count == panel.num_rows
+
+
+def test_calls_are_told_as_where_they_are_published(published: dict[str, bytes]) -> None:
+    """All but what depends on themes: status, sizes, dates, and which firm is primary."""
+    store = open_store("memory://")
+    publish(store, Q1, EARLIER)
+    plan = {i: {"permno": 777} for i in range(5)}
+    do_all(plant_run(store, LATER, quarter=Q2, run_id="run", plan=plan, outcomes={0: "failed"}))
+    assign_quarter(store, Q2, Q1)
+    frozen = table(store, "panel_calls")
+    own = read_published_table(store, require_published(store, Q2), "panel_calls")
+    same = [n for n in own.column_names if "theme" not in n and n != "estimation"]
+    assert frozen.select(same).equals(own.select(same))
+    assert set(own["status"].to_pylist()) >= {"done", "failed"}
+    assert sum(own["primary_firm"].to_pylist()) < own.num_rows
 
 
 def test_shares_add_up_to_one(published: dict[str, bytes]) -> None:
@@ -132,6 +153,65 @@ def test_killed_at_every_write_boundary_assigning_gives_the_same_bytes(
         assign_quarter(store, Q2, Q1)
         assert objects(store) == expected, boundary
     assert boundary == 3
+
+
+def test_what_is_damaged_is_written_again(published: dict[str, bytes]) -> None:
+    """A pointer that names nothing, a table that is gone or has other bytes: the same as before."""
+    store = copy(published)
+    assign_quarter(store, Q2, Q1)
+    expected = objects(store)
+    pointer = assigned_pointer(Q2, Q1)
+    key = require_assigned(store, Q2, Q1).place_of("panel")[0]
+    for damaged, data in ((pointer, b"[]"), (pointer, b"{"), (key, b"PAR1"), (key, None)):
+        store.delete(damaged)
+        if data is not None:
+            store.put(damaged, data)
+        assign_quarter(store, Q2, Q1)
+        assert objects(store) == expected
+
+
+def test_themes_that_have_changed_since_are_refused_until_assigned_again(
+    published: dict[str, bytes],
+) -> None:
+    """An excluded theme, a firm tried again, another run: ids would be taken for other themes."""
+    store = copy(published)
+    assign_quarter(store, Q2, Q1)
+    rename_and_exclude(store, name="Renamed")
+    assert require_assigned(store, Q2, Q1), "names change nothing"
+    rename_and_exclude(store, exclude="x")
+    with pytest.raises(OrchestratorError, match=r"published with other .*`ftm assign --themes"):
+        require_assigned(store, Q2, Q1)
+    assign_quarter(store, Q2, Q1)
+    assert len(set(table(store, "panel")["theme_id"].to_pylist())) == 2
+    do_all(plant_run(store, LATER[:4], quarter=Q2, run_id="another"))
+    with pytest.raises(OrchestratorError, match="published with other"):
+        require_assigned(store, Q2, Q1)
+
+
+def rename_and_exclude(store: ObjectStore, **cells: str) -> None:
+    """Fill in the first theme's row of the earlier quarter's labels, and put them in use."""
+    rows = list(csv.DictReader(io.StringIO(labels_template(store, Q1).decode("utf-8-sig"))))
+    rows[0] |= cells
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(rows[0]))
+    writer.writeheader()
+    writer.writerows(rows)
+    apply_labels(store, Q1, text.getvalue().encode(), name="labels.csv")
+
+
+@pytest.mark.parametrize("name", ["embedding_model", "weights", "embed_text"])
+def test_themes_of_other_embeddings_are_refused(published: dict[str, bytes], name: str) -> None:
+    """Another model, other weights of that name, or cleaned instead of raw text; both are named."""
+    store = copy(published)
+    for quarter in (Q1, Q2):
+        key = RunLayout(quarter, f"run-{quarter}").spec
+        spec = json.loads(store.get(key))
+        spec["model"][name] = f"that of {quarter}"
+        store.put(key, json.dumps(spec).encode())
+    before = objects(store)
+    with pytest.raises(ConfigError, match=rf"{name} is 'that of 2022Q1' .* 'that of 2022Q2'"):
+        assign_quarter(store, Q2, Q1)
+    assert objects(store) == before
 
 
 @pytest.mark.parametrize("themes_from", [Q2, Q2.next()])

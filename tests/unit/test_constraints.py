@@ -43,6 +43,12 @@ def _twice(name: str) -> Callable[..., pa.Table]:
     return lambda tables: tables | {name: twice(tables[name])}
 
 
+def _first_zero(column: pa.ChunkedArray) -> pa.Array:
+    """A mask of the first row that is 0."""
+    row = pc.index(pc.equal(column, 0), True).as_py()
+    return pa.array([i == row for i in range(len(column))])
+
+
 BREAKS = {
     "theme_contributions has theme_id nowhere, which themes has not": _edit(
         "theme_contributions", "theme_id", "nowhere"
@@ -91,6 +97,10 @@ BREAKS = {
     "sentences has two rows of one sentence_id": _twice("sentences"),
     "panel_calls has two rows of one call_id": _twice("panel_calls"),
     "two primary firms share a PERMNO and a day": _edit("panel_calls", "permno", 10001),
+    "panel has not a row for every call with topics and every theme": lambda tables: (
+        tables
+        | {"panel": tables["panel"].filter(pc.invert(_first_zero(tables["panel"]["n_sentences"])))}
+    ),
 }
 
 

@@ -139,6 +139,11 @@ def check_panel(rows: Rows) -> None:
     for row in rows["panel"]:
         by_call[row["call_id"]].append(row)
     said = Counter((row["call_id"], row["theme_id"]) for row in rows["sentences"])
+    words: Counter[tuple[str, str | None]] = Counter()
+    for row in rows["sentences"]:
+        words[row["call_id"], row["theme_id"]] += row["n_words"]
+        words[row["call_id"], "all"] += row["n_words"]
+    assert all(row["n_words"] == words[row["call_id"], "all"] for row in rows["panel_calls"])
     groups = {
         name: Counter((row["call_id"], row["theme_id"]) for row in rows["sentences"] if row[c] == v)
         for name, (c, v) in GROUPS.items()
@@ -154,7 +159,7 @@ def check_panel(rows: Rows) -> None:
             assert assigned == [None] * len(own)
         for row in own:
             key = (call, row["theme_id"])
-            assert row["n_sentences"] == said[key]
+            assert (row["n_sentences"], row["n_words"]) == (said[key], words[key])
             assert row["share_all"] == said[key] / whole["n_sentences"]
             for name, counted in groups.items():
                 n = whole[f"n_{name}"]

@@ -109,7 +109,7 @@ def test_what_is_damaged_is_not_published(store: ObjectStore) -> None:
     """Neither copied nor pointed at; the message has the command that writes it again."""
     files = put_all(store)
     store.put(f"{ROOT}/themes_for_sentiment.parquet", b"broken")
-    message = r"themes_for_sentiment\.parquet is not what was published; `ftm run-quarter .*package"
+    message = r"themes_for_sentiment\.parquet is not what was written; `ftm run-quarter .*package"
     with pytest.raises(CorruptObjectError, match=message):
         publish(store, LAYOUT, files)
     assert not store.exists(sentiment_ready(QUARTER))
@@ -122,7 +122,7 @@ def test_tables_of_one_run_may_be_of_several_versions(store: ObjectStore) -> Non
     file, digest = put_table(store, LAYOUT, "firms", EMPTY)
     published = publish(store, LAYOUT, {file: digest})
     assert published.tables == {"firms": f"{ROOT}/{file}"}
-    assert published.sha256_of("firms") == digest
+    assert published.place_of("firms") == (f"{ROOT}/{file}", digest)
     assert read_published_table(store, published, "firms").num_rows == 0
 
 

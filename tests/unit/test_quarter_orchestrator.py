@@ -187,7 +187,7 @@ def test_a_plan_that_is_gone_is_told_before_any_work(store: ObjectStore) -> None
     layout = PrefetchLayout(QUARTER)
     store.delete(layout.key(layout.plan_file(1)))
     before, backend = keys(store), InlineBackend(store)
-    with pytest.raises(CorruptObjectError, match=r"calls\.parquet is missing; .*--refresh"):
+    with pytest.raises(CorruptObjectError, match=r"calls\.parquet is gone; .*--refresh"):
         make(store, backend).run_quarter("2023Q1", batch_size=3)
     assert (keys(store), backend.submitted) == (before, [])
 

@@ -113,10 +113,10 @@ def test_chunks_come_in_order_and_are_checked(planted: Planted) -> None:
     ]
     key = "prefetch/transcripts/quarter=2023Q1/chunk_0001.parquet"
     store.put(key, store.get(key) + b" ")
-    with pytest.raises(CorruptObjectError, match=r"chunk_0001\.parquet differs"):
+    with pytest.raises(CorruptObjectError, match=r"chunk_0001\.parquet is not what was written"):
         list(iter_chunks(store, manifest))
     store.delete(key)
-    with pytest.raises(CorruptObjectError, match=r"chunk_0001\.parquet is missing"):
+    with pytest.raises(CorruptObjectError, match=r"chunk_0001\.parquet is gone"):
         list(iter_chunks(store, manifest))
 
 
@@ -126,7 +126,9 @@ def test_turns_are_checked(planted: Planted) -> None:
     chunk = next(iter_chunks(store, manifest))
     key = "prefetch/transcripts/quarter=2023Q1/components_0000.parquet"
     store.put(key, b"nothing")
-    with pytest.raises(CorruptObjectError, match=r"components_0000\.parquet differs"):
+    with pytest.raises(
+        CorruptObjectError, match=r"components_0000\.parquet is not what was written"
+    ):
         read_turns(store, manifest, chunk)
 
 

@@ -1,5 +1,6 @@
 """SQL over published results."""
 
+import stat
 from pathlib import Path
 
 import pandas as pd
@@ -7,6 +8,7 @@ import pyarrow as pa
 import pytest
 
 import ftm
+from ftm.analysis.sql import ask
 from ftm.analysis.sql_views import StoreViews
 from ftm.core.errors import (
     ConfigError,
@@ -76,6 +78,42 @@ def test_only_what_is_named_is_read(s3: Bucket) -> None:
     ftm.sql("select count(*) from themes where n_firms > (select max(1) from THEMES)", store)
     files = [r.path for r in s3.server.traffic if r.path.endswith(".parquet")]
     assert [path.rpartition("/")[2] for path in files] == ["themes.parquet"] * 2
+
+
+@pytest.mark.parametrize(
+    ("query", "quarters"),
+    [
+        ("select sum(n_sentences) from panel where quarter = '2016Q3'", ["2016Q3"]),
+        ("select count(*) from firms where quarter in ('2016Q3', '2017Q1')", ["2016Q3"]),
+        ("select count(*) from panel where quarter < '2016Q3' and share_all > 0", ["2016Q2"]),
+        ("select count(*) from transcripts where quarter >= '2016Q3'", ["2016Q3"]),
+        ("select count(*) from theme_links where quarter_to = '2016Q2'", ["2016Q2"]),
+        ("select count(*) from panel_calls where quarter = '2015Q1'", []),
+        ("from themes where quarter = '2016Q2' or n_firms > 1", ["2016Q2", "2016Q3"]),
+        ("from panel a join panel b using (quarter) where quarter = '2016Q2'", ["2016Q2"]),
+        ("select count(*) from query_table('panel') where quarter = '2016Q2'", ["2016Q2"]),
+    ],
+)
+def test_only_quarters_that_may_have_rows_are_fetched(
+    query: str, quarters: list[str], s3: Bucket
+) -> None:
+    """A condition on the quarter leaves files unread, each of the others is fetched once."""
+    store = fill(open_store(s3.url, endpoint_url=s3.server.url))
+    s3.server.traffic.clear()
+    ftm.sql(query, store)
+    files = [r.path for r in s3.server.traffic if r.path.endswith(".parquet")]
+    assert sorted({path.partition("quarter=")[2][:6] for path in files}) == quarters
+    assert len(files) == len(set(files))
+
+
+def test_a_condition_on_the_quarter_changes_no_row(filled: ObjectStore) -> None:
+    """Left out is only what has no such row: the same as of all rows, in every view."""
+    for name, view in StoreViews(filled).all.items():
+        column = view.quarter_column
+        query = f"select {column} as q, count(*) n from {name} group by 1 order by 1"
+        for row in ftm.sql(query, filled).itertuples():
+            only = f"select count(*) n from {name} where {column} = '{row.q}'"
+            assert ftm.sql(only, filled)["n"].tolist() == [row.n], name
 
 
 def test_only_columns_that_are_named_are_decoded(filled: ObjectStore) -> None:
@@ -183,6 +221,7 @@ def test_series_links_and_frozen_panels_are_tables(filled: ObjectStore) -> None:
         ("set enable_external_access = true", "SELECT, not SET"),
         ("install httpfs", "SELECT, not LOAD"),
         ("attach 'x.db'", "SELECT, not ATTACH"),
+        ("select '\udcff'", "the query is not UTF-8 text"),
     ],
 )
 def test_errors_are_one_line(query: str, words: str, filled: ObjectStore) -> None:
@@ -215,6 +254,19 @@ def test_no_file_is_read_or_written(query: str, filled: ObjectStore, tmp_path: P
         ftm.sql(query.format(tmp_path), filled)
     assert "\n" not in str(caught.value)
     assert [path.name for path in tmp_path.iterdir()] == ["secret.csv"]
+
+
+def test_what_does_not_fit_into_memory_goes_to_a_folder_of_its_own(
+    filled: ObjectStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not to `.tmp` where the user stands; the folder is private, and gone afterwards."""
+    monkeypatch.chdir(tmp_path)
+    with ask(StoreViews(filled), "select current_setting('temp_directory') as folder") as answer:
+        (batch,) = answer.batches()
+        folder = Path(batch.to_pylist()[0]["folder"])
+        assert folder.is_absolute()
+        assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    assert not folder.exists()
 
 
 def test_variables_of_python_are_no_tables(filled: ObjectStore) -> None:

@@ -87,8 +87,7 @@ def export_table(
         OrchestratorError: a quarter is not published, or these themes are not assigned to it.
         CorruptObjectError: a file of the store differs from what was published.
     """
-    if path.exists() and not force:
-        raise ConfigError(f"{path} is there already; pass --force to replace it")
+    check_target(path, force=force)
     if style == "dta":
         require_pandas()
     with whole_file(path) as unfinished:
@@ -105,6 +104,20 @@ def read_tables(store: ObjectStore, selection: Selection) -> Iterator[pa.Table]:
         yield with_quarter(table, quarter)
 
 
+def check_target(path: Path, *, force: bool) -> None:
+    """Whether a file may be written, before anything is read.
+
+    Raises:
+        ConfigError: it is there already, is no file, or has no folder.
+    """
+    if path.exists() and not path.is_file():
+        raise ConfigError(f"{path} is no file; name one to write")
+    if path.exists() and not force:
+        raise ConfigError(f"{path} is there already; pass --force to replace it")
+    if not path.parent.is_dir():
+        raise ConfigError(f"cannot write {path}: there is no folder {path.parent}")
+
+
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
     """A file beside `path` to write to, which takes its place if nothing is raised.
@@ -117,7 +130,7 @@ def whole_file(path: Path) -> Iterator[Path]:
         yield unfinished
         unfinished.replace(path)
     except OSError as error:
-        if error.filename is None and error.filename2 is None:
+        if error.errno is None:  # pyarrow's, on what was read
             raise
         raise ConfigError(f"cannot write {path}: {error.strerror}") from error
     finally:

@@ -19,13 +19,13 @@ from ftm.core.layout import PrefetchLayout
 from ftm.core.quarter import Quarter
 from ftm.core.records import FirmTranscriptData, TranscriptSentence
 from ftm.core.schemas import CHUNK
+from ftm.storage.checked import checked_table
 from ftm.storage.manifest import PrefetchManifest, load_manifest
 from ftm.storage.object_store import ObjectStore
-from ftm.storage.parquet import from_bytes, from_rows
+from ftm.storage.parquet import from_rows
 from ftm.storage.published import read_published, read_published_table
 from ftm.storage.run_reader import (
     RunRecords,
-    checked,
     find_run,
     read_calls,
     read_run_manifest,
@@ -181,8 +181,7 @@ def _read_chunks(
     tables = []
     for file in sorted({manifest.firm_to_chunk[firm] for firm in firm_ids}):
         key = layout.key(file)
-        data = checked(store, key, manifest.chunks[file].sha256)
-        table = from_bytes(data, CHUNK, key=store.name(key))
+        table = checked_table(store, key, manifest.chunks[file].sha256, dataset="chunk")
         tables.append(table.filter(pc.is_in(table["firm_id"], wanted)))
     return pa.concat_tables(tables)
 

@@ -1,27 +1,29 @@
 """SQL over the results: DuckDB in memory, with the store's tables and nothing else.
 
 The connection reads no file, writes none and loads no extension: what it sees are Arrow objects
-handed to it. So local folders and S3 are the same to it.
+handed to it. So local folders and S3 are the same to it. What does not fit into memory goes to a
+temporary folder of its own, gone with the connection: DuckDB would make one where the user stands.
 """
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
 from ftm.analysis.frames import Quarters, Store, open_given, parse_quarters, to_pandas
 from ftm.analysis.sql_views import StoreViews
-from ftm.core.errors import ConfigError, FtmError, OrchestratorError, QueryError
+from ftm.core.errors import ConfigError, QueryError
 
 if TYPE_CHECKING:
     import duckdb
     import pandas as pd
+
+    from ftm.analysis.sql_datasets import ViewDataset
 
 _CONFIG: dict[str, Any] = {
     "enable_external_access": False,
@@ -31,8 +33,6 @@ _CONFIG: dict[str, Any] = {
     "python_enable_replacements": False,
 }
 _ROWS_PER_BATCH = 10_000
-_ASKS_FOR_COLUMNS = re.compile(r"\s*(describe|desc|show)\b", re.IGNORECASE)
-"""What is answered from schemas; no file is needed."""
 
 
 def sql(query: str, store: Store = None, *, quarters: Quarters | None = None) -> pd.DataFrame:
@@ -65,7 +65,7 @@ class Answer:
     """
 
     reader: pa.RecordBatchReader
-    tables: tuple[_LazyTable, ...]
+    tables: tuple[ViewDataset, ...]
 
     @property
     def schema(self) -> pa.Schema:
@@ -89,103 +89,43 @@ class Answer:
 
 @contextmanager
 def ask(views: StoreViews, query: str) -> Iterator[Answer]:
-    """Run a query; what it does not name is not read.
+    """Run a query; a file is read when the query scans its table and may find rows in it.
 
     Raises:
         QueryError: the SQL is wrong, is not one SELECT, or wants files.
         ConfigError: DuckDB is not installed.
         OrchestratorError, CorruptObjectError, SchemaError: a table it names cannot be read.
     """
-    connection = _connect()
-    try:
-        tables = {name: _LazyTable(views, name) for name in views.all}
+    from ftm.analysis.sql_datasets import view_datasets  # loads pandas
+
+    with TemporaryDirectory(prefix="ftm-sql-") as spill, closing(_connect(spill)) as connection:
+        tables = view_datasets(views)
         for name, table in tables.items():
             connection.register(name, table)
         connection.execute("set lock_configuration = true")
         with _errors_in_words(tables.values()):
-            for name in sorted(views.all.keys() & _named(connection, query)):
-                _register_dataset(connection, views, name)
+            _require_one_select(connection, query)
             reader = connection.sql(query).to_arrow_reader(_ROWS_PER_BATCH)
         yield Answer(reader, tuple(tables.values()))
-    finally:
-        connection.close()
 
 
-def _register_dataset(connection: duckdb.DuckDBPyConnection, views: StoreViews, name: str) -> None:
-    """Let DuckDB scan only the columns and rows it needs, where the view's files can be fetched."""
-    if not views.all[name].fetched:
-        return
-    try:
-        dataset = views.dataset(name)
-    except OrchestratorError:
-        return  # if the name means this view at all, scanning it says so
-    connection.unregister(name)
-    connection.register(name, dataset)
-
-
-class _LazyTable:
-    """A view as an Arrow stream that begins anew, and is only opened, when DuckDB scans it."""
-
-    def __init__(self, views: StoreViews, name: str) -> None:
-        self._views = views
-        self._name = name
-        self.error: FtmError | None = None
-
-    def __arrow_c_schema__(self) -> object:
-        return self._views.all[self._name].schema.__arrow_c_schema__()
-
-    def __arrow_c_stream__(self, requested_schema: object = None) -> object:
-        schema = self._views.all[self._name].schema
-        reader = pa.RecordBatchReader.from_batches(schema, self._batches())
-        return reader.__arrow_c_stream__(requested_schema)
-
-    def _batches(self) -> Iterator[pa.RecordBatch]:
-        try:
-            yield from self._views.reader(self._name)
-        except FtmError as error:
-            # DuckDB would pass on its text alone, wrapped twice.
-            self.error = error
-            raise
-
-
-def _connect() -> duckdb.DuckDBPyConnection:
+def _connect(spill: str) -> duckdb.DuckDBPyConnection:
     try:
         import duckdb
     except ModuleNotFoundError as error:
         raise ConfigError("SQL needs DuckDB; install it with: pip install 'ftm[sql]'") from error
-    return duckdb.connect(":memory:", config=_CONFIG)
+    return duckdb.connect(":memory:", config={**_CONFIG, "temp_directory": spill})
 
 
-def _named(connection: duckdb.DuckDBPyConnection, query: str) -> set[str]:
-    """Names, in lower case, that one SELECT may mean tables by.
-
-    What is wrong with it shows here, before anything is read.
-    """
+def _require_one_select(connection: duckdb.DuckDBPyConnection, query: str) -> None:
+    if any("\ud800" <= character <= "\udfff" for character in query):
+        raise QueryError("the query is not UTF-8 text")
     statements = connection.extract_statements(query)
     if len(statements) != 1:
         raise QueryError(f"one SELECT at a time: {len(statements)} statements were given")
     kind = str(statements[0].type).rpartition(".")[2]
-    if kind not in ("SELECT", "EXPLAIN", "MULTI"):
+    if kind not in ("SELECT", "EXPLAIN", "MULTI"):  # PIVOT is several statements in one
         raise QueryError(f"SQL only reads here: SELECT, not {kind.replace('_', ' ')}")
-    if _ASKS_FOR_COLUMNS.match(query):
-        return set()
-    if kind != "SELECT":  # EXPLAIN holds a SELECT, PIVOT is several statements in one
-        return set(re.findall(r"\w+", query.lower()))
-    connection.execute(f"explain {query}").fetchall()
-    parse = "select json_serialize_sql(?::varchar)"
-    tree = connection.execute(parse, [query]).fetchall()[0][0]
-    return {name.lower() for name in _base_tables(json.loads(tree))}
-
-
-def _base_tables(tree: Any) -> Iterator[str]:
-    """Tables in a parsed query; get_table_names would fail where a join says USING."""
-    if isinstance(tree, dict):
-        if tree.get("type") == "BASE_TABLE":
-            yield str(tree["table_name"])
-        tree = list(tree.values())
-    if isinstance(tree, list):
-        for branch in tree:
-            yield from _base_tables(branch)
 
 
 @contextmanager

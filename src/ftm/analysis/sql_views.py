@@ -1,7 +1,8 @@
-"""The tables that SQL sees: every dataset over all quarters, read only when a query names it.
+"""The tables that SQL sees: every dataset over all quarters, read only when a query scans it.
 
 A file is fetched whole, hashed, and scanned in memory as it lies there, compressed: what a query
-does not name is never decoded. Transcripts alone are read chunk by chunk.
+does not name is never decoded, and a quarter that its conditions rule out never fetched.
+Transcripts alone are read chunk by chunk.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
-from hashlib import sha256
+from threading import Lock
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -27,8 +28,9 @@ from ftm.core.layout import ASSIGNED_ROOT, PrefetchLayout, assigned_pointer
 from ftm.core.quarter import Quarter
 from ftm.core.schemas import CHUNK, DATASETS, PROCESSED_TABLES
 from ftm.storage.assigned import ASSIGNED_TABLES, require_assigned
+from ftm.storage.checked import checked
 from ftm.storage.footers import read_footer
-from ftm.storage.linked import LINK_FILES, linked_file, linked_quarters
+from ftm.storage.linked import LINK_FILES, linked_file, linked_quarters, mend_link
 from ftm.storage.manifest import PrefetchManifest, load_manifest, prefetched_quarters
 from ftm.storage.object_store import ObjectStore
 from ftm.storage.parquet import from_bytes
@@ -48,7 +50,7 @@ class TableFile:
     Args:
         key: where it is.
         sha256: what it must hold.
-        quarter: the value of the column `quarter`, where the file has none.
+        quarter: of all its rows; the value of the column `quarter`, where the file has none.
         mend: what to do when it is damaged.
     """
 
@@ -74,6 +76,11 @@ class View:
     find: Callable[[], Sequence[TableFile]]
     fetched: bool = True
 
+    @property
+    def quarter_column(self) -> str:
+        """Which column says a row's quarter."""
+        return "quarter" if "quarter" in self.schema.names else "quarter_to"
+
 
 class StoreViews:
     """The views of a store.
@@ -86,6 +93,8 @@ class StoreViews:
     def __init__(self, store: ObjectStore, quarters: Sequence[Quarter] | None = None) -> None:
         self._store = store
         self._asked = quarters
+        self._lock = Lock()
+        self._fetched: dict[str, ds.Fragment] = {}
         views = [
             *(View(t, _schema(t), partial(self._published_files, t)) for t in PROCESSED_TABLES),
             *(
@@ -98,26 +107,33 @@ class StoreViews:
         ]
         self.all = {view.name: view for view in views}
 
-    def dataset(self, name: str) -> ds.Dataset:
-        """All files of a view, fetched and checked; decoded when scanned, and only what is named.
+    def scan(
+        self, name: str, columns: list[str] | None = None, where: ds.Expression | None = None
+    ) -> pa.RecordBatchReader:
+        """Rows of a view; the files of quarters that cannot have any are not fetched.
+
+        Args:
+            name: of the view.
+            columns: in this order; None: all.
+            where: which rows; None: all.
 
         Raises:
-            OrchestratorError: there are none; says what to run.
+            OrchestratorError: there are no files; says what to run.
             CorruptObjectError: one is gone or has other bytes.
             SchemaError: another ftm wrote it.
         """
         import pyarrow.dataset as ds  # loads pandas
 
         view = self.all[name]
-        fragments = list(each(lambda file: self._fragment(view, file), view.find()))
-        return ds.FileSystemDataset(fragments, view.schema, ds.ParquetFileFormat())
-
-    def reader(self, name: str) -> pa.RecordBatchReader:
-        """The rows of a view from first to last, one file in memory at a time; raises the same."""
-        view = self.all[name]
+        files = _may_match(view, where)
         if view.fetched:
-            return self.dataset(name).scanner().to_reader()
-        return pa.RecordBatchReader.from_batches(view.schema, self._batches(view))
+            found = ds.FileSystemDataset(
+                self._fragments(view, files), view.schema, ds.ParquetFileFormat()
+            )
+            return found.scanner(columns=columns, filter=where).to_reader()
+        empty = ds.dataset(view.schema.empty_table()).scanner(columns=columns, filter=where)
+        batches = self._batches(view, files, columns, where)
+        return pa.RecordBatchReader.from_batches(empty.projected_schema, batches)
 
     def count(self, name: str) -> int:
         """Number of rows, by the footers of the files; raises what `dataset` does."""
@@ -126,34 +142,43 @@ class StoreViews:
             return sum(manifest.n_sentences for manifest in self._manifests.values())
         return sum(each(lambda file: self._footer(file).num_rows, view.find()))
 
-    def _batches(self, view: View) -> Iterator[pa.RecordBatch]:
-        for file in view.find():
+    def _batches(
+        self,
+        view: View,
+        files: Sequence[TableFile],
+        columns: list[str] | None,
+        where: ds.Expression | None,
+    ) -> Iterator[pa.RecordBatch]:
+        """From first to last, one file in memory at a time."""
+        import pyarrow.dataset as ds
+
+        for file in files:
             table = from_bytes(self._bytes(file), view.schema, key=self._store.name(file.key))
-            yield from table.to_batches()
+            yield from ds.dataset(table).scanner(columns=columns, filter=where).to_batches()
+
+    def _fragments(self, view: View, files: Sequence[TableFile]) -> list[ds.Fragment]:
+        """Each file once, however often a query scans it."""
+        with self._lock:
+            new = [file for file in files if file.key not in self._fetched]
+            found = each(lambda file: self._fragment(view, file), new)
+            self._fetched |= {file.key: one for file, one in zip(new, found, strict=True)}
+            return [self._fetched[file.key] for file in files]
 
     def _fragment(self, view: View, file: TableFile) -> ds.Fragment:
         import pyarrow.dataset as ds
 
         data = pa.py_buffer(self._bytes(file))
         names = pq.read_schema(pa.BufferReader(data)).names
-        is_added = view.schema.names == ["quarter", *names]
-        if not is_added and view.schema.names != names:
+        if view.schema.names not in (names, ["quarter", *names]):
             raise SchemaError(
                 f"{self._store.name(file.key)} was written by another version of ftm, it has "
                 f"columns {', '.join(names)}; {file.mend}"
             )
-        place = ds.field("quarter") == str(file.quarter) if is_added else None
+        place = _place(view, file)
         return ds.ParquetFileFormat().make_fragment(data, partition_expression=place)
 
     def _bytes(self, file: TableFile) -> bytes:
-        name = self._store.name(file.key)
-        try:
-            data = self._store.get(file.key)
-        except ObjectNotFoundError as error:
-            raise CorruptObjectError(f"{name} is gone; {file.mend}", key=file.key) from error
-        if sha256(data).hexdigest() != file.sha256:
-            raise CorruptObjectError(f"{name} is not what was written; {file.mend}", key=file.key)
-        return data
+        return checked(self._store, file.key, file.sha256, mend=file.mend)
 
     def _footer(self, file: TableFile) -> pq.FileMetaData:
         try:
@@ -178,9 +203,8 @@ class StoreViews:
         for published in self._published:
             quarter = published.quarter
             if table in published.tables:
-                mend = f"`ftm run-quarter --quarter {quarter} --from package` writes it again"
-                key = published.tables[table]
-                files.append(TableFile(key, published.sha256_of(table), quarter, mend))
+                place = published.place_of(table)
+                files.append(TableFile(*place, quarter, published.mend))
             else:
                 _LOG.warning(
                     "%s was published without %s, its rows are missing; run `ftm run-quarter "
@@ -198,9 +222,8 @@ class StoreViews:
                 f"no quarter of {self._store.url} is linked; run "
                 "`ftm link --quarters 2016Q1..2016Q4`"
             )
-        mend = "`ftm link` writes it again"
         return [
-            TableFile(*linked_file(self._store, quarter, dataset), quarter, mend)
+            TableFile(*linked_file(self._store, quarter, dataset), quarter, mend_link(quarter))
             for quarter in found
         ]
 
@@ -215,7 +238,7 @@ class StoreViews:
                 f"no quarter of {self._store.url} is scored against another one's themes; run "
                 "`ftm assign --themes 2016Q2 --quarter 2016Q3`"
             )
-        return [TableFile(a.key(table), a.sha256_of(table), a.quarter, a.mend) for a in found]
+        return [TableFile(*a.place_of(table), a.quarter, a.mend) for a in found]
 
     @cached_property
     def _manifests(self) -> dict[Quarter, PrefetchManifest]:
@@ -261,6 +284,32 @@ def assigned_quarters(store: ObjectStore) -> list[tuple[Quarter, Quarter]]:
             if store.exists(assigned_pointer(quarter, themes_from)):
                 found.append((quarter, themes_from))
     return sorted(found)
+
+
+def _place(view: View, file: TableFile) -> ds.Expression:
+    """What holds of every row of a file."""
+    import pyarrow.dataset as ds
+
+    return ds.field(view.quarter_column) == str(file.quarter)
+
+
+def _may_match(view: View, where: ds.Expression | None) -> list[TableFile]:
+    """The files of a view that may have such rows, going by their quarter alone."""
+    import pyarrow.dataset as ds
+
+    files, form = list(view.find()), ds.ParquetFileFormat()
+    if where is None:
+        return files
+    # Fragments of nothing: Arrow prunes by what holds of every row, and opens none.
+    places = [
+        form.make_fragment(pa.py_buffer(b""), partition_expression=_place(view, file))
+        for file in files
+    ]
+    return [
+        file
+        for file, place in zip(files, places, strict=True)
+        if any(True for _ in ds.FileSystemDataset([place], view.schema, form).get_fragments(where))
+    ]
 
 
 def _schema(dataset: str) -> pa.Schema:

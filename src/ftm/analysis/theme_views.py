@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,9 +14,11 @@ import pyarrow.compute as pc
 from ftm.analysis.results import read_linked
 from ftm.core.errors import ConfigError
 from ftm.core.quarter import Quarter
-from ftm.storage.linked import linked_quarters, read_linked_table
+from ftm.storage.linked import linked_quarters, mend_link, read_linked_table
 from ftm.storage.object_store import ObjectStore
 from ftm.storage.published import Published, read_published_table, require_published
+
+_LOG = logging.getLogger(__name__)
 
 TOP_FIRMS = 5
 TYPICAL = 5
@@ -35,6 +38,7 @@ class ThemeLine:
         n_sentences: in these.
         share: of all sentences in themes.
         cohesion: mean cosine of its topics to its centroid.
+        naming_method: who named it.
     """
 
     theme_id: str
@@ -46,6 +50,7 @@ class ThemeLine:
     n_sentences: int
     share: float
     cohesion: float
+    naming_method: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +82,6 @@ class ThemeView:
         run_id: of the run it comes from.
         line: the theme.
         description: of it.
-        naming_method: who named it.
         firms: that give it the largest share of their call, first.
         sentences: of the topics nearest its centroid, each from another firm.
     """
@@ -86,7 +90,6 @@ class ThemeView:
     run_id: str
     line: ThemeLine
     description: str
-    naming_method: str
     firms: tuple[ThemeFirm, ...]
     sentences: tuple[ThemeSentence, ...]
 
@@ -152,7 +155,6 @@ def show_theme(
         run_id=published.run_id,
         line=line,
         description=row["description"],
-        naming_method=row["naming_method"],
         firms=_firms(store, published, line.theme_id, n_firms),
         sentences=_sentences(store, published, row, n_sentences),
     )
@@ -172,6 +174,12 @@ def list_series(store: ObjectStore) -> list[SeriesLine]:
             themes = read_published_table(store, published, "themes")
             for row in themes.select(["theme_id", "name", "n_sentences"]).to_pylist():
                 sizes[str(quarter), row["theme_id"]] = row["name"], row["n_sentences"]
+        else:
+            _LOG.warning(
+                "%s was published anew since it was linked, so what is said of its themes is not "
+                "known; %s",
+                *(quarter, mend_link(quarter)),
+            )
     rows: dict[str, list[dict[str, Any]]] = {}
     for row in read_linked(store, "series").to_pylist():
         rows.setdefault(row["series_id"], []).append(row)
@@ -213,6 +221,7 @@ def _lines(themes: pa.Table, series: Mapping[str, str]) -> list[ThemeLine]:
             n_sentences=row["n_sentences"],
             share=row["n_sentences"] / total,
             cohesion=row["cohesion"],
+            naming_method=row["naming_method"],
         )
         for row in themes.to_pylist()
     ]
@@ -221,7 +230,7 @@ def _lines(themes: pa.Table, series: Mapping[str, str]) -> list[ThemeLine]:
 def _pick(lines: Sequence[ThemeLine], wanted: str, quarter: Quarter) -> ThemeLine:
     text = wanted.strip().lower()
     exact = [line for line in lines if line.theme_id.lower() == text]
-    if not exact and text.isdigit():
+    if not exact and text.isdecimal():
         exact = [line for line in lines if int(line.theme_id.rpartition("_")[2]) == int(text)]
     found = exact or [
         line for line in lines if text and text in " ".join([line.name, *line.keywords]).lower()

@@ -134,9 +134,9 @@ def _published(inventory: Inventory, quarter: Quarter) -> Iterator[Fault]:
         return
     inventory.size(current_pointer(quarter))
     fix = f"`ftm run-quarter --quarter {quarter} --from package`"
-    files = {published.tables[t]: published.sha256_of(t) for t in published.tables}
+    files = dict(published.place_of(table) for table in published.tables)
     if SENTIMENT in published.tables:
-        files[sentiment_ready(quarter)] = published.sha256_of(SENTIMENT)
+        files[sentiment_ready(quarter)] = published.place_of(SENTIMENT)[1]
     # What stage package recorded was compared already, so that is told once.
     yield from inventory.compare(
         {k: v for k, v in files.items() if k not in inventory.seen}, fix=fix

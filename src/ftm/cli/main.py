@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import sys
 from importlib import import_module
@@ -83,6 +84,7 @@ def cli(ctx: click.Context) -> None:
 def main() -> None:
     """Run the command; what goes wrong is one line on stderr, 1 a failure and 2 wrong usage."""
     _log_to_stderr()
+    _write_what_can_be_written()
     try:
         code = cli.main(standalone_mode=False)
     except click.ClickException as error:
@@ -111,6 +113,12 @@ def _usage(error: click.ClickException) -> str:
     text = " ".join(error.format_message().split())
     context = error.ctx if isinstance(error, click.UsageError) else None
     return f"{text} (see {context.command_path} --help)" if context else text
+
+
+def _write_what_can_be_written() -> None:
+    """A character that the terminal's encoding lacks is a question mark, not the command's end."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")
 
 
 def _log_to_stderr() -> None:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 _COMMAND = re.compile(
     r"`(ftm (?:prefetch|preprocess|run-quarter|watch|cancel|logs|attrition|status|show|quarters"
-    r"|doctor|export|sql|link|assign) --[^`]*)`"
+    r"|doctor|export|sql|themes|theme|label|link|series|assign) --[^`]*)`"
 )
 _FLAG = "--store"
 

@@ -139,7 +139,7 @@ def sql(
         return
     if output is not None:
         sql_output.check_output(output, force=force)
-    with ask(views, sys.stdin.read() if query == "-" else query) as answer:
+    with ask(views, _read_query() if query == "-" else query) as answer:
         if output is not None:
             n_rows = sql_output.write_file(answer, output)
             click.echo(f"{output}: {counted(n_rows, 'row')}")
@@ -149,6 +149,11 @@ def sql(
             sql_output.print_json(answer)
         else:
             sql_output.print_rows(answer)
+
+
+def _read_query() -> str:
+    # Bytes that are no UTF-8 stay what they are in a str; ask says so.
+    return sys.stdin.buffer.read().decode("utf-8", "surrogateescape")
 
 
 def _open(store: str | None) -> ObjectStore:

@@ -18,11 +18,11 @@ from rich.table import Table
 from rich.text import Text
 
 from ftm.analysis.codebook import type_name
-from ftm.analysis.export import whole_file
+from ftm.analysis.export import check_target, whole_file
 from ftm.analysis.flat import SEPARATOR, flatten
 from ftm.analysis.sql import Answer
 from ftm.analysis.sql_views import StoreViews
-from ftm.cli.tables import make_table, print_facts
+from ftm.cli.tables import make_table, print_facts, writes_utf8
 from ftm.core.counted import counted
 from ftm.core.errors import ConfigError, OrchestratorError
 
@@ -99,7 +99,7 @@ def print_json(answer: Answer) -> None:
     """All rows as a list of objects, one a line; numbers that are none are null."""
     before = "["
     for row in _rows(answer):
-        text = json.dumps(_finite(row), ensure_ascii=False, default=_to_text)
+        text = json.dumps(_finite(row), ensure_ascii=not writes_utf8(), default=_to_text)
         click.echo(f"{before}\n{text}", nl=False)
         before = ","
     click.echo("[]" if before == "[" else "\n]")
@@ -128,12 +128,11 @@ def check_output(path: Path, *, force: bool) -> None:
     """Whether a file may be written, before anything is read.
 
     Raises:
-        ConfigError: it is there, or is neither Parquet nor CSV.
+        ConfigError: as check_target says, or it is neither Parquet nor CSV.
     """
     if path.suffix not in (".parquet", ".csv"):
         raise ConfigError(f"{path} is neither FILE.parquet nor FILE.csv")
-    if path.exists() and not force:
-        raise ConfigError(f"{path} is there already; pass --force to replace it")
+    check_target(path, force=force)
 
 
 def write_file(answer: Answer, path: Path) -> int:

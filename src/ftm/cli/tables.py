@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 
 from rich.console import Console
@@ -11,6 +12,11 @@ from rich.text import Text
 from ftm.cli.named_store import runnable
 
 WIDTH = 100
+
+
+def writes_utf8() -> bool:
+    """Whether stdout can write every character; JSON has another way to."""
+    return (sys.stdout.encoding or "").replace("-", "").lower() == "utf8"
 
 
 def make_console() -> Console:

@@ -36,7 +36,8 @@ def print_themes(themes: Sequence[ThemeLine], quarter: str) -> None:
     for line in themes:
         words = ", ".join(line.keywords[:KEYWORDS_SHOWN])
         about = Text(words)
-        if line.name and not words.startswith(line.name):
+        # Named by keywords, a theme is what its keywords say: not twice.
+        if line.naming_method != "keywords":
             about = Text(f"{line.name}  ", style="bold") + Text(words, style="dim")
         table.add_row(
             line.theme_id, f"{line.n_firms:,}", f"{line.n_topics:,}", f"{line.share:.1%}", about
@@ -61,7 +62,7 @@ def print_theme(view: ThemeView) -> None:
             "theme": line.theme_id,
             "series": line.series_id,
             "about": view.description,
-            "named by": view.naming_method,
+            "named by": line.naming_method,
             "keywords": ", ".join(line.keywords),
             "size": size,
             "cohesion": f"{line.cohesion:.2f}, the mean cosine of its topics to its centroid",

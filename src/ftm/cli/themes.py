@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ftm.cli.options import json_option, quarter_option, store_option
+from ftm.cli.tables import writes_utf8
 from ftm.core.errors import ConfigError
 from ftm.core.quarter import Quarter
 from ftm.core.settings import Settings
@@ -239,4 +240,4 @@ def _write_new(file: Path, data: bytes) -> None:
 
 
 def _print_json(value: object) -> None:
-    click.echo(json.dumps(value, indent=1, default=str, ensure_ascii=False))
+    click.echo(json.dumps(value, indent=1, default=str, ensure_ascii=not writes_utf8()))

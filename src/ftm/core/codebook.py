@@ -192,8 +192,9 @@ COMMON: dict[str, Definition] = {
         "quarter, like 2016Q2",
     ),
     "run_id": Definition(
-        "The run that made the row: a hash of all that determines it. Cite it; the same run_id "
-        "means the same topics.",
+        "The run whose topics the row counts: a hash of what determines them. The same run_id "
+        "means the same topics and, until settings of themes are changed, the same themes. "
+        "Themes merged or excluded by hand (`ftm label`) keep it: cite theme_labels.csv as well.",
         "identifier",
     ),
 }

@@ -62,10 +62,20 @@ _PANEL_CALLS = {
         "Words of the call's sentences, as spoken. 0 if the firm was skipped, failed or not run.",
         "words",
     ),
-    "n_presentation": Definition("Sentences of the call in the presentation.", "sentences"),
+    "n_presentation": Definition(
+        "Sentences of the call in the presentation. With n_qa less than n_sentences where the "
+        "transcript does not say which part a sentence is in.",
+        "sentences",
+    ),
     "n_qa": Definition("Sentences of the call in questions and answers.", "sentences"),
-    "n_executive": Definition("Sentences of the call by executives.", "sentences"),
-    "n_analyst": Definition("Sentences of the call by analysts.", "sentences"),
+    "n_executive": Definition(
+        "Sentences of the call by executives. Those whose speaker_type is Executives; other types "
+        "than these and Analysts are in neither.",
+        "sentences",
+    ),
+    "n_analyst": Definition(
+        "Sentences of the call by analysts. Those whose speaker_type is Analysts.", "sentences"
+    ),
     "n_topics": Definition(
         "Topics of the firm in the call. 0 if it is too short, was skipped, failed or not run.",
         "topics",
@@ -134,7 +144,11 @@ _THEMES = {
     "name": Definition("The theme's name, by naming_method.", "text"),
     "description": Definition("What the theme is about, in a sentence or two.", "text"),
     "n_topics": Definition("Firm topics in the theme.", "topics"),
-    "n_firms": Definition("Firms with a topic in the theme, at least 2.", "firms"),
+    "n_firms": Definition(
+        "Firms with a topic in the theme. As found at least 3: of two firms one has half of the "
+        "topics, and by default none may have more than 40 %.",
+        "firms",
+    ),
     "n_sentences": Definition("Sentences in the theme, of all firms.", "sentences"),
     "cohesion": Definition(
         "How alike its topics are: mean cosine of their centroids to the theme's.",

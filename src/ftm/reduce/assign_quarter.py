@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ftm.core.errors import ConfigError
+from ftm.core.errors import ConfigError, CorruptObjectError
 from ftm.core.quarter import Quarter
 from ftm.core.schemas import DATASETS, SENTENCES
 from ftm.reduce.calls import Origin, call_rows, calls_table
@@ -22,9 +22,11 @@ from ftm.reduce.theme_vectors import PublishedThemes, check_comparable, read_the
 from ftm.storage.assigned import (
     ASSIGNED_TABLES,
     Assigned,
+    basis_of,
     point_to_assigned,
     read_assigned,
 )
+from ftm.storage.checked import is_intact
 from ftm.storage.object_store import ObjectStore
 from ftm.storage.parquet import to_bytes
 from ftm.storage.published import read_published_table
@@ -142,11 +144,25 @@ def _put(
     digests = {name: sha256(each).hexdigest() for name, each in data.items()}
     files = {f"{name}-{digest[:12]}.parquet": digest for name, digest in digests.items()}
     assigned = Assigned(
-        own.quarter, frozen.quarter, own.published.run_id, frozen.published.run_id, files
+        own.quarter,
+        frozen.quarter,
+        own.published.run_id,
+        frozen.published.run_id,
+        files,
+        basis_of(own.published, frozen.published),
     )
-    if read_assigned(store, own.quarter, frozen.quarter) == assigned:
-        return assigned
-    for name, each in data.items():
-        store.put(assigned.key(name), each)
-    point_to_assigned(store, assigned)
+    if not _is_there(store, assigned):
+        for name, each in data.items():
+            store.put(assigned.place_of(name)[0], each)
+        point_to_assigned(store, assigned)
     return assigned
+
+
+def _is_there(store: ObjectStore, assigned: Assigned) -> bool:
+    """Whether nothing is to be written: pointer and tables are these, and whole."""
+    try:
+        found = read_assigned(store, assigned.quarter, assigned.themes_from)
+    except CorruptObjectError:
+        return False
+    places = [assigned.place_of(name) for name in ASSIGNED_TABLES]
+    return found == assigned and all(is_intact(store, *place) for place in places)

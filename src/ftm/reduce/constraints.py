@@ -83,7 +83,7 @@ def _sums(tables: Mapping[str, pa.Table]) -> list[str]:
 
 
 def _grain(tables: Mapping[str, pa.Table]) -> list[str]:
-    """Rows that come twice."""
+    """Rows that come twice, or not at all."""
     found = [
         f"{table} has two rows of one {' and '.join(columns)}"
         for table, columns in (
@@ -102,6 +102,9 @@ def _grain(tables: Mapping[str, pa.Table]) -> list[str]:
     primary = calls.filter(calls["primary_firm"])
     if _n_distinct(primary, ("permno", "call_date_et")) != primary.num_rows:
         found.append("two primary firms share a PERMNO and a day")
+    n_calls = pc.sum(pc.greater(calls["n_topics"], 0)).as_py() or 0
+    if tables["panel"].num_rows != n_calls * tables["themes"].num_rows:
+        found.append("panel has not a row for every call with topics and every theme")
     return found
 
 

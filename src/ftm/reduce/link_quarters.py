@@ -18,7 +18,13 @@ from ftm.core.schemas import SERIES, THEME_LINKS
 from ftm.reduce.matching import Link, carry_on, find_links
 from ftm.reduce.package_stage import package_run, publish_package
 from ftm.reduce.theme_vectors import PublishedThemes, check_comparable, read_themes
-from ftm.storage.linked import LINK_FILES, link_record, linked_quarters, read_linked_table
+from ftm.storage.linked import (
+    LINK_FILES,
+    link_record,
+    linked_quarters,
+    read_link_record,
+    read_linked_table,
+)
 from ftm.storage.object_store import ObjectStore
 from ftm.storage.parquet import from_rows, to_bytes
 
@@ -94,6 +100,7 @@ def link_quarters(
         _record(each, earlier, thresholds) for each, earlier in zip(themes, befores, strict=True)
     ]
     _check_version(store, known)
+    _check_all_redone(store, quarters, redo_from)
     _check_known(store, known, quarters, records)
     _forget(store, redo_from)
     found = []
@@ -142,7 +149,7 @@ def _record(
 def _check_version(store: ObjectStore, known: Sequence[Quarter]) -> None:
     """A series follows one rule from its first quarter to its last."""
     for quarter in known:
-        old = json.loads(store.get(link_record(quarter)))
+        old = read_link_record(store, quarter)
         if old.get("version") != LINK_VERSION:
             raise ConfigError(
                 f"{quarter} was linked with another version of `ftm link` ({old.get('version')}, "
@@ -169,7 +176,7 @@ def _check_known(
                     f"there; {_redo(quarter)}"
                 )
             continue
-        old = json.loads(store.get(link_record(quarter)))
+        old = read_link_record(store, quarter)
         for name, what in (
             ("threshold", "threshold"),
             ("series_threshold", "series threshold"),
@@ -184,6 +191,21 @@ def _check_known(
                     f"{quarter} was linked with another {what} ({old.get(name)}, now "
                     f"{record[name]}); {_redo(quarter)}"
                 )
+
+
+def _check_all_redone(
+    store: ObjectStore, quarters: Sequence[Quarter], redo_from: Quarter | None
+) -> None:
+    """A quarter that is forgotten must be linked again, or its panel keeps series of before."""
+    if redo_from is None:
+        return
+    forgotten = [q for q in linked_quarters(store) if q >= redo_from]
+    if lost := sorted(set(forgotten) - set(quarters)):
+        first, last = min(*forgotten, *quarters), max(*forgotten, *quarters)
+        raise ConfigError(
+            f"--redo-from {redo_from} also concerns {lost[0]}, which is linked; name all of them: "
+            f"--quarters {first}..{last}"
+        )
 
 
 def _forget(store: ObjectStore, redo_from: Quarter | None) -> None:

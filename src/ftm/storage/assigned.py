@@ -1,6 +1,6 @@
 """A quarter scored against the themes of an earlier one: a pointer, and two tables of the panel.
 
-The pointer is that of published quarters with one field more, and is written last as well.
+The pointer is that of published quarters with two fields more, and is written last as well.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ import pyarrow as pa
 from ftm.core.errors import CorruptObjectError, ObjectNotFoundError, OrchestratorError
 from ftm.core.layout import assigned_pointer, assigned_root
 from ftm.core.quarter import Quarter
-from ftm.core.schemas import DATASETS
+from ftm.storage.checked import checked_table
 from ftm.storage.object_store import ObjectStore
-from ftm.storage.parquet import from_bytes
+from ftm.storage.published import Published, require_published
 
 ASSIGNED_TABLES = ("panel", "panel_calls")
 """What exists of a quarter whose themes are another's."""
@@ -35,6 +35,7 @@ class Assigned:
         run_id: the quarter's run whose topics were scored.
         themes_run_id: the run that estimated the themes.
         files: file in the folder → sha256.
+        basis: of `basis_of`, when it was made.
     """
 
     quarter: Quarter
@@ -42,32 +43,26 @@ class Assigned:
     run_id: str
     themes_run_id: str
     files: Mapping[str, str]
+    basis: str
 
-    def key(self, table: str) -> str:
-        """Key of a table's file.
+    def place_of(self, table: str) -> tuple[str, str]:
+        """Key and sha256 of a table's file.
 
         Raises:
             OrchestratorError: it was made without this table.
         """
-        return f"{assigned_root(self.quarter, self.themes_from)}/{self._file(table)}"
-
-    def sha256_of(self, table: str) -> str:
-        """Hash of a table's file; raises what `key` does."""
-        return self.files[self._file(table)]
-
-    def _file(self, table: str) -> str:
         tables = {name.removesuffix(_END).partition("-")[0]: name for name in self.files}
         if table not in tables:
             raise OrchestratorError(
-                f"{self.quarter} has no {table} with the themes of {self.themes_from}; what there "
-                f"is: {', '.join(sorted(tables))}"
+                f"{self.quarter} has no {table} with the themes of {self.themes_from}; {self.mend}"
             )
-        return tables[table]
+        file = tables[table]
+        return f"{assigned_root(self.quarter, self.themes_from)}/{file}", self.files[file]
 
     @property
     def mend(self) -> str:
-        """What makes it anew."""
-        return _assign(self.quarter, self.themes_from)
+        """What makes its tables anew."""
+        return f"{_assign(self.quarter, self.themes_from)} writes it again"
 
 
 def _assign(quarter: Quarter, themes_from: Quarter) -> str:
@@ -85,7 +80,7 @@ def read_assigned(store: ObjectStore, quarter: Quarter, themes_from: Quarter) ->
         found = json.loads(store.get(key))
         files = {str(k): str(v) for k, v in found.items() if k.endswith(_END)}
         runs = str(found["run_id"]), str(found["themes_run_id"])
-        return Assigned(quarter, themes_from, *runs, files)
+        return Assigned(quarter, themes_from, *runs, files, str(found.get("basis", "")))
     except ObjectNotFoundError:
         return None
     except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -100,8 +95,9 @@ def require_assigned(store: ObjectStore, quarter: Quarter, themes_from: Quarter)
     """What there is of a quarter with another one's themes.
 
     Raises:
-        OrchestratorError: nothing.
-        CorruptObjectError: the pointer names no run.
+        OrchestratorError: nothing; or it was made of other topics or themes than are published
+            now, so that its theme ids would be taken for others.
+        CorruptObjectError: a pointer names no run.
     """
     found = read_assigned(store, quarter, themes_from)
     if found is None:
@@ -109,7 +105,30 @@ def require_assigned(store: ObjectStore, quarter: Quarter, themes_from: Quarter)
             f"the themes of {themes_from} are not assigned to {quarter} in {store.url}; run "
             f"{_assign(quarter, themes_from)}"
         )
+    own, frozen = require_published(store, quarter), require_published(store, themes_from)
+    if found.basis != basis_of(own, frozen):
+        raise OrchestratorError(
+            f"{quarter} or {themes_from} was published with other topics or themes since "
+            f"{themes_from}'s were assigned to it; run {_assign(quarter, themes_from)} again"
+        )
     return found
+
+
+def basis_of(own: Published, frozen: Published) -> str:
+    """Hash of what decides a quarter's tables: which topics, which themes. Names do not count.
+
+    Args:
+        own: the quarter whose topics are scored.
+        frozen: the quarter whose themes they are scored against.
+
+    Raises:
+        OrchestratorError: one was published without a table that is needed.
+    """
+    parts = (
+        *(own.run_id, own.place_of("firms")[1]),
+        *(frozen.run_id, frozen.place_of("theme_contributions")[1]),
+    )
+    return sha256("\n".join(parts).encode()).hexdigest()
 
 
 def read_assigned_table(store: ObjectStore, assigned: Assigned, table: str) -> pa.Table:
@@ -119,19 +138,8 @@ def read_assigned_table(store: ObjectStore, assigned: Assigned, table: str) -> p
         OrchestratorError: there is no such table.
         CorruptObjectError: it is gone or has other bytes.
     """
-    key, wanted = assigned.key(table), assigned.sha256_of(table)
-    name = store.name(key)
-    try:
-        data = store.get(key)
-    except ObjectNotFoundError as error:
-        raise CorruptObjectError(
-            f"{name} is gone; {assigned.mend} writes it again", key=key
-        ) from error
-    if sha256(data).hexdigest() != wanted:
-        raise CorruptObjectError(
-            f"{name} is not what was written; {assigned.mend} writes it again", key=key
-        )
-    return from_bytes(data, DATASETS[table], key=name)
+    key, wanted = assigned.place_of(table)
+    return checked_table(store, key, wanted, dataset=table, mend=assigned.mend)
 
 
 def point_to_assigned(store: ObjectStore, assigned: Assigned) -> None:
@@ -139,6 +147,7 @@ def point_to_assigned(store: ObjectStore, assigned: Assigned) -> None:
     pointer = {
         "run_id": assigned.run_id,
         "themes_run_id": assigned.themes_run_id,
+        "basis": assigned.basis,
         **assigned.files,
     }
     data = json.dumps(pointer, sort_keys=True, indent=1) + "\n"

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import json
-from hashlib import sha256
+from typing import Any
 
 import pyarrow as pa
 
 from ftm.core.errors import ConfigError, CorruptObjectError, ObjectNotFoundError
 from ftm.core.layout import SERIES_ROOT, series_root
 from ftm.core.quarter import Quarter
-from ftm.core.schemas import DATASETS
+from ftm.storage.checked import checked_table
 from ftm.storage.object_store import ObjectStore
-from ftm.storage.parquet import from_bytes
 
 LINK_FILES = {"series": "series.parquet", "theme_links": "links.parquet"}
 """Dataset → its file in a linked quarter's folder."""
 
-_MEND = "`ftm link` writes it again"
+
+def mend_link(quarter: Quarter) -> str:
+    """What writes a linked quarter's tables again, with the ids that they had."""
+    return (
+        f"`ftm link --quarters {quarter}..LAST --redo-from {quarter}`, up to the last linked "
+        "quarter, writes it again"
+    )
 
 
 def link_record(quarter: Quarter) -> str:
@@ -49,11 +54,32 @@ def linked_file(store: ObjectStore, quarter: Quarter, dataset: str) -> tuple[str
     try:
         return f"{series_root(quarter)}/{file}", str(json.loads(store.get(marker))[file])
     except ObjectNotFoundError as error:
-        raise CorruptObjectError(f"{store.name(marker)} is gone; {_MEND}", key=marker) from error
+        raise CorruptObjectError(
+            f"{store.name(marker)} is gone; {mend_link(quarter)}", key=marker
+        ) from error
     except (ValueError, KeyError, TypeError) as error:
         raise CorruptObjectError(
-            f"{store.name(marker)} is damaged, it does not name {file}; {_MEND}", key=marker
+            f"{store.name(marker)} is damaged, it does not name {file}; {mend_link(quarter)}",
+            key=marker,
         ) from error
+
+
+def read_link_record(store: ObjectStore, quarter: Quarter) -> dict[str, Any]:
+    """How a linked quarter was linked.
+
+    Raises:
+        CorruptObjectError: the marker is no such record.
+    """
+    marker = link_record(quarter)
+    try:
+        found = json.loads(store.get(marker))
+    except ValueError:
+        found = None
+    if not isinstance(found, dict):
+        raise CorruptObjectError(
+            f"{store.name(marker)} is damaged, it is no record; {mend_link(quarter)}", key=marker
+        )
+    return found
 
 
 def read_linked_table(store: ObjectStore, quarter: Quarter, dataset: str) -> pa.Table:
@@ -62,12 +88,6 @@ def read_linked_table(store: ObjectStore, quarter: Quarter, dataset: str) -> pa.
     Raises:
         CorruptObjectError: it is gone or has other bytes.
     """
-    key, wanted = linked_file(store, quarter, dataset)
-    name = store.name(key)
-    try:
-        data = store.get(key)
-    except ObjectNotFoundError as error:
-        raise CorruptObjectError(f"{name} is gone; {_MEND}", key=key) from error
-    if sha256(data).hexdigest() != wanted:
-        raise CorruptObjectError(f"{name} is not what was linked; {_MEND}", key=key)
-    return from_bytes(data, DATASETS[dataset], key=name)
+    return checked_table(
+        store, *linked_file(store, quarter, dataset), dataset=dataset, mend=mend_link(quarter)
+    )

@@ -22,9 +22,8 @@ from ftm.core.errors import (
 )
 from ftm.core.layout import PROCESSED_ROOT, RunLayout, current_pointer, sentiment_ready
 from ftm.core.quarter import Quarter
-from ftm.core.schemas import DATASETS
+from ftm.storage.checked import checked, checked_table
 from ftm.storage.object_store import ObjectStore
-from ftm.storage.parquet import from_bytes
 
 SENTIMENT = "themes_for_sentiment"
 _VERSION_CHARACTERS = 12
@@ -55,19 +54,24 @@ class Published:
         """Table, like `panel` → its key in the store."""
         return {_table_of(file): f"{self.layout.processed_root}/{file}" for file in self.files}
 
-    def sha256_of(self, table: str) -> str:
-        """Hash of a table's file.
+    @property
+    def mend(self) -> str:
+        """What makes its tables anew."""
+        return f"`ftm run-quarter --quarter {self.quarter} --from package` writes it again"
+
+    def place_of(self, table: str) -> tuple[str, str]:
+        """Key and sha256 of a table's file.
 
         Raises:
             OrchestratorError: the run was published without this table.
         """
-        found = [sha for file, sha in self.files.items() if _table_of(file) == table]
-        if not found:
-            raise OrchestratorError(
-                f"run {self.run_id} of {self.quarter} was published without {table}; run "
-                f"`ftm run-quarter --quarter {self.quarter}` again"
-            )
-        return found[0]
+        for file, sha in self.files.items():
+            if _table_of(file) == table:
+                return f"{self.layout.processed_root}/{file}", sha
+        raise OrchestratorError(
+            f"run {self.run_id} of {self.quarter} was published without {table}; run "
+            f"`ftm run-quarter --quarter {self.quarter}` again"
+        )
 
 
 def _table_of(file: str) -> str:
@@ -130,22 +134,8 @@ def read_published_table(store: ObjectStore, published: Published, table: str) -
         OrchestratorError: it is not among the tables.
         CorruptObjectError: it is gone or has other bytes.
     """
-    data = _bytes_of(store, published, table)
-    return from_bytes(data, DATASETS[table], key=store.name(published.tables[table]))
-
-
-def _bytes_of(store: ObjectStore, published: Published, table: str) -> bytes:
-    wanted = published.sha256_of(table)
-    key = published.tables[table]
-    name = store.name(key)
-    mend = f"`ftm run-quarter --quarter {published.quarter} --from package` writes it again"
-    try:
-        data = store.get(key)
-    except ObjectNotFoundError as error:
-        raise CorruptObjectError(f"{name} is gone; {mend}", key=key) from error
-    if sha256(data).hexdigest() != wanted:
-        raise CorruptObjectError(f"{name} is not what was published; {mend}", key=key)
-    return data
+    key, wanted = published.place_of(table)
+    return checked_table(store, key, wanted, dataset=table, mend=published.mend)
 
 
 def put_table(store: ObjectStore, layout: RunLayout, table: str, data: bytes) -> tuple[str, str]:
@@ -177,7 +167,7 @@ def publish(store: ObjectStore, layout: RunLayout, files: Mapping[str, str]) -> 
     published = Published(layout.quarter, layout.run_id, dict(files))
     if SENTIMENT in published.tables:
         # A copy for programs that follow no pointer; ftm itself reads the run's own.
-        data = _bytes_of(store, published, SENTIMENT)
+        data = checked(store, *published.place_of(SENTIMENT), mend=published.mend)
         _put_if_other(store, sentiment_ready(layout.quarter), data)
     pointer = {"run_id": layout.run_id, **published.files}
     text = json.dumps(pointer, sort_keys=True, indent=1) + "\n"

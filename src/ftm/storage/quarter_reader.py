@@ -12,11 +12,9 @@ import pyarrow.compute as pc
 from ftm.core.errors import CorruptObjectError
 from ftm.core.layout import PrefetchLayout
 from ftm.core.quarter import Quarter
-from ftm.core.schemas import CHUNK, COMPONENTS
+from ftm.storage.checked import checked_table
 from ftm.storage.manifest import PrefetchManifest
 from ftm.storage.object_store import ObjectStore
-from ftm.storage.parquet import from_bytes
-from ftm.storage.run_reader import checked
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +39,9 @@ def iter_chunks(store: ObjectStore, manifest: PrefetchManifest) -> Iterator[Chun
     layout = PrefetchLayout(Quarter.parse(manifest.quarter))
     for file, entry in sorted(manifest.chunks.items()):
         key = layout.key(file)
-        data = _checked(store, manifest, key, entry.sha256)
-        yield Chunk(file, from_bytes(data, CHUNK, key=store.name(key)))
+        yield Chunk(
+            file, checked_table(store, key, entry.sha256, dataset="chunk", mend=_mend(manifest))
+        )
 
 
 def read_turns(store: ObjectStore, manifest: PrefetchManifest, chunk: Chunk) -> pa.Table:
@@ -53,17 +52,13 @@ def read_turns(store: ObjectStore, manifest: PrefetchManifest, chunk: Chunk) -> 
     """
     file = chunk.file.replace("chunk_", "components_")
     key = PrefetchLayout(Quarter.parse(manifest.quarter)).key(file)
-    data = _checked(store, manifest, key, manifest.components[file].sha256)
-    table = from_bytes(data, COMPONENTS, key=store.name(key))
+    sha256 = manifest.components[file].sha256
+    table = checked_table(store, key, sha256, dataset="components", mend=_mend(manifest))
     return table.filter(pc.is_valid(table["first_position"]))
 
 
-def _checked(store: ObjectStore, manifest: PrefetchManifest, key: str, digest: str) -> bytes:
-    try:
-        return checked(store, key, digest)
-    except CorruptObjectError as error:
-        mend = f"`ftm verify --quarter {manifest.quarter} --deep --repair` makes it anew"
-        raise CorruptObjectError(f"{error}; {mend}", key=key) from error
+def _mend(manifest: PrefetchManifest) -> str:
+    return f"`ftm verify --quarter {manifest.quarter} --deep --repair` makes it anew"
 
 
 def sections_of(chunk: Chunk, turns: pa.Table) -> pa.Array:

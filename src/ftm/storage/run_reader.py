@@ -17,6 +17,7 @@ from ftm.core.errors import CorruptObjectError, ObjectNotFoundError, Orchestrato
 from ftm.core.layout import PrefetchLayout, RunLayout, current_pointer, runs_root
 from ftm.core.quarter import Quarter
 from ftm.core.schemas import CALLS, DATASETS
+from ftm.storage.checked import checked, checked_table, is_intact
 from ftm.storage.checkpoint import PlanChoice
 from ftm.storage.manifest import PrefetchManifest, decode_manifest
 from ftm.storage.object_store import ObjectStore
@@ -275,13 +276,8 @@ def iter_parts(
 
 
 def _read_part(store: ObjectStore, dataset: MapDataset, key: str, sha256: str) -> pa.Table:
-    try:
-        data = checked(store, key, sha256)
-    except CorruptObjectError as error:
-        raise CorruptObjectError(
-            f"{error}; the `ftm run-quarter` command that began the run computes it again", key=key
-        ) from error
-    return from_bytes(data, DATASETS[dataset], key=store.name(key))
+    mend = "the `ftm run-quarter` command that began the run computes it again"
+    return checked_table(store, key, sha256, dataset=dataset, mend=mend)
 
 
 def damaged_batches(store: ObjectStore, run: RunRecords) -> list[BatchLine]:
@@ -289,18 +285,10 @@ def damaged_batches(store: ObjectStore, run: RunRecords) -> list[BatchLine]:
 
     def is_damaged(batch: BatchLine) -> bool:
         parts = run.progress_of(batch.batch_id).parts
-        return not all(_is_intact(store, key, sha256) for key, sha256 in parts.items())
+        return not all(is_intact(store, key, sha256) for key, sha256 in parts.items())
 
     flags = each(is_damaged, run.batches)
     return [batch for batch, damaged in zip(run.batches, flags, strict=True) if damaged]
-
-
-def _is_intact(store: ObjectStore, key: str, sha256: str) -> bool:
-    try:
-        checked(store, key, sha256)
-    except CorruptObjectError:
-        return False
-    return True
 
 
 def read_table(
@@ -310,23 +298,6 @@ def read_table(
     parts = iter_parts(store, run, dataset, allow_incomplete=allow_incomplete)
     tables = [table for _, table in parts]
     return pa.concat_tables(tables) if tables else DATASETS[dataset].empty_table()
-
-
-def checked(store: ObjectStore, key: str, sha256: str) -> bytes:
-    """An object whose hash is known.
-
-    Raises:
-        CorruptObjectError: it is missing or has other bytes.
-    """
-    try:
-        data = store.get(key)
-    except ObjectNotFoundError as error:
-        raise CorruptObjectError(f"{store.name(key)} is missing", key=key) from error
-    if hashlib.sha256(data).hexdigest() != sha256:
-        raise CorruptObjectError(
-            f"{store.name(key)} differs from what was recorded when it was written", key=key
-        )
-    return data
 
 
 def _is_spec(name: str) -> bool:

@@ -13,8 +13,9 @@ from pydantic import Field
 from ftm.core.errors import CorruptObjectError, ObjectNotFoundError, OrchestratorError
 from ftm.core.layout import RunLayout
 from ftm.core.schemas import DATASETS
+from ftm.storage.checked import checked_table, is_intact
 from ftm.storage.object_store import ObjectStore
-from ftm.storage.parquet import from_bytes, to_bytes
+from ftm.storage.parquet import to_bytes
 from ftm.storage.run_records import Record, decode_record
 
 STAGES = ("map", "reduce", "name", "package")
@@ -87,14 +88,7 @@ def is_done(store: ObjectStore, layout: RunLayout, stage: str, inputs_sha256: st
         return False
     if stage == STAGES[-1]:
         return all(store.exists(key) for key in found.files)
-    return all(_holds(store, key, sha256) for key, sha256 in found.files.items())
-
-
-def _holds(store: ObjectStore, key: str, sha256: str) -> bool:
-    try:
-        return hashlib.sha256(store.get(key)).hexdigest() == sha256
-    except ObjectNotFoundError:
-        return False
+    return all(is_intact(store, key, sha256) for key, sha256 in found.files.items())
 
 
 def put_stage_tables(
@@ -122,14 +116,5 @@ def read_stage_table(
         CorruptObjectError: it is gone or has other bytes.
     """
     key = layout.stage_table(record.stage, table)
-    name = store.name(key)
     mend = f"`ftm run-quarter --quarter {layout.quarter} --from {record.stage}` writes it again"
-    try:
-        data = store.get(key)
-    except ObjectNotFoundError as error:
-        raise CorruptObjectError(f"{name} is gone; {mend}", key=key) from error
-    if hashlib.sha256(data).hexdigest() != record.files.get(key):
-        raise CorruptObjectError(
-            f"{name} differs from what stage {record.stage} recorded; {mend}", key=key
-        )
-    return from_bytes(data, DATASETS[table], key=name)
+    return checked_table(store, key, record.files.get(key, ""), dataset=table, mend=mend)
