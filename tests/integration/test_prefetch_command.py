@@ -112,7 +112,7 @@ def test_killed_for_real_at_random_moments_and_rerun_gives_the_same_bytes(
     assert contents(store) == whole[0]
 
 
-def wait_for_parts(process: subprocess.Popen[str], folder: Path, n: int) -> None:
+def wait_for_parts(process: Started, folder: Path, n: int) -> None:
     """Until so many parts were named since the start of the prefetch, or the process is over."""
     checkpoint = folder / LAYOUT.checkpoint
     deadline = time.monotonic() + 90
