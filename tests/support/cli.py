@@ -5,13 +5,11 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import IO
 
 from ftm.jobs.local import inherited
-from tests.support.forge import Forged, forge
+from tests.support.forge import Started, forge
 from tests.support.runs import NOOP_MODEL
 
 ROOT = Path(__file__).parents[2]
@@ -64,37 +62,11 @@ def _run_cold(
     )
 
 
-class Started(Forged):
-    """A process that talks through pipes, with what is used of a `subprocess.Popen`."""
-
-    stdout: IO[str]
-    stderr: IO[str]
-
-    def communicate(self, timeout: float = 60) -> tuple[str, str]:
-        """What it still says on both, once it ended."""
-        with ThreadPoolExecutor(2) as readers, self.stdout, self.stderr:
-            told = [readers.submit(stream.read) for stream in (self.stdout, self.stderr)]
-            try:
-                self.wait(timeout)
-            except subprocess.TimeoutExpired:
-                self.kill()
-                raise
-            return told[0].result(), told[1].result()
-
-
 def start_ftm(*arguments: str, **variables: str) -> Started:
     """Start `ftm …` in a session of its own, as a terminal would; forked like `run_ftm`'s."""
-    pipes = [os.pipe() for _ in range(2)]
-    started = forge().start(
+    return forge().start_piped(
         *("ftm.cli.main", *arguments),
         environment=ftm_environment(**variables),
         cwd=ROOT,
-        stdout=pipes[0][1],
-        stderr=pipes[1][1],
         new_session=True,
-        kind=Started,
     )
-    for _, theirs in pipes:
-        os.close(theirs)
-    started.stdout, started.stderr = (os.fdopen(ours, errors="replace") for ours, _ in pipes)
-    return started

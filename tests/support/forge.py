@@ -28,6 +28,7 @@ import tempfile
 import threading
 import weakref
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
 from types import TracebackType
@@ -89,6 +90,24 @@ class Forged:
         """SIGKILL, and wait."""
         self.send_signal(signal.SIGKILL)
         self.wait()
+
+
+class Started(Forged):
+    """A forked process that talks through pipes, with what is used of `subprocess.Popen`."""
+
+    stdout: IO[str]
+    stderr: IO[str]
+
+    def communicate(self, timeout: float = 60) -> tuple[str, str]:
+        """What it still says on both, once it ended."""
+        with ThreadPoolExecutor(2) as readers, self.stdout, self.stderr:
+            told = [readers.submit(stream.read) for stream in (self.stdout, self.stderr)]
+            try:
+                self.wait(timeout)
+            except subprocess.TimeoutExpired:
+                self.kill()
+                raise
+            return told[0].result(), told[1].result()
 
 
 _Forged = TypeVar("_Forged", bound=Forged)
@@ -160,6 +179,30 @@ class Forge:
             files = [f if isinstance(f, int) else f.fileno() for f in (nothing, stdout, stderr)]
             socket.send_fds(client, [json.dumps(order).encode()], files)
             return kind(client, f"{module} {' '.join(arguments)}")
+
+    def start_piped(
+        self,
+        module: str,
+        *arguments: str,
+        environment: Mapping[str, str],
+        cwd: Path,
+        new_session: bool = False,
+    ) -> Started:
+        """The same, and read what it says."""
+        (out, out_of_it), (err, err_of_it) = os.pipe(), os.pipe()
+        started = self.start(
+            *(module, *arguments),
+            environment=environment,
+            cwd=cwd,
+            stdout=out_of_it,
+            stderr=err_of_it,
+            new_session=new_session,
+            kind=Started,
+        )
+        for theirs in (out_of_it, err_of_it):
+            os.close(theirs)
+        started.stdout, started.stderr = (os.fdopen(ours, errors="replace") for ours in (out, err))
+        return started
 
     def _connect(self, client: socket.socket) -> None:
         """The server listens within a second, and answers when it has imported."""

@@ -22,7 +22,7 @@ def main() -> int:
         "module": module,
         "arguments": arguments,
         "environment": dict(os.environ),
-        "cwd": os.getcwd(),
+        "cwd": os.getcwd(),  # noqa: PTH109  pathlib takes longer to import than all else
         "new_session": False,
         "bound": True,
     }

@@ -27,58 +27,71 @@ MOST_BYTES = 150_000
 Order = dict[str, Any]
 
 
-def serve(listener: socket.socket) -> tuple[Order, list[int], socket.socket] | None:
-    """Take orders; returns, in the child that is to do it, one with its files and who gave it."""
-    waiting: dict[int, socket.socket] = {}
-    bound: dict[socket.socket, int] = {}
+class Server:
+    """Takes orders and forks; reaps what it forked."""
 
-    def reap(*_: object) -> None:
-        while waiting:
-            pid, status = os.waitpid(-1, os.WNOHANG)
-            if not pid:
-                return
-            client = waiting.pop(pid)
-            bound.pop(client, None)
-            with client, suppress(OSError):  # nobody may wait for it
-                client.send(str(os.waitstatus_to_exitcode(status)).encode())
+    def __init__(self, listener: socket.socket) -> None:
+        self._listener = listener
+        self._waiting: dict[int, socket.socket] = {}
+        self._bound: dict[socket.socket, int] = {}
+        signal.signal(signal.SIGCHLD, self._reap)
 
-    signal.signal(signal.SIGCHLD, reap)
-    while True:
-        # SIGCHLD, which reaps, comes only while this waits.
+    def serve(self) -> tuple[Order, list[int], socket.socket] | None:
+        """Until standard input ends; in a child, the order it is to do, its files, who gave it."""
+        while True:
+            ready = self._wait()
+            if sys.stdin in ready:
+                return None
+            for client in self._bound.keys() & set(ready):
+                os.kill(self._bound.pop(client), signal.SIGKILL)
+            if self._listener in ready and (asked := self._fork()):
+                return asked
+
+    def _wait(self) -> list[Any]:
+        """What can be read; SIGCHLD, which reaps, comes only meanwhile."""
         signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGCHLD])
         ready: list[Any] = []
         with suppress(OSError):  # one of the bound ended just now
-            ready, _, _ = select.select([listener, sys.stdin, *bound], [], [])
+            ready = select.select([self._listener, sys.stdin, *self._bound], [], [])[0]
         signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGCHLD])
-        if sys.stdin in ready:
-            return None
-        for client in bound.keys() & set(ready):
-            os.kill(bound.pop(client), signal.SIGKILL)
-        if listener not in ready:
-            continue
-        client = listener.accept()[0]
+        return ready
+
+    def _fork(self) -> tuple[Order, list[int], socket.socket] | None:
+        client = self._listener.accept()[0]
         message, files, _, _ = socket.recv_fds(client, MOST_BYTES, 3)
         order = json.loads(message)
         prepare(order)
         if not (pid := os.fork()):
-            for each in (listener, *waiting.values()):
+            for each in (self._listener, *self._waiting.values()):
                 each.close()
             return order, files, client
-        waiting[pid] = client
+        self._waiting[pid] = client
         if order["bound"]:
-            bound[client] = pid
+            self._bound[client] = pid
         for file in files:
             os.close(file)
+        return None
+
+    def _reap(self, *_: object) -> None:
+        while self._waiting:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+            if not pid:
+                return
+            client = self._waiting.pop(pid)
+            self._bound.pop(client, None)
+            with client, suppress(OSError):  # nobody may wait for it
+                client.send(str(os.waitstatus_to_exitcode(status)).encode())
 
 
 def prepare(order: Order) -> None:
     """Import what this process would import by itself, for all that need it later."""
     command = order["arguments"][:1]
-    model = order["environment"].get("FTM_EMBEDDING_MODEL")
+    told = order["environment"]
     if command in (["prefetch"], ["preprocess"]):
         load("ftm.text.parallel", "ftm.text.pipelines", "exchange_calendars", "psycopg2")
         load_text_pipeline()
-    if order["module"] == "ftm.worker" and command == ["map"] and model != "noop":
+    has_model = "FTM_STORE" in told and told.get("FTM_EMBEDDING_MODEL") != "noop"
+    if order["module"] == "ftm.worker" and command == ["map"] and has_model:
         load("sentence_transformers")
 
 
@@ -128,7 +141,7 @@ def main() -> None:
         listener.bind(path)
         listener.listen(64)
         load(*preload)
-        asked = serve(listener)
+        asked = Server(listener).serve()
     if asked is not None:
         sys.executable = launcher
         sys.exit(become(*asked).main())
