@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 # A folder with Terraform's AWS provider; empty downloads it.
 TF_PLUGIN_DIR ?=
 
-.PHONY: setup demo check lint format types layers terraform test test-exhaustive test-fast bench images clean help
+.PHONY: setup demo check lint format types layers terraform test test-fast bench images clean help
 .DEFAULT_GOAL := setup
 
 setup: $(STAMP)  ## make .venv and install everything (2 to 5 minutes, 3 GB)
@@ -19,7 +19,8 @@ $(STAMP): pyproject.toml constraints.txt
 demo: setup  ## a synthetic quarter from an embedded PostgreSQL to firm topics (a few minutes)
 	$(BIN)/ftm demo
 
-check: setup lint types layers terraform test  ## everything CI checks
+# Without `terraform`: two tests do the same in the copy that a third needs anyway.
+check: setup lint types layers test  ## everything CI checks
 
 lint: setup
 	$(BIN)/ruff format --check src tests benchmarks containers
@@ -51,12 +52,8 @@ terraform:  ## format and validity of terraform/, if terraform is installed
 	else cat init.log; exit 1; fi
 
 # One process more than two cores: many tests wait for Terraform, servers and jobs.
-test: setup  ## every test but the exhaustive ones, in three processes
-	$(BIN)/python -m pytest -n 3 --dist loadgroup -m "not exhaustive"
-
-# They repeat, on real models, a real provider's plans or UMAP, what cheaper tests prove.
-test-exhaustive: setup  ## what CI has no time for (about 5 minutes)
-	$(BIN)/python -m pytest -n 2 --dist loadgroup -m exhaustive
+test: setup  ## every test, in three processes
+	$(BIN)/python -m pytest -n 3 --dist loadgroup
 
 test-fast: setup  ## what a pre-commit can wait for
 	$(BIN)/python -m pytest -n 2 -m "not slow"

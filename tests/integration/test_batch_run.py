@@ -33,6 +33,7 @@ from tests.support.batch_runs import (
 )
 from tests.support.business_firms import QUARTER, make_firms
 from tests.support.cli import ftm_environment, run_ftm, start_ftm
+from tests.support.forge import Started
 from tests.support.quarters import write_quarter
 from tests.support.s3_server import Bucket
 
@@ -69,7 +70,8 @@ def test_jobs_of_batch_write_what_local_processes_write(
     assert parent.request["tags"]["run"] == summary["run_id"]
 
 
-@pytest.mark.exhaustive
+@pytest.mark.slow
+@pytest.mark.xdist_group("forge")
 def test_with_the_real_models_too(cluster: Cluster, s3: Bucket, variables: dict[str, str]) -> None:
     """Bit for bit the local backend's topics with the real embedding model."""
     store = open_store(s3.url, endpoint_url=s3.server.url)
@@ -180,10 +182,9 @@ def test_failures_unwatched_are_raised_by_watch(
     assert "out of memory" in watched.stderr
 
 
-def started(*arguments: str, until: str, **variables: str) -> subprocess.Popen[str]:
+def started(*arguments: str, until: str, **variables: str) -> Started:
     """A command, once it has said something that begins so on stderr."""
     process = start_ftm(*arguments, **variables)
-    assert process.stderr is not None
     for line in process.stderr:
         if line.startswith(until):
             return process

@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import pickle
 import random
 import signal
 import subprocess
@@ -20,21 +21,11 @@ from ftm.topics.pool import ClusterPool
 from tests.support.topic_vectors import (
     OnceSentModel,
     ScriptedModel,
-    planted_vectors,
     same,
-    texts_of,
+    uneven_firms,
 )
 
 Firm = tuple[list[str], FloatArray]
-
-
-def firms(n: int) -> list[Firm]:
-    """Firms of different size and difficulty."""
-    made = []
-    for i in range(n):
-        vectors, labels = planted_vectors(3 + i, 12 + i, noise=0.9, seed=i)
-        made.append((texts_of(labels), vectors))
-    return made
 
 
 def order(word: str) -> Firm:
@@ -53,7 +44,7 @@ def scripted() -> Iterator[ClusterPool]:
 def test_a_pool_gives_the_bits_of_an_inline_fit(clustering: str) -> None:
     """Any order, any neighbours, one worker or three: the same firm, the same bits."""
     model = BERTopicModel(clustering)
-    given = firms(6)
+    given = uneven_firms(6)
     inline = [model.fit_transform(*firm) for firm in given]
     for workers in (1, 3):
         shuffled = random.Random(workers).sample(range(6), 6)
@@ -62,17 +53,45 @@ def test_a_pool_gives_the_bits_of_an_inline_fit(clustering: str) -> None:
             assert all(same(futures[i].result(60), inline[i]) for i in range(6))
 
 
-@pytest.mark.exhaustive
+COMPILING = """
+import os, pickle, signal, sys, threading
+from ftm.topics.bertopic_model import BERTopicModel
+from ftm.topics.pool import ClusterPool
+from tests.support.topic_vectors import uneven_firms
+
+if __name__ == "__main__":
+    os.setpgrp()
+    heard = []
+    signal.signal(signal.SIGINT, lambda *_: heard.append(True))
+    threading.Timer(2.0, lambda: os.killpg(0, signal.SIGINT)).start()
+    with ClusterPool(BERTopicModel("umap-hdbscan"), workers=2) as pool:
+        futures = [pool.submit(*firm) for firm in reversed(uneven_firms(3))][::-1]
+        results = [future.result(200) for future in futures]
+    assert heard
+    pickle.dump(results, sys.stdout.buffer)
+"""
+
+
 @pytest.mark.slow
 @pytest.mark.xdist_group("models")
-def test_umap_in_a_pool_gives_the_bits_of_an_inline_fit() -> None:
-    """The classic too, compiled once in the forkserver."""
+def test_umap_in_a_pool_gives_the_bits_of_an_inline_fit(tmp_path: Path) -> None:
+    """The classic too, compiled once in the forkserver, which hears no Ctrl-C meanwhile.
+
+    That reaches the whole process group; the forkserver would else end with a traceback.
+    """
+    script = tmp_path / "compiling.py"
+    script.write_text(COMPILING)
+    done = subprocess.run(
+        [sys.executable, str(script)],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        timeout=280,
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+    results = pickle.loads(done.stdout)
     model = BERTopicModel("umap-hdbscan")
-    given = firms(3)
-    with ClusterPool(model, workers=2) as pool:
-        futures = [pool.submit(*firm) for firm in reversed(given)][::-1]
-        results = [future.result(200) for future in futures]
-    assert all(same(a, model.fit_transform(*firm)) for a, firm in zip(results, given, strict=True))
+    firms = uneven_firms(3)
+    assert all(same(a, model.fit_transform(*firm)) for a, firm in zip(results, firms, strict=True))
 
 
 SECOND_POOL = """
@@ -185,26 +204,3 @@ def test_a_pool_needs_a_worker() -> None:
     """Zero workers would wait for ever."""
     with pytest.raises(ValueError, match="workers 0"):
         ClusterPool(ScriptedModel(), workers=0)
-
-
-COMPILING = """
-import os, signal, threading
-from ftm.topics.bertopic_model import BERTopicModel
-from ftm.topics.pool import ClusterPool
-
-if __name__ == "__main__":
-    os.setpgrp()
-    signal.signal(signal.SIGINT, lambda *_: None)
-    threading.Timer(2.0, lambda: os.killpg(0, signal.SIGINT)).start()
-    ClusterPool(BERTopicModel("umap-hdbscan"), workers=1).close()
-"""
-
-
-def test_ctrl_c_while_workers_compile_is_not_heard_there(tmp_path: Path) -> None:
-    """It reaches the whole process group; the forkserver would else end with a traceback."""
-    script = tmp_path / "compiling.py"
-    script.write_text(COMPILING)
-    done = subprocess.run(
-        [sys.executable, str(script)], capture_output=True, text=True, timeout=120
-    )
-    assert (done.returncode, done.stderr) == (0, "")

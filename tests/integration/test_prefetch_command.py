@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +20,7 @@ from ftm.storage.object_store import ObjectStore, open_store
 from ftm.storage.open_lease import open_leased
 from ftm.storage.parquet import from_bytes
 from tests.support.cli import run_ftm, start_ftm
+from tests.support.forge import Started
 from tests.support.postgres import PostgresServer
 from tests.support.prefetch_quarter import LAYOUT, QUARTER, Clock
 from tests.support.s3_server import Bucket
@@ -112,7 +112,7 @@ def test_killed_for_real_at_random_moments_and_rerun_gives_the_same_bytes(
     assert contents(store) == whole[0]
 
 
-def wait_for_parts(process: subprocess.Popen[str], folder: Path, n: int) -> None:
+def wait_for_parts(process: Started, folder: Path, n: int) -> None:
     """Until so many parts were named since the start of the prefetch, or the process is over."""
     checkpoint = folder / LAYOUT.checkpoint
     deadline = time.monotonic() + 90

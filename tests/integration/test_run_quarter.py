@@ -26,6 +26,7 @@ from ftm.wiring import get_model_fingerprint, get_orchestrator, resolve_run_sett
 from ftm.wiring.stages import get_stage_tools
 from tests.support.business_firms import QUARTER
 from tests.support.cli import ftm_environment, run_ftm, start_ftm
+from tests.support.forge import Started
 from tests.support.inline_backend import InlineBackend
 from tests.support.quarters import write_quarter
 from tests.support.runs import noop_settings
@@ -154,9 +155,8 @@ def test_a_damaged_part_of_a_complete_run_is_computed_again(
     assert map_output(store) == before
 
 
-def wait_for_line(process: subprocess.Popen[str], start: str) -> None:
+def wait_for_line(process: Started, start: str) -> None:
     """Read the command's stderr up to a line that starts so."""
-    assert process.stderr is not None
     for line in process.stderr:
         if line.startswith(start):
             return

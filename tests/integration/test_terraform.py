@@ -84,7 +84,6 @@ def test_example_is_valid(copy: Terraform) -> None:
     assert (found["valid"], found["diagnostics"]) == (True, [])
 
 
-@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_plans_on_a_mocked_provider_hold(copy: Terraform) -> None:
     """`terraform test`: what is made by which variables, and which values are refused."""

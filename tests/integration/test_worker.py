@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import IO
 
 import pytest
 
@@ -26,7 +25,7 @@ from ftm.storage.run_records import BatchLine, RunSpec, decode_spec
 from ftm.topics.device import machine_name
 from ftm.worker import breaker_settings, main, map_batch
 from tests.support.business_firms import QUARTER, make_firm, make_firms
-from tests.support.forge import Forge, Forged
+from tests.support.forge import Forged, Started, forge
 from tests.support.runs import (
     listed_tables,
     make_lines,
@@ -69,8 +68,15 @@ def whole(environment: Mapping[str, str]) -> dict[str, str]:
 
 def start_worker(
     environment: Mapping[str, str], folder: Path, command: tuple[str, ...] = RUN_MAP
+) -> Started:
+    """A worker process with this environment, forked from one that has imported its libraries."""
+    return forge().start_piped(*command[1:], environment=whole(environment), cwd=folder)
+
+
+def start_cold(
+    environment: Mapping[str, str], folder: Path, command: tuple[str, ...] = RUN_MAP
 ) -> subprocess.Popen[str]:
-    """A worker process with this environment."""
+    """The same as a fresh process: other hashes, and nothing imported."""
     return subprocess.Popen(
         [sys.executable, *command],
         env=whole(environment),
@@ -78,13 +84,6 @@ def start_worker(
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-    )
-
-
-def fork_worker(forge: Forge, environment: Mapping[str, str], folder: Path, err: IO[str]) -> Forged:
-    """The same from a process that has imported the real models' libraries."""
-    return forge.start(
-        *RUN_MAP[1:], environment=whole(environment), cwd=folder, stdout=err, stderr=err
     )
 
 
@@ -105,17 +104,19 @@ class Workplace:
         given = {"part_firms": PART, **options}
         return write_run(self.store, self.manifest, chosen, run_id=run_id, **given)  # type: ignore[arg-type]
 
-    def start(
-        self, environment: Mapping[str, str], command: tuple[str, ...] = RUN_MAP
-    ) -> subprocess.Popen[str]:
+    def start(self, environment: Mapping[str, str]) -> Started:
         """A worker process in the folder of the store."""
-        return start_worker(environment, self.folder, command)
+        return start_worker(environment, self.folder)
 
     def work(
-        self, environment: Mapping[str, str], command: tuple[str, ...] = RUN_MAP
-    ) -> tuple[int, str, str]:
+        self,
+        environment: Mapping[str, str],
+        command: tuple[str, ...] = RUN_MAP,
+        *,
+        cold: bool = False,
+    ) -> tuple[int | None, str, str]:
         """Exit code, stdout and stderr of a worker that runs to its end."""
-        process = self.start(environment, command)
+        process = (start_cold if cold else start_worker)(environment, self.folder, command)
         out, err = process.communicate(timeout=240)
         return process.returncode, out, err
 
@@ -130,18 +131,11 @@ def place(tmp_path: Path) -> Workplace:
     return Workplace(tmp_path)
 
 
-@pytest.fixture(scope="module")
-def forge() -> Iterator[Forge]:
-    """What real models import, imported once: 14 seconds of computing."""
-    with Forge("ftm.worker", "sentence_transformers") as made:
-        yield made
-
-
 def test_a_worker_needs_neither_spacy_nor_wrds(place: Workplace) -> None:
     """With both unimportable the map stage runs, and it loads nothing it should not."""
     layout = place.plan()
     command = ("-c", WITHOUT_SPACY_AND_WRDS)
-    code, out, err = place.work(place.environment(layout), command)
+    code, out, err = place.work(place.environment(layout), command, cold=True)
     assert (code, out.strip()) == (0, "[]"), err
     progress = read_progress(place.store, layout, BATCH)
     assert progress.complete
@@ -159,9 +153,9 @@ def test_the_real_models_need_neither_spacy_nor_wrds(place: Workplace, tmp_path:
     layout = place.plan(lines=lines, settings=Settings.load(device="cpu"))
     model = {"FTM_DEVICE": "cpu", "PYTHONPATH": str(broken)}
     environment = worker_environment(place.url, layout, BATCH, model=model)
-    code, out, _ = place.work(environment, ("-c", "import wrds"))
+    code, out, _ = place.work(environment, ("-c", "import wrds"), cold=True)
     assert (code, out) == (1, ""), "the double of the image must be in force"
-    code, _, err = place.work(environment)
+    code, _, err = place.work(environment, cold=True)
     assert code == 0, err
     assert "not in the map image" not in err
     topics, _ = listed_tables(place.store, layout, [BATCH])
@@ -196,7 +190,7 @@ def test_a_worker_on_another_machine_warns_and_goes_on(
 def test_batch_sizes_and_firm_order_give_identical_topics(place: Workplace) -> None:
     """Invariant 8 end to end: array children of other batches give each firm the same rows."""
     whole = place.plan("run-a")
-    assert place.work(place.environment(whole))[0] == 0
+    assert place.work(place.environment(whole), cold=True)[0] == 0
     lines = make_lines(random.Random(1).sample(IDS, 30), batch_size=12, quarter=QUARTER)
     other = place.plan("run-b", lines=lines)
     for index in range(3):
@@ -227,7 +221,7 @@ def test_invariant_3_a_worker_reads_the_runs_own_manifest(place: Workplace) -> N
     assert (progress.failed, progress.skipped) == ({}, {})
 
 
-def wait_for(place: Workplace, key: str, process: subprocess.Popen[str] | Forged) -> None:
+def wait_for(place: Workplace, key: str, process: Forged) -> None:
     """Until an object exists or the worker ended."""
     while not place.store.exists(key) and process.poll() is None:
         time.sleep(0.002)
@@ -236,7 +230,7 @@ def wait_for(place: Workplace, key: str, process: subprocess.Popen[str] | Forged
 def test_sigterm_records_what_is_done_and_a_rerun_completes_it(place: Workplace) -> None:
     """Stopped in the middle: exit 143, nothing lost, and the rerun ends in the same bytes."""
     clean = place.plan("run-a")
-    assert place.work(place.environment(clean))[0] == 0
+    assert place.work(place.environment(clean), cold=True)[0] == 0
     wanted = _renamed(written(place.store, clean), "run-a", "run-b")
     layout = place.plan("run-b")
     process = place.start(place.environment(layout))
@@ -253,7 +247,7 @@ def test_sigterm_records_what_is_done_and_a_rerun_completes_it(place: Workplace)
 def test_sigkill_at_random_moments_and_rerun_gives_the_same_bytes(place: Workplace) -> None:
     """Killed again and again without warning, the batch still ends in the same files."""
     clean = place.plan("run-a")
-    assert place.work(place.environment(clean))[0] == 0
+    assert place.work(place.environment(clean), cold=True)[0] == 0
     wanted = _renamed(written(place.store, clean), "run-a", "run-b")
     layout = place.plan("run-b")
     rng = random.Random(7)
@@ -269,7 +263,7 @@ def test_sigkill_at_random_moments_and_rerun_gives_the_same_bytes(place: Workpla
 
 @pytest.mark.slow
 @forged
-def test_sigterm_breaks_off_a_firm_that_would_take_minutes(forge: Forge, tmp_path: Path) -> None:
+def test_sigterm_breaks_off_a_firm_that_would_take_minutes(tmp_path: Path) -> None:
     """With real models and one huge call the worker ends at once, with exit 143 and no error."""
     store = open_store(f"file://{tmp_path / 'store'}")
     firms = [make_firm(0, n_sentences=40), make_firm(1, n_sentences=60_000)]
@@ -278,12 +272,12 @@ def test_sigterm_breaks_off_a_firm_that_would_take_minutes(forge: Forge, tmp_pat
     settings = Settings.load(device="cpu")
     layout = write_run(store, manifest, lines, settings=settings)
     environment = worker_environment(store.url, layout, BATCH, model={"FTM_DEVICE": "cpu"})
-    with (tmp_path / "err").open("w") as err:
-        process = fork_worker(forge, environment, tmp_path, err)
-        time.sleep(5)  # into loading the models, or into the embedding: either may be broken off
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(timeout=25) == 143, (tmp_path / "err").read_text()
-    assert "Traceback" not in (tmp_path / "err").read_text()
+    process = start_worker(environment, tmp_path)
+    time.sleep(5)  # into loading the models, or into the embedding: either may be broken off
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=25)
+    assert process.returncode == 143, err
+    assert "Traceback" not in err
     assert read_or_none(store, layout) in (None, {})
 
 
@@ -293,11 +287,10 @@ def read_or_none(store: ObjectStore, layout: RunLayout) -> dict[str, str] | None
     return read_progress(store, layout, BATCH).failed if exists else None
 
 
-@pytest.mark.exhaustive
 @pytest.mark.slow
 @forged
 def test_the_real_models_give_the_same_bytes_killed_reordered_and_rebatched(
-    place: Workplace, forge: Forge
+    place: Workplace,
 ) -> None:
     """Invariant 8 with the default models: kills change no byte, another order no firm's rows.
 
@@ -315,28 +308,30 @@ def test_the_real_models_give_the_same_bytes_killed_reordered_and_rebatched(
     def environment(layout: RunLayout) -> dict[str, str]:
         return worker_environment(place.url, layout, BATCH, model=real)
 
-    def fork(layout: RunLayout) -> Forged:
-        return fork_worker(forge, environment(layout), place.folder, err)
+    def fork(layout: RunLayout) -> Started:
+        return place.start(environment(layout))
 
     clean, killed, other = (
         plan("run-a", some, 2),
         plan("run-b", some, 2),
         plan("run-c", some[::-1], 5),
     )
-    code, _, told = place.work(environment(clean))
+    code, _, told = place.work(environment(clean), cold=True)
     assert code == 0, told
-    with (place.folder / "err").open("w") as err:
+    process = fork(killed)
+    wait_for(place, killed.firm_topics_part(BATCH, 1), process)
+    process.kill()
+    process.communicate()
+    assert not read_progress(place.store, killed, BATCH).complete
+    for delay_s in (delays_s := [random.uniform(0.2, 4) for _ in range(2)]):
         process = fork(killed)
-        wait_for(place, killed.firm_topics_part(BATCH, 1), process)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(timeout=delay_s)
         process.kill()
-        assert not read_progress(place.store, killed, BATCH).complete
-        for delay_s in (delays_s := [random.uniform(0.2, 4) for _ in range(2)]):
-            process = fork(killed)
-            with suppress(subprocess.TimeoutExpired):
-                process.wait(timeout=delay_s)
-            process.kill()
-        for layout in (killed, other):
-            assert fork(layout).wait(timeout=240) == 0, (place.folder / "err").read_text()
+        process.communicate()
+    for layout in (killed, other):
+        code, _, told = place.work(environment(layout))
+        assert code == 0, told
     wanted = _renamed(written(place.store, clean), "run-a", "run-b")
     assert written(place.store, killed) == wanted, delays_s
     one, many = (listed_tables(place.store, layout, [BATCH]) for layout in (clean, other))

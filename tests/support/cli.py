@@ -9,7 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryFile
 
 from ftm.jobs.local import inherited
-from tests.support.forge import forge
+from tests.support.forge import Started, forge
 from tests.support.runs import NOOP_MODEL
 
 ROOT = Path(__file__).parents[2]
@@ -62,14 +62,11 @@ def _run_cold(
     )
 
 
-def start_ftm(*arguments: str, **variables: str) -> subprocess.Popen[str]:
-    """Start `ftm …` in a session of its own, as a terminal would."""
-    return subprocess.Popen(
-        [sys.executable, "-m", "ftm.cli.main", *arguments],
-        env=ftm_environment(**variables),
+def start_ftm(*arguments: str, **variables: str) -> Started:
+    """Start `ftm …` in a session of its own, as a terminal would; forked like `run_ftm`'s."""
+    return forge().start_piped(
+        *("ftm.cli.main", *arguments),
+        environment=ftm_environment(**variables),
         cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
+        new_session=True,
     )

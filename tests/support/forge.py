@@ -5,9 +5,11 @@
 
 A server imports once and forks. What it forks is a process of its own, to be signalled and killed,
 that runs the module's `main()` as `python -m module` does, with an environment, folder, files and
-arguments of its own. Two things are not as in a fresh one: what was imported, and the seed of
-Python's hashes, which all share. So a test of either starts a process by itself, and one that
-compares bytes across processes starts one of them by itself.
+arguments of its own. What it starts as `python -m ftm…`, a worker say, is forged too: its
+`sys.executable` is a launcher. Three things are not as in a fresh process: what was imported, by
+how many threads it computes (one), and the seed of Python's hashes, which all share. So a test of
+any starts a process by itself, and one that compares bytes across processes starts one of them by
+itself. Large libraries, spaCy and torch, the server imports when the first process needs them.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ import atexit
 import json
 import os
 import select
+import shlex
 import shutil
 import signal
 import socket
@@ -25,12 +28,21 @@ import tempfile
 import threading
 import weakref
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Self
+from typing import IO, Self, TypeVar
 
-from tests.support import forge_server
+from ftm.cli.main import COMMANDS
+from tests.support import forge_client, forge_server
+
+_LAUNCHER = """#!/bin/sh
+case "$1 $2" in
+"-m ftm."*) exec {python} -I -S {client} {socket} "$@" ;;
+*) exec {python} "$@" ;;
+esac
+"""
 
 
 class Forged:
@@ -70,10 +82,35 @@ class Forged:
         if self.poll() is None:
             os.kill(self.pid, number)
 
+    def terminate(self) -> None:
+        """SIGTERM, if it runs."""
+        self.send_signal(signal.SIGTERM)
+
     def kill(self) -> None:
         """SIGKILL, and wait."""
         self.send_signal(signal.SIGKILL)
         self.wait()
+
+
+class Started(Forged):
+    """A forked process that talks through pipes, with what is used of `subprocess.Popen`."""
+
+    stdout: IO[str]
+    stderr: IO[str]
+
+    def communicate(self, timeout: float = 60) -> tuple[str, str]:
+        """What it still says on both, once it ended."""
+        with ThreadPoolExecutor(2) as readers, self.stdout, self.stderr:
+            told = [readers.submit(stream.read) for stream in (self.stdout, self.stderr)]
+            try:
+                self.wait(timeout)
+            except subprocess.TimeoutExpired:
+                self.kill()
+                raise
+            return told[0].result(), told[1].result()
+
+
+_Forged = TypeVar("_Forged", bound=Forged)
 
 
 class Forge:
@@ -87,8 +124,12 @@ class Forge:
     def __init__(self, *preload: str) -> None:
         self._folder = Path(tempfile.mkdtemp(prefix="ftm-forge-"))
         self._path = str(self._folder / "socket")
+        launcher = self._folder / "python"
+        words = {"python": sys.executable, "client": forge_client.__file__, "socket": self._path}
+        launcher.write_text(_LAUNCHER.format(**{k: shlex.quote(v) for k, v in words.items()}))
+        launcher.chmod(0o700)
         self._server = subprocess.Popen(
-            [sys.executable, forge_server.__file__, self._path, *preload],
+            [sys.executable, forge_server.__file__, self._path, str(launcher), *preload],
             env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)},
             stdin=subprocess.PIPE,
             start_new_session=True,
@@ -121,7 +162,8 @@ class Forge:
         stdout: IO[str] | int,
         stderr: IO[str] | int,
         new_session: bool = False,
-    ) -> Forged:
+        kind: type[_Forged] = Forged,  # type: ignore[assignment]
+    ) -> _Forged:
         """Fork a process that runs `module.main()`, with nothing on its standard input."""
         order = {
             "module": module,
@@ -129,13 +171,38 @@ class Forge:
             "environment": dict(environment),
             "cwd": str(cwd),
             "new_session": new_session,
+            "bound": False,
         }
         client = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._connect(client)
         with Path(os.devnull).open() as nothing:
             files = [f if isinstance(f, int) else f.fileno() for f in (nothing, stdout, stderr)]
             socket.send_fds(client, [json.dumps(order).encode()], files)
-            return Forged(client, f"{module} {' '.join(arguments)}")
+            return kind(client, f"{module} {' '.join(arguments)}")
+
+    def start_piped(
+        self,
+        module: str,
+        *arguments: str,
+        environment: Mapping[str, str],
+        cwd: Path,
+        new_session: bool = False,
+    ) -> Started:
+        """The same, and read what it says."""
+        (out, out_of_it), (err, err_of_it) = os.pipe(), os.pipe()
+        started = self.start(
+            *(module, *arguments),
+            environment=environment,
+            cwd=cwd,
+            stdout=out_of_it,
+            stderr=err_of_it,
+            new_session=new_session,
+            kind=Started,
+        )
+        for theirs in (out_of_it, err_of_it):
+            os.close(theirs)
+        started.stdout, started.stderr = (os.fdopen(ours, errors="replace") for ours in (out, err))
+        return started
 
     def _connect(self, client: socket.socket) -> None:
         """The server listens within a second, and answers when it has imported."""
@@ -152,7 +219,9 @@ def forge() -> Forge:
     """Of this test process, with what `ftm` and its workers import; ends with it."""
     made = Forge(
         *("ftm.cli.main", "ftm.worker", "ftm.analysis.status", "rich.console", "boto3"),
-        *("ftm.orchestrate.quarter_orchestrator", "ftm.topics.fingerprint"),
+        *("ftm.orchestrate.quarter_orchestrator", "ftm.topics.fingerprint", "obstore.store"),
+        *("pandas", "pyarrow.compute", "pyarrow.parquet", "graspologic_native", "rich.progress"),
+        *(command.partition(":")[0] for command in COMMANDS.values()),
     )
     atexit.register(made.close)
     return made

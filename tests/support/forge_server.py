@@ -1,12 +1,14 @@
 """Forks processes from one that has imported their libraries; see tests.support.forge.
 
-    python forge_server.py socket module module …
+    python forge_server.py socket launcher module module …
 
-Ends when its standard input does, so with the process that started it.
+Ends when its standard input does, so with the process that started it. A process whose orderer
+asked for it is killed when the orderer dies.
 """
 
 from __future__ import annotations
 
+import gc
 import importlib
 import json
 import os
@@ -16,6 +18,7 @@ import socket
 import sys
 import time
 from contextlib import suppress
+from functools import cache
 from typing import Any
 
 MOST_BYTES = 150_000
@@ -24,34 +27,88 @@ MOST_BYTES = 150_000
 Order = dict[str, Any]
 
 
-def serve(listener: socket.socket) -> tuple[Order, list[int], socket.socket] | None:
-    """Take orders; returns, in the child that is to do it, one with its files and who gave it."""
-    waiting: dict[int, socket.socket] = {}
+class Server:
+    """Takes orders and forks; reaps what it forked."""
 
-    def reap(*_: object) -> None:
-        while waiting:
+    def __init__(self, listener: socket.socket) -> None:
+        self._listener = listener
+        self._waiting: dict[int, socket.socket] = {}
+        self._bound: dict[socket.socket, int] = {}
+        signal.signal(signal.SIGCHLD, self._reap)
+
+    def serve(self) -> tuple[Order, list[int], socket.socket] | None:
+        """Until standard input ends; in a child, the order it is to do, its files, who gave it."""
+        while True:
+            ready = self._wait()
+            if sys.stdin in ready:
+                return None
+            for client in self._bound.keys() & set(ready):
+                os.kill(self._bound.pop(client), signal.SIGKILL)
+            if self._listener in ready and (asked := self._fork()):
+                return asked
+
+    def _wait(self) -> list[Any]:
+        """What can be read; SIGCHLD, which reaps, comes only meanwhile."""
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGCHLD])
+        ready: list[Any] = []
+        with suppress(OSError):  # one of the bound ended just now
+            ready = select.select([self._listener, sys.stdin, *self._bound], [], [])[0]
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGCHLD])
+        return ready
+
+    def _fork(self) -> tuple[Order, list[int], socket.socket] | None:
+        client = self._listener.accept()[0]
+        message, files, _, _ = socket.recv_fds(client, MOST_BYTES, 3)
+        order = json.loads(message)
+        prepare(order)
+        if not (pid := os.fork()):
+            for each in (self._listener, *self._waiting.values()):
+                each.close()
+            return order, files, client
+        self._waiting[pid] = client
+        if order["bound"]:
+            self._bound[client] = pid
+        for file in files:
+            os.close(file)
+        return None
+
+    def _reap(self, *_: object) -> None:
+        while self._waiting:
             pid, status = os.waitpid(-1, os.WNOHANG)
             if not pid:
                 return
-            with waiting.pop(pid) as client, suppress(OSError):  # nobody may wait for it
+            client = self._waiting.pop(pid)
+            self._bound.pop(client, None)
+            with client, suppress(OSError):  # nobody may wait for it
                 client.send(str(os.waitstatus_to_exitcode(status)).encode())
 
-    signal.signal(signal.SIGCHLD, reap)
-    while True:
-        ready, _, _ = select.select([listener, sys.stdin], [], [])
-        if sys.stdin in ready:
-            return None
-        client = listener.accept()[0]
-        message, files, _, _ = socket.recv_fds(client, MOST_BYTES, 3)
-        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGCHLD])
-        if not (pid := os.fork()):
-            for each in (listener, *waiting.values()):
-                each.close()
-            return json.loads(message), files, client
-        waiting[pid] = client
-        for file in files:
-            os.close(file)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGCHLD])
+
+def prepare(order: Order) -> None:
+    """Import what this process would import by itself, for all that need it later."""
+    command = order["arguments"][:1]
+    told = order["environment"]
+    if command in (["prefetch"], ["preprocess"]):
+        load("ftm.text.parallel", "ftm.text.pipelines", "exchange_calendars", "psycopg2")
+        load_text_pipeline()
+    has_model = "FTM_STORE" in told and told.get("FTM_EMBEDDING_MODEL") != "noop"
+    if order["module"] == "ftm.worker" and command == ["map"] and has_model:
+        load("sentence_transformers")
+
+
+@cache
+def load_text_pipeline() -> None:
+    """spaCy by its own door, which keeps torch out."""
+    sys.modules["ftm.text.pipelines"].load_pipeline("rules")
+    gc.freeze()
+
+
+def load(*modules: str) -> None:
+    """Import them, and let the collector of no child touch, and so copy, what came with them."""
+    if not all(name in sys.modules for name in modules):
+        for name in modules:
+            importlib.import_module(name)
+        gc.collect()
+        gc.freeze()
 
 
 def become(order: Order, files: list[int], client: socket.socket) -> Any:
@@ -77,16 +134,16 @@ def become(order: Order, files: list[int], client: socket.socket) -> Any:
 
 def main() -> None:
     """Import, then serve."""
-    path, *preload = sys.argv[1:]
+    path, launcher, *preload = sys.argv[1:]
     del sys.path[0]  # the folder of this file
     signal.signal(signal.SIGINT, signal.default_int_handler)
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
         listener.bind(path)
         listener.listen(64)
-        for name in preload:
-            importlib.import_module(name)
-        asked = serve(listener)
+        load(*preload)
+        asked = Server(listener).serve()
     if asked is not None:
+        sys.executable = launcher
         sys.exit(become(*asked).main())
 
 

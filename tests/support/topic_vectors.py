@@ -46,6 +46,12 @@ def same(a: TopicModelResult, b: TopicModelResult) -> bool:
     )
 
 
+def uneven_firms(n: int) -> list[tuple[list[str], FloatArray]]:
+    """Texts and vectors of firms of different size and difficulty."""
+    planted = [planted_vectors(3 + i, 12 + i, noise=0.9, seed=i) for i in range(n)]
+    return [(texts_of(labels), vectors) for vectors, labels in planted]
+
+
 class ScriptedModel(TopicModel):
     """The no-op model; a document that is an order is obeyed by the worker."""
 

@@ -176,8 +176,8 @@ def test_centroids_that_are_all_the_same_raise_nothing(n: int) -> None:
         assert labels.tolist() == [-1] * n
 
 
-@pytest.mark.exhaustive
 @pytest.mark.slow
+@pytest.mark.xdist_group("models")
 def test_the_classic_method_is_deterministic_and_recovers_plants() -> None:
     """UMAP and HDBSCAN with a seed; three centroids are enough to raise nothing."""
     units, themes = planted_vectors(4, 15, noise=0.3)
