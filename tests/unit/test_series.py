@@ -8,7 +8,7 @@ from itertools import count
 
 import pytest
 
-from ftm.core.errors import ConfigError, OrchestratorError
+from ftm.core.errors import ConfigError, CorruptObjectError, OrchestratorError
 from ftm.core.layout import series_root
 from ftm.core.quarter import Quarter
 from ftm.reduce.link_quarters import link_quarters
@@ -171,16 +171,37 @@ def test_only_what_is_about_the_same_carries_a_series_on(published: dict[str, by
 def test_redo_from_links_later_quarters_anew_and_earlier_ones_stay(
     published: dict[str, bytes],
 ) -> None:
-    """Ids before it are kept, byte for byte; what lies after it is linked no more."""
+    """Ids before it are kept, byte for byte; done in the same way, so are the others."""
     store = store_of(published)
     link_quarters(store, QUARTERS)
     before = objects(store)
-    link_quarters(store, QUARTERS[:3], threshold=0.65, redo_from=QUARTERS[2])
-    assert linked_quarters(store) == QUARTERS[:3]
-    again = objects(store)
-    folders = tuple(series_root(quarter) for quarter in QUARTERS[:3])
-    assert {k: v for k, v in again.items() if k.startswith(folders)} == {
-        k: v for k, v in before.items() if k.startswith(folders)
-    }
+    link_quarters(store, QUARTERS[2:], threshold=0.65, redo_from=QUARTERS[2])
+    assert linked_quarters(store) == QUARTERS
+    assert objects(store) == before
     link_quarters(store, QUARTERS[2:], series_threshold=0.999, redo_from=QUARTERS[2])
     assert not series_of(store, QUARTERS[1]) & series_of(store, QUARTERS[2])
+
+
+def test_redo_from_forgets_no_quarter_that_it_does_not_link_again(
+    published: dict[str, bytes],
+) -> None:
+    """Its panel would go on with series that are no more; the message names the range."""
+    store = store_of(published)
+    link_quarters(store, QUARTERS)
+    before = objects(store)
+    last, span = QUARTERS[3], f"{QUARTERS[1]}..{QUARTERS[3]}"
+    with pytest.raises(ConfigError, match=f"{last}, which is linked.*--quarters {span}"):
+        link_quarters(store, QUARTERS[1:3], redo_from=QUARTERS[1])
+    assert objects(store) == before
+
+
+@pytest.mark.parametrize("record", [b"[]", b"null", b"{", b"\xff"])
+def test_a_damaged_record_is_named_with_its_fix(published: dict[str, bytes], record: bytes) -> None:
+    """Linking on beside it would guess how it was linked."""
+    store = store_of(published)
+    link_quarters(store, QUARTERS[:2])
+    store.put(link_record(QUARTERS[1]), record)
+    with pytest.raises(
+        CorruptObjectError, match=rf"link\.json is damaged.*--redo-from {QUARTERS[1]}"
+    ):
+        link_quarters(store, QUARTERS[1:3])
