@@ -366,12 +366,11 @@ def test_where_nothing_listens_nobody_waits(memory: ObjectStore) -> None:
         pass
     for host in ("127.0.0.1", "localhost"):
         there = dataclasses.replace(options(gone), base_url=gone.url.replace("127.0.0.1", host))
-        waits = Waits(first_contact_s=60.0)
+        waits, started_s = Waits(first_contact_s=60.0), time.monotonic()
         with (
             LLMNamer(memory, dataclasses.replace(there, patience_s=600.0), waits=waits) as one,
             pytest.raises(LLMUnavailableError, match=r"nothing listens at http://.*start the"),
         ):
-            started_s = time.monotonic()
             one.check()
         assert time.monotonic() - started_s < 20
 

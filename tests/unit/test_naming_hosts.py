@@ -8,9 +8,9 @@ from ftm.core.errors import ConfigError, LLMUnavailableError
 from ftm.naming.hosts import check_host, is_ours
 
 ADDRESSES = {
-    **dict.fromkeys(("localhost", "box.local", "x.localhost"), ["127.0.0.1", "::1"]),
-    **dict.fromkeys(("vllm", "gpu-1", "x.internal"), ["172.18.0.2"]),
-    **dict.fromkeys(("ai", "llm", "gateway.internal", "gateway.local"), ["209.59.119.34"]),
+    **{key: ["127.0.0.1", "::1"] for key in ("localhost", "box.local", "x.localhost")},
+    **{key: ["172.18.0.2"] for key in ("vllm", "gpu-1", "x.internal")},
+    **{key: ["209.59.119.34"] for key in ("ai", "llm", "gateway.internal", "gateway.local")},
     "gpu.lab.test": ["10.1.2.3", "fd00::1"],
     "mixed.test": ["10.1.2.3", "8.8.8.8"],
     "api.test": ["93.184.216.34"],
