@@ -27,6 +27,7 @@ TAKEN = Answer("Order backlog", SUMMARY)
         f'First {{"label": "Draft", "summary": "{SUMMARY}"}}, better: {GOOD}',
         GOOD.replace("backlog dev", "backlog\\n dev"),
         GOOD.replace("Order backlog", "  **Order backlog** "),
+        GOOD.replace("Order backlog", "## **Order** __backlog__"),
         json.dumps({**json.loads(GOOD), "confidence": 1}),
     ],
 )

@@ -288,7 +288,7 @@ class LLMNamer:
         more = f" and {n_more:,} more" if n_more > 0 else ""
         return NamingError(
             f"{self._options.model!r} gave no usable name to {listed}{more}, asked {MAX_TRIES} "
-            f"times each (of its last answer to {first}: {problem}). All other names are kept; "
+            f"times each (of its last answer to {first}: {problem}). The names there are are kept; "
             "use another model (LLM_MODEL_NAME) or more LLM_MAX_TOKENS, or FTM_NAMING=keywords",
             item_ids=tuple(name.partition(" ")[2] for name in failed),
         )
