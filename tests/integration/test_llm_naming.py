@@ -195,6 +195,14 @@ def test_what_passes_is_tried_again(llm: LLMServer, memory: ObjectStore, trouble
     assert len(llm.chats) == 3
 
 
+def test_the_sdk_sends_nothing_again(llm: LLMServer, memory: ObjectStore) -> None:
+    """Without patience one failure is one request."""
+    llm.script = lambda _n, _r: error(500)
+    with pytest.raises(LLMUnavailableError, match="500"):
+        name_all(llm, memory, [topic()], patience_s=0.0)
+    assert len(llm.chats) == 1
+
+
 def test_retry_after_is_honoured_by_all(llm: LLMServer, memory: ObjectStore) -> None:
     """One request is told to wait a second: none is sent before that."""
     seen: list[float] = []

@@ -56,6 +56,7 @@ def with_fields(**fields: object) -> str:
         ("", "empty"),
         ("   ", "empty"),
         (f"<think>{GOOD}", "empty"),
+        (f"{GOOD} is a draft.</think>", "empty"),
         ("Order backlog", "no JSON"),
         ("{}", "no JSON"),
         ('{"label": "Order backlog"}', "no JSON"),

@@ -38,8 +38,8 @@ def named(**facts: Any) -> StageRecord:
         (
             named(cost=1234.567),
             (
-                "names by llm, 1,200 asked and 30 from the store, 2,000,005 tokens, 1,234.57 at the "
-                "prices given"
+                "names by llm, 1,200 asked and 30 from the store, 2,000,005 tokens, 1,234.57 at "
+                "the prices given"
             ),
         ),
         (

@@ -150,7 +150,7 @@ def _retry_after_s(headers: Any) -> float:
     """Seconds to wait, from either form of Retry-After; 0 if there is none."""
     value = str(headers.get("retry-after") or "").strip()
     try:
-        return max(float(value), 0.0)
+        return max(0.0, float(value))  # in this order: nan is no wait
     except ValueError:
         pass
     try:
