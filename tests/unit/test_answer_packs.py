@@ -116,7 +116,7 @@ def test_many_answers_are_several_packs_and_few_are_none() -> None:
     packs.add([*many, *many])
     written = keys_of(store, "")
     assert len(written) == 2
-    packs.add(many)
+    packs.add([*many, answer("f" * 64)])
     AnswerPacks(store, "f").add(reversed(many))
     assert keys_of(store, "") == written
     again = AnswerPacks(store, "f")

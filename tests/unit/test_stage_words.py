@@ -83,3 +83,14 @@ def test_themes_with_the_name_of_another_are_counted() -> None:
     assert name_run(run.store, records, name_options(ToldNamer())).facts["n_alike"] == 0
     run.store.delete(run.layout.stage_record("name"))
     assert name_run(run.store, records, name_options(OneName())).facts["n_alike"] == 3
+
+
+def test_names_of_a_partial_run_are_partial() -> None:
+    """The record of stage name says of its own that batches are left out."""
+    run = plant_run(open_store("memory://"), FIRMS)
+    records = read_run(run.store, QUARTER, run.layout.run_id)
+    reduced = reduce_run(run.store, records, reduce_options())
+    assert not name_run(run.store, records, name_options()).is_partial
+    partial = reduced.model_copy(update={"is_partial": True})
+    run.store.put(run.layout.stage_record("reduce"), partial.encode())
+    assert name_run(run.store, records, name_options()).is_partial
