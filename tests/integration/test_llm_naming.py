@@ -21,7 +21,9 @@ from ftm.core.layout import cached_answer
 from ftm.core.schemas import NAMING_AUDIT
 from ftm.core.settings import Settings
 from ftm.naming.llm import LLMNamer
+from ftm.naming.patience import Waits
 from ftm.storage.object_store import ObjectStore, open_store
+from ftm.storage.parquet import from_rows
 from ftm.wiring import get_namer
 from tests.support.llm_server import (
     DIE,
@@ -193,6 +195,14 @@ def test_what_passes_is_tried_again(llm: LLMServer, memory: ObjectStore, trouble
     assert len(llm.chats) == 3
 
 
+def test_the_sdk_sends_nothing_again(llm: LLMServer, memory: ObjectStore) -> None:
+    """Without patience one failure is one request."""
+    llm.script = lambda _n, _r: error(500)
+    with pytest.raises(LLMUnavailableError, match="500"):
+        name_all(llm, memory, [topic()], patience_s=0.0)
+    assert len(llm.chats) == 1
+
+
 def test_retry_after_is_honoured_by_all(llm: LLMServer, memory: ObjectStore) -> None:
     """One request is told to wait a second: none is sent before that."""
     seen: list[float] = []
@@ -356,6 +366,33 @@ def test_a_server_that_is_not_there_is_told_in_seconds(memory: ObjectStore) -> N
         pytest.raises(LLMUnavailableError, match=r"LLM_BASE_URL.*start the server.*keywords"),
     ):
         one.check()
+
+
+def test_where_nothing_listens_nobody_waits(memory: ObjectStore) -> None:
+    """A refused connection at the first contact is told at once, by whatever name of the host."""
+    with LLMServer() as gone:
+        pass
+    for host in ("127.0.0.1", "localhost"):
+        there = dataclasses.replace(options(gone), base_url=gone.url.replace("127.0.0.1", host))
+        waits, started_s = Waits(first_contact_s=60.0), time.monotonic()
+        with (
+            LLMNamer(memory, dataclasses.replace(there, patience_s=600.0), waits=waits) as one,
+            pytest.raises(LLMUnavailableError, match=r"nothing listens at http://.*start the"),
+        ):
+            one.check()
+        assert time.monotonic() - started_s < 20
+
+
+def test_a_server_that_limits_the_first_contact_is_there(
+    llm: LLMServer, memory: ObjectStore
+) -> None:
+    """A 429 is borne as long as later ones, Retry-After included; a 503 only for a while."""
+    llm.before_models = [error(429, retry_after="0.5")]
+    assert len(name_all(llm, memory, [topic()], patience_s=60.0)) == 1
+    llm.before_models = [error(503, retry_after="0.5")]
+    with pytest.raises(LLMUnavailableError, match=r"503 .*start the server"):
+        name_all(llm, memory, [topic(1)], patience_s=60.0)
+    assert llm.n_models_asked == 3
 
 
 def test_a_prompt_that_is_too_long_is_halved(llm: LLMServer, memory: ObjectStore) -> None:
@@ -533,6 +570,38 @@ def test_nothing_of_the_text_reaches_logs_or_errors(
     assert loggers <= {"ftm", "stamina", "asyncio"}
     assert "zebrafish" not in told
     assert "sk-key" not in told
+
+
+def test_the_switch_for_the_sdks_log_is_without_effect(llm: LLMServer, tmp_path: Path) -> None:
+    """OPENAI_LOG=debug sets levels when the package is first imported, which is after ours."""
+    script = tmp_path / "child.py"
+    script.write_text(CHILD)
+    child = subprocess.run(
+        [sys.executable, str(script), llm.url, "memory://"],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OPENAI_LOG": "debug"},
+        capture_output=True,
+        check=True,
+    )
+    assert len(llm.chats) == 20
+    assert child.stderr == b""
+
+
+def test_tokens_that_are_no_numbers_are_not_counted(llm: LLMServer, memory: ObjectStore) -> None:
+    """A server may send anything where counts belong; the name counts."""
+    body = json.loads(says(GOOD).body)
+    told = [
+        {**body, "usage": {"prompt_tokens": "100", "completion_tokens": True}, "model": 7},
+        {**body, "usage": None, "system_fingerprint": {"a": 1}},
+        {**body, "usage": {"prompt_tokens": -1, "completion_tokens": 20.5}},
+    ]
+    llm.script = lambda number, _: Reply(200, json.dumps(told[number]).encode())
+    with namer(llm, memory, price_in=1.0, max_concurrent=1) as one:
+        names = one.name_all([topic(n) for n in range(3)], done=lambda _: None)
+        assert one.totals.n_asked == 3
+        assert one.totals.cost == 0
+    audits = [dataclasses.asdict(name.audit) for name in names if name.audit is not None]
+    rows = from_rows(audits, NAMING_AUDIT)
+    assert rows["prompt_tokens"].null_count == rows["completion_tokens"].null_count == 3
 
 
 def test_credentials_in_the_url_are_not_told(memory: ObjectStore) -> None:

@@ -118,6 +118,10 @@ def test_status_of_a_run_that_was_stopped_says_what_is_saved(folder: ObjectStore
         "2 of 3 batches not begun",
     ):
         assert text in out
+    assert "published" not in out
+    publish(folder, layout, {})
+    out = run_ftm(*STATUS, FTM_STORE=folder.url).stdout
+    assert "Run abc: 0 of 3 batches complete, published" in out, "failed batches were left out"
 
 
 def test_the_command_that_status_names_resumes_that_very_run(folder: ObjectStore) -> None:

@@ -11,8 +11,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from ftm.core.errors import ConfigError
-from ftm.reduce.labels import COLUMNS, Labels, members_of, read_labels, write_labels
+from ftm.core.errors import ConfigError, OrchestratorError
+from ftm.reduce.label_themes import labels_template
+from ftm.reduce.labels import (
+    COLUMNS,
+    Labels,
+    carry_edits,
+    members_of,
+    read_labels,
+    write_labels,
+)
 from ftm.storage.object_store import open_store
 from ftm.storage.published import read_published_table, require_published
 from ftm.storage.stage_records import read_stage_table, require_stage
@@ -343,3 +351,94 @@ def test_a_theme_that_goes_into_another_gets_no_name(planted: Planted) -> None:
     data = edit(planted, two={"merge_into": ONE, "name": "Lost"})
     with pytest.raises(ConfigError, match=f"goes into {ONE}; give the name to {ONE}"):
         read_labels(data, contributions, name="x")
+
+
+def test_a_name_is_one_line_of_what_can_be_printed(planted: Planted) -> None:
+    """No line end breaks a table, and no terminal is told what to do; nothing printable is lost."""
+    _, contributions = reduced(planted)
+    data = edit(
+        planted,
+        one={"name": "Prices\r\nand\x07 \x1b[31mcosts, Käse 😀"},
+        two={"name": "\u200b\x00 "},
+    )
+    found = read_labels(data, contributions, name="x")
+    assert found.names == {ONE: "Prices and [31mcosts, Käse 😀"}
+
+
+@pytest.mark.parametrize(("column", "most"), [("name", 200), ("description", 2000)])
+def test_a_text_that_is_too_long_is_an_error(planted: Planted, column: str, most: int) -> None:
+    """A cell into which the rest of the file went is no name."""
+    _, contributions = reduced(planted)
+    read_labels(edit(planted, one={column: "x" * most}), contributions, name="x")
+    with pytest.raises(
+        ConfigError, match=rf"line 2: {column} has {most + 1:,} characters; at most"
+    ):
+        read_labels(edit(planted, one={column: "x" * (most + 1)}), contributions, name="x")
+
+
+def test_a_column_twice_is_an_error(planted: Planted) -> None:
+    """The second would win, and what is in the first be lost without a word."""
+    _, contributions = reduced(planted)
+    lines = edit(planted, one={"name": "Clouds"}).decode().splitlines()
+    data = "\n".join([f"{lines[0]},name", *(f"{line}," for line in lines[1:])]).encode()
+    with pytest.raises(ConfigError, match="has the column 'name' twice"):
+        read_labels(data, contributions, name="x")
+
+
+def test_edits_go_on_with_the_topics_they_were_made_for(planted: Planted) -> None:
+    """Ids may be others now; what was said of themes that are no more is counted."""
+    old = edit(
+        planted,
+        one={"name": "=Clouds", "description": "By hand."},
+        two={"merge_into": ONE},
+        three={"exclude": "x"},
+        four={"name": "Gone"},
+    )
+    rows = list(csv.DictReader(io.StringIO(write_labels(*reduced(planted)).decode("utf-8-sig"))))
+    ids, (one, two, three, four) = [ONE, TWO, THREE, FOUR], rows
+    four["members"] = "m0"
+    now = [dict(row, theme_id=name) for row, name in zip([four, three, two, one], ids, strict=True)]
+    data, n_lost = carry_edits(old, as_csv(now), name="x")
+    found = list(csv.DictReader(io.StringIO(data.decode("utf-8-sig"))))
+    edits = [[row[c] for c in ("name", "description", "merge_into", "exclude")] for row in found]
+    assert edits == [
+        ["", "", "", ""],
+        ["", "", "", "x"],
+        ["", "", FOUR, ""],
+        [" =Clouds", "By hand.", "", ""],
+    ]
+    assert n_lost == 1
+    without_target = as_csv([now[2]])
+    data, n_lost = carry_edits(old, without_target, name="x")
+    assert b"theme_2023Q1_00" in data
+    assert ONE.encode() not in data
+    assert n_lost == 4, "a merge into what is gone is lost as well"
+
+
+def test_a_template_for_themes_made_anew_fits_them(planted: Planted) -> None:
+    """The file in use was made for others: it is not handed out again, but its edits that fit."""
+    assert labels_template(planted.store, QUARTER) == (write_named(planted), 0)
+    used = edit(planted, one={"name": "Clouds"})
+    planted.store.put(planted.layout.labels, used)
+    assert labels_template(planted.store, QUARTER) == (used, 0)
+    stale = edit(planted, one={"name": "Clouds", "members": "m0"})
+    planted.store.put(planted.layout.labels, stale)
+    data, n_lost = labels_template(planted.store, QUARTER)
+    assert n_lost == 1
+    assert data == write_named(planted)
+
+
+def test_a_template_needs_names_of_the_themes_there_are(planted: Planted) -> None:
+    """After reduce alone there are new themes with old names: those would be of others."""
+    record = require_stage(planted.store, planted.layout, "reduce")
+    other = record.model_copy(update={"files": {**record.files, "x": "y"}})
+    planted.store.put(planted.layout.stage_record("reduce"), other.encode())
+    with pytest.raises(OrchestratorError, match="--from name"):
+        labels_template(planted.store, QUARTER)
+
+
+def write_named(planted: Planted) -> bytes:
+    """The template with the names of the published themes."""
+    published = require_published(planted.store, QUARTER)
+    themes = read_published_table(planted.store, published, "themes")
+    return write_labels(themes, reduced(planted)[1])

@@ -27,6 +27,7 @@ TAKEN = Answer("Order backlog", SUMMARY)
         f'First {{"label": "Draft", "summary": "{SUMMARY}"}}, better: {GOOD}',
         GOOD.replace("backlog dev", "backlog\\n dev"),
         GOOD.replace("Order backlog", "  **Order backlog** "),
+        GOOD.replace("Order backlog", "## **Order** __backlog__"),
         json.dumps({**json.loads(GOOD), "confidence": 1}),
     ],
 )
@@ -55,6 +56,7 @@ def with_fields(**fields: object) -> str:
         ("", "empty"),
         ("   ", "empty"),
         (f"<think>{GOOD}", "empty"),
+        (f"{GOOD} is a draft.</think>", "empty"),
         ("Order backlog", "no JSON"),
         ("{}", "no JSON"),
         ('{"label": "Order backlog"}', "no JSON"),

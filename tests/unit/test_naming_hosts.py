@@ -8,6 +8,9 @@ from ftm.core.errors import ConfigError, LLMUnavailableError
 from ftm.naming.hosts import check_host, is_ours
 
 ADDRESSES = {
+    **{key: ["127.0.0.1", "::1"] for key in ("localhost", "box.local", "x.localhost")},
+    **{key: ["172.18.0.2"] for key in ("vllm", "gpu-1", "x.internal")},
+    **{key: ["209.59.119.34"] for key in ("ai", "llm", "gateway.internal", "gateway.local")},
     "gpu.lab.test": ["10.1.2.3", "fd00::1"],
     "mixed.test": ["10.1.2.3", "8.8.8.8"],
     "api.test": ["93.184.216.34"],
@@ -29,12 +32,13 @@ def resolver(host: str) -> list[str]:
     "host",
     [
         *("localhost", "vllm", "gpu-1", "gpu.lab.test", "box.local", "x.internal", "vllm."),
+        "x.localhost",
         *("127.0.0.1", "127.1", "10.0.0.8", "172.31.255.1", "192.168.1.1", "169.254.1.1"),
         *("::1", "fd12::1", "fe80::1", "fe80::1%eth0", "::ffff:10.0.0.1"),
     ],
 )
 def test_private_hosts_are_ours(host: str) -> None:
-    """Private and link-local addresses, names without a dot, and what resolves to such."""
+    """Private and link-local addresses, and names that resolve to such."""
     assert is_ours(host, resolver=resolver)
 
 
@@ -43,11 +47,12 @@ def test_private_hosts_are_ours(host: str) -> None:
     [
         *("8.8.8.8", "172.32.0.1", "192.169.0.1", "100.64.0.1", "0.0.0.0", "203.0.113.1"),
         *("2606:4700::1111", "::ffff:8.8.8.8", "api.test", "mixed.test", "empty.test"),
-        *("134744072", "0x08080808"),
+        *("134744072", "0x08080808", "64:ff9b::808:808", "::"),
+        *("ai", "llm", "gateway.internal", "gateway.local"),
     ],
 )
 def test_public_hosts_are_not(host: str) -> None:
-    """One public address is enough; nor is a number without dots a name."""
+    """One public address is enough, however private the name of the host looks."""
     assert not is_ours(host, resolver=resolver)
 
 

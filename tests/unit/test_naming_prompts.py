@@ -123,3 +123,10 @@ def test_tokens_are_rather_overestimated() -> None:
     assert estimate_tokens("") == 0
     assert estimate_tokens("word " * 70) == 100
     assert estimate_tokens("收入增长") >= 4
+
+
+def test_what_cannot_be_printed_is_not_sent() -> None:
+    """Marks that turn the direction of writing or end a line hide nothing from whoever reads."""
+    said = "Orders\u202e grew\x07 by \u200bfar, naïve 😀."
+    prompt = build_prompt(topic(0, said), budget_tokens=2000)
+    assert "Orders grew by far, naïve 😀." in prompt.messages[1][1]

@@ -128,9 +128,13 @@ _JOBS = "submitted to AWS Batch, and not seen to end: `ftm watch` comes back to 
 
 
 def _run_word(run: RunStatus) -> str:
+    word = "complete"
+    if not run.is_complete:
+        word = f"{run.n_complete} of {run.n_batches} batches complete"
+    if run.is_published:  # as a part, where failed batches were gone on without
+        word += ", published"
     if run.is_complete:
-        return "complete, published" if run.is_published else "complete"
-    word = f"{run.n_complete} of {run.n_batches} batches complete"
+        return word
     if run.holder:
         return f"under way, {word}" if run.n_batches else "under way, nothing submitted yet"
     return word if run.n_batches else "planned, nothing submitted"
@@ -152,7 +156,7 @@ def _run_facts(run: RunStatus) -> dict[str, str]:
         "partial": "its prefetch had not got to every firm the plan keeps" * run.is_partial,
         "outdated": run.outdated and f"{run.outdated}; `ftm run-quarter` begins another run",
         "firms": ", ".join(counts),
-        "stages": ", ".join(("map", *run.stages)) if run.is_complete else "",
+        "stages": ", ".join(("map", *run.stages) if run.is_complete else run.stages),
         "themes": _describe_themes(run.diagnosis),
     }
 

@@ -11,6 +11,7 @@ import click
 
 from ftm.cli.options import json_option, quarter_option, store_option
 from ftm.cli.tables import writes_utf8
+from ftm.core.counted import counted
 from ftm.core.errors import ConfigError
 from ftm.core.quarter import Quarter
 from ftm.core.settings import Settings
@@ -43,8 +44,12 @@ def themes(quarter: str, store: str | None, labels_file: Path | None, as_json: b
 
     opened, chosen = _open(store), Quarter.parse(quarter)
     if labels_file is not None:
-        _write_new(labels_file, labels_template(opened, chosen))
+        data, n_lost = labels_template(opened, chosen)
+        _write_new(labels_file, data)
         click.echo(f"{labels_file}: fill in name, merge_into or exclude, then `ftm label`")
+        if n_lost:
+            lost = counted(n_lost, "edited line")
+            click.echo(f"{lost} of the labels in use left out: for themes that are no more")
         return
     found = list_themes(opened, chosen)
     if as_json:

@@ -199,6 +199,16 @@ def cached_answer(request_sha256: str) -> str:
     return f"cache/llm/{request_sha256}.json"
 
 
+def answer_packs(family: str) -> str:
+    """Folder of the packs of answers to requests that share model and parameters."""
+    return f"cache/llm/packs/{family}"
+
+
+def answer_pack(family: str, sha256: str) -> str:
+    """Many of these answers in one object, named by its bytes."""
+    return f"{answer_packs(family)}/{sha256}.jsonl.gz"
+
+
 def series_root(quarter: Quarter) -> str:
     """Folder of a linked quarter: `series.parquet`, `links.parquet` and, last, `link.json`."""
     return f"series/quarter={quarter}"

@@ -22,6 +22,8 @@ _THINKING = re.compile(r"<(think|thinking|reasoning)>.*?</\1>", re.DOTALL | re.I
 _THINKING_END = re.compile(r"^.*</(?:think|thinking|reasoning)>", re.DOTALL | re.IGNORECASE)
 _THINKING_START = re.compile(r"<(?:think|thinking|reasoning)>", re.IGNORECASE)
 _MARKUP = re.compile(r"</?\w+>|<\||```|https?://|www\.|[{}]", re.IGNORECASE)
+_EMPHASIS = re.compile(r"\*\*|__|^#+ ")
+"""Markdown around what is a name nevertheless."""
 _MIN_DESCRIPTION_WORDS = 4
 _MAX_NAME_WORDS = 12
 
@@ -137,7 +139,7 @@ def _one_line(value: Any) -> Any:
     if not isinstance(value, str):
         return value
     line = " ".join("".join(c if c.isprintable() else " " for c in value).split())
-    return line.strip("\"'*_ ")
+    return _EMPHASIS.sub("", line).strip("\"'*_ ")
 
 
 def _check_words(fields: _Fields, kind: ItemKind) -> None:

@@ -180,8 +180,8 @@ class ChatClient:
             cut_off=reason == "length",
             model=str(model) if model else None,
             revision=self._revision(getattr(answer, "system_fingerprint", None)),
-            prompt_tokens=getattr(usage, "prompt_tokens", None),
-            completion_tokens=getattr(usage, "completion_tokens", None),
+            prompt_tokens=_count(getattr(usage, "prompt_tokens", None)),
+            completion_tokens=_count(getattr(usage, "completion_tokens", None)),
             latency_s=round(latency_s, 3),
             dialect=dialect,
         )
@@ -214,7 +214,7 @@ class ChatClient:
                 return None
 
         try:
-            return await self._patience.bear(once, limit_s=self._waits.first_contact_s)
+            return await self._patience.bear(once, is_first=True)
         except LLMUnavailableError as error:
             reason = str(error).partition(";")[0]
             raise LLMUnavailableError(
@@ -226,6 +226,11 @@ class ChatClient:
         models = self._models
         ids = None if models is None else [str(model["id"]) for model in models]
         return not_found(self._where, self._options.model, ids)
+
+
+def _count(value: object) -> int | None:
+    """A number of tokens as servers tell it; the SDK checks nothing."""
+    return value if type(value) is int and value >= 0 else None
 
 
 def _model_list(page: Any) -> list[dict[str, Any]] | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ipaddress
-import re
 import socket
 from collections.abc import Callable, Sequence
 from urllib.parse import SplitResult, urlsplit
@@ -19,10 +18,6 @@ _OURS = tuple(
     )
 )
 """Loopback, RFC 1918 and 4193, link-local: not all that `is_private` means."""
-_SINGLE_LABEL = re.compile(r"[a-z](?:[a-z0-9_-]*[a-z0-9])?", re.IGNORECASE)
-"""A name without a dot; a number is an address in disguise."""
-_OUR_ENDINGS = (".local", ".internal", ".localhost")
-
 Resolver = Callable[[str], Sequence[str]]
 """The addresses of a host name; OSError if there is none."""
 
@@ -56,9 +51,12 @@ def split_base_url(base_url: str) -> SplitResult:
 def is_ours(host: str, *, resolver: Resolver = resolve) -> bool:
     """Whether a host is this machine or in a private network.
 
+    No name is trusted for how it looks: `ai` is a host of the public network, and a search domain
+    may make one of any short name.
+
     Args:
         host: name or address, as in the URL.
-        resolver: asked for the addresses of a name that has a dot; all must be private.
+        resolver: asked for the addresses of a name; all must be private.
 
     Raises:
         OSError: the name does not resolve.
@@ -66,8 +64,6 @@ def is_ours(host: str, *, resolver: Resolver = resolve) -> bool:
     host = host.rstrip(".").partition("%")[0]
     if (address := _address(host)) is not None:
         return _in_ours(address)
-    if _SINGLE_LABEL.fullmatch(host) or host.lower().endswith(_OUR_ENDINGS):
-        return True
     try:
         found = resolver(host)
     except UnicodeError as error:  # no host name at all, says the idna codec

@@ -20,10 +20,11 @@ from ftm.naming.client import ChatClient
 from ftm.naming.hosts import Resolver, resolve
 from ftm.naming.loop_thread import LoopThread
 from ftm.naming.masking import masker
+from ftm.naming.packs import AnswerPacks
 from ftm.naming.patience import Waits
 from ftm.naming.prompts import Prompt, build_prompt
 from ftm.naming.refusals import ContextTooLongError
-from ftm.naming.requests import Completion, Dialect, LLMOptions, fingerprint
+from ftm.naming.requests import Completion, Dialect, LLMOptions, family, fingerprint
 from ftm.naming.transport import silence_transport
 from ftm.storage.object_store import ObjectStore
 
@@ -66,6 +67,8 @@ class LLMNamer:
         self._resolver = resolver
         self._now = now
         self._cache = AnswerCache(store, options.model)
+        self._packs = AnswerPacks(store, request_sha256(family(options)))
+        self._loose: list[CachedAnswer] = []
         self._loop = LoopThread()
         self._threads = ThreadPoolExecutor(_STORE_THREADS, thread_name_prefix="ftm-answers")
         self._restore_logs = silence_transport()
@@ -138,6 +141,7 @@ class LLMNamer:
     ) -> list[Name]:
         if self._known is None:
             self._known = await self._in_thread(self._cache.dialects)
+            await self._in_thread(self._packs.load)
         names: dict[int, Name] = {}
         failed: dict[str, str] = {}
         numbered = enumerate(items)
@@ -151,8 +155,10 @@ class LLMNamer:
                     if len(failed) >= MAX_FAILED_ITEMS:
                         raise self._failed(failed) from None
                 report(1)
+                await asyncio.sleep(0)  # an answer from a pack waits for nothing, and Ctrl-C must
 
         await _all_or_first_error(work, n=max(self._options.max_concurrent, _STORE_THREADS))
+        await self._to_the_end(partial(self._packs.add, self._loose))
         if failed:
             raise self._failed(failed)
         return [names[number] for number in sorted(names)]
@@ -173,10 +179,14 @@ class LLMNamer:
 
     async def _look_up(self, prompt: Prompt) -> CachedAnswer | None:
         client = self._get_client()
-        for dialect in dict.fromkeys([client.dialect, Dialect(), *(self._known or [])]):
-            sha256 = request_sha256(fingerprint(prompt, self._options, dialect))
-            found = await self._in_thread(partial(self._cache.get, sha256))
-            if found is not None:
+        dialects = dict.fromkeys([client.dialect, Dialect(), *(self._known or [])])
+        keys = [request_sha256(fingerprint(prompt, self._options, one)) for one in dialects]
+        for key in keys:
+            if (found := self._packs.get(key)) is not None:
+                return found
+        for key in keys:
+            if (found := await self._in_thread(partial(self._cache.get, key))) is not None:
+                self._loose.append(found)
                 return found
         return None
 
@@ -236,6 +246,7 @@ class LLMNamer:
             known.append(dialect)
             await self._to_the_end(partial(self._cache.put_dialects, list(known)))
         await self._to_the_end(partial(self._cache.put, answer))
+        self._loose.append(answer)
 
     async def _in_thread(self, function: Callable[[], _T]) -> _T:
         """The store is synchronous; the loop must not stand still meanwhile."""
@@ -277,7 +288,7 @@ class LLMNamer:
         more = f" and {n_more:,} more" if n_more > 0 else ""
         return NamingError(
             f"{self._options.model!r} gave no usable name to {listed}{more}, asked {MAX_TRIES} "
-            f"times each (of its last answer to {first}: {problem}). All other names are kept; "
+            f"times each (of its last answer to {first}: {problem}). The names there are are kept; "
             "use another model (LLM_MODEL_NAME) or more LLM_MAX_TOKENS, or FTM_NAMING=keywords",
             item_ids=tuple(name.partition(" ")[2] for name in failed),
         )

@@ -27,11 +27,28 @@ class TransientLLMError(Exception):
     Args:
         message: what the server did; never a word of a request.
         retry_after_s: what it asks for.
+        is_refused: nothing listens there.
+        is_busy: it is there, and limits how much it is asked.
     """
 
-    def __init__(self, message: str, *, retry_after_s: float = 0.0) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        retry_after_s: float = 0.0,
+        is_refused: bool = False,
+        is_busy: bool = False,
+    ) -> None:
         super().__init__(message)
         self.retry_after_s = retry_after_s
+        self.is_refused = is_refused
+        self.is_busy = is_busy
+
+    def first_contact_s(self, waits: Waits, limit_s: float) -> float:
+        """How long it is borne at the very first contact, when nothing was answered yet."""
+        if self.is_refused:
+            return 0.0
+        return limit_s if self.is_busy else min(waits.first_contact_s, limit_s)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +58,8 @@ class Waits:
     Args:
         initial_s: before the second; doubles, with as much jitter.
         max_s: the longest.
-        first_contact_s: how long the very first contact is tried, if patience lasts as long.
+        first_contact_s: how long the very first contact is tried, if patience lasts as long; not
+            at all where nothing listens, and as long as any where a server limits requests.
     """
 
     initial_s: float = 0.5
@@ -69,18 +87,21 @@ class Patience:
         self._n_running = 0
         self._told = False
 
-    async def bear(self, once: Callable[[], Awaitable[_T]], *, limit_s: float | None = None) -> _T:
+    async def bear(self, once: Callable[[], Awaitable[_T]], *, is_first: bool = False) -> _T:
         """The result of `once`, called again while it raises TransientLLMError.
 
+        Args:
+            once: a request.
+            is_first: it is the very first contact.
+
         Raises:
-            LLMUnavailableError: no request succeeded for `limit_s`, or the server asks for more.
+            LLMUnavailableError: no request succeeded for so long, or the server asks for more.
         """
-        limit_s = self._limit_s if limit_s is None else min(limit_s, self._limit_s)
         if self._n_running == 0:
             self._since = self._clock()  # nobody asked in between, so nobody waited
         self._n_running += 1
         try:
-            return await self._again_and_again(once, limit_s)
+            return await self._again_and_again(once, is_first)
         except TransientLLMError as error:
             wants = f"; it asks to wait {error.retry_after_s:.0f} s" if error.retry_after_s else ""
             raise LLMUnavailableError(
@@ -91,9 +112,9 @@ class Patience:
         finally:
             self._n_running -= 1
 
-    async def _again_and_again(self, once: Callable[[], Awaitable[_T]], limit_s: float) -> _T:
+    async def _again_and_again(self, once: Callable[[], Awaitable[_T]], is_first: bool) -> _T:
         async for attempt in stamina.retry_context(
-            on=lambda error: self._bears(error, limit_s),
+            on=lambda error: self._bears(error, is_first),
             attempts=None,
             timeout=None,
             wait_initial=self._waits.initial_s,
@@ -112,9 +133,12 @@ class Patience:
         while (wait_s := self._not_before - self._clock()) > 0:
             await asyncio.sleep(wait_s)
 
-    def _bears(self, error: Exception, limit_s: float) -> bool:
+    def _bears(self, error: Exception, is_first: bool) -> bool:
         if not isinstance(error, TransientLLMError):
             return False
+        limit_s = self._limit_s
+        if is_first:
+            limit_s = error.first_contact_s(self._waits, limit_s)
         left_s = limit_s - self._silent_s()
         if left_s <= 0 or error.retry_after_s > left_s:
             return False

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import openai
 
 _TRANSIENT = frozenset({408, 409, 425, 429})
+_LIMITED = 429
 _FINAL_5XX = frozenset({501, 505})
 _CONTEXT = re.compile(
     r"context.?(?:length|window|size)|maximum context|max_model_len|too many tokens"
@@ -55,6 +56,8 @@ def explain(error: openai.OpenAIError, *, where: str) -> Exception:
     if isinstance(error, openai.APITimeoutError):
         return TransientLLMError(f"the language model at {where} does not answer in time")
     if isinstance(error, openai.APIConnectionError):
+        if _is_refused(error):
+            return TransientLLMError(f"nothing listens at {where}", is_refused=True)
         return TransientLLMError(f"the language model at {where} cannot be reached")
     if isinstance(error, openai.APIStatusError):
         return _from_status(error, where)
@@ -69,6 +72,17 @@ def not_the_protocol(where: str) -> LLMRefusedError:
     )
 
 
+def _is_refused(error: BaseException | None) -> bool:
+    """Whether a connection was refused; of a name with several addresses, the last."""
+    while error is not None:
+        if isinstance(error, ConnectionRefusedError):
+            return True
+        if isinstance(error, BaseExceptionGroup):
+            return all(map(_is_refused, error.exceptions))
+        error = error.__cause__ or error.__context__
+    return False
+
+
 def _from_status(error: openai.APIStatusError, where: str) -> Exception:
     status = error.status_code
     code = _code(error.body)
@@ -76,7 +90,11 @@ def _from_status(error: openai.APIStatusError, where: str) -> Exception:
     if status in _TRANSIENT or (status >= 500 and status not in _FINAL_5XX):
         if code in _NO_QUOTA:
             return LLMRefusedError(f"{what}: the account behind LLM_API_KEY has no quota left")
-        return TransientLLMError(what, retry_after_s=_retry_after_s(error.response.headers))
+        return TransientLLMError(
+            what,
+            retry_after_s=_retry_after_s(error.response.headers),
+            is_busy=status == _LIMITED,
+        )
     if status in (401, 403):
         return LLMRefusedError(f"{what}: it does not accept the key; set LLM_API_KEY")
     if status in (400, 413, 422):
@@ -132,7 +150,7 @@ def _retry_after_s(headers: Any) -> float:
     """Seconds to wait, from either form of Retry-After; 0 if there is none."""
     value = str(headers.get("retry-after") or "").strip()
     try:
-        return max(float(value), 0.0)
+        return max(0.0, float(value))  # in this order: nan is no wait
     except ValueError:
         pass
     try:

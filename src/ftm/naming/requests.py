@@ -130,3 +130,14 @@ def fingerprint(prompt: Prompt, options: LLMOptions, dialect: Dialect) -> dict[s
         "messages": prompt.messages,
         **parameters(prompt, options, seed=options.seed, dialect=dialect),
     }
+
+
+def family(options: LLMOptions) -> dict[str, Any]:
+    """What the answers of a run share, however its server was asked."""
+    return {
+        "prompt_version": PROMPT_VERSION,
+        "model": options.model,
+        "temperature": TEMPERATURE,
+        "seed": options.seed,
+        "max_tokens": options.max_tokens,
+    }

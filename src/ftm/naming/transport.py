@@ -29,6 +29,7 @@ def make_sdk(options: LLMOptions, *, use_proxies: bool) -> Any:
         raise ConfigError(
             "FTM_NAMING=llm needs the package openai; install it with: pip install 'ftm[llm]'"
         ) from error
+    silence_transport()  # with OPENAI_LOG in the environment the import has set levels of its own
     key = options.api_key.get_secret_value() if options.api_key else ""
     transport = openai.DefaultAsyncHttpxClient(
         follow_redirects=False,

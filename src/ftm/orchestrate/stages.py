@@ -244,6 +244,8 @@ def _describe_names(facts: Mapping[str, Any]) -> str:
         )
         if facts["cost"] is not None:
             text += f", {facts['cost']:,.2f} at the prices given"
+    if alike := facts.get("n_alike", 0):
+        text += f", {counted(alike, 'theme')} of them with the name of another"
     return text
 
 

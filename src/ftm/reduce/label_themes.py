@@ -2,34 +2,51 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
+from ftm.core.errors import ConfigError
 from ftm.core.quarter import Quarter
-from ftm.reduce.labels import Labels, read_labels, write_labels
+from ftm.reduce.labels import Labels, carry_edits, read_labels, write_labels
 from ftm.reduce.link_quarters import read_series_ids
-from ftm.reduce.package_stage import package_run, publish_package
+from ftm.reduce.package_stage import (
+    check_names,
+    package_run,
+    publish_package,
+    read_label_bytes,
+)
 from ftm.storage.object_store import ObjectStore
 from ftm.storage.published import Published, require_published
 from ftm.storage.run_reader import RunRecords, read_run
 from ftm.storage.stage_records import read_stage_table, require_stage
 
 
-def labels_template(store: ObjectStore, quarter: Quarter) -> bytes:
-    """A labels file for the published run, or the one that is in use.
+def labels_template(store: ObjectStore, quarter: Quarter) -> tuple[bytes, int]:
+    """A labels file for the published run: the one in use, or one to fill in.
+
+    Returns:
+        The file; and, where the one in use was made for other themes, how many of its edits do
+        not fit those there are now. The others are in the file.
 
     Raises:
-        OrchestratorError: the quarter is not published.
+        OrchestratorError: the quarter is not published, or its themes have no names yet.
     """
     run = _published_run(store, quarter)
-    if store.exists(run.layout.labels):
-        return store.get(run.layout.labels)
     reduced = require_stage(store, run.layout, "reduce")
-    themes = read_stage_table(store, run.layout, reduced, "themes")
+    contributions = read_stage_table(store, run.layout, reduced, "theme_contributions")
+    used, name = read_label_bytes(store, run), store.name(run.layout.labels)
+    if used:
+        with suppress(ConfigError):
+            read_labels(used, contributions, name=name)
+            return used, 0
     named = require_stage(store, run.layout, "name")
+    check_names(run, reduced=reduced, named=named)
+    themes = read_stage_table(store, run.layout, reduced, "themes")
     names = read_stage_table(store, run.layout, named, "theme_names")
     for column in ("name", "description"):
         place = themes.schema.get_field_index(column)
         themes = themes.set_column(place, themes.schema.field(column), names[column])
-    contributions = read_stage_table(store, run.layout, reduced, "theme_contributions")
-    return write_labels(themes, contributions)
+    fresh = write_labels(themes, contributions)
+    return carry_edits(used, fresh, name=name) if used else (fresh, 0)
 
 
 def apply_labels(

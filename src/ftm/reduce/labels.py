@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,7 +21,10 @@ COLUMNS = (
     *("theme_id", "members", "n_topics", "n_firms", "keywords", "auto_name", "auto_description"),
     *("name", "description", "merge_into", "exclude"),
 )
+_EDITED = COLUMNS[-4:]
+_TEXTS = ("keywords", "auto_name", "auto_description", "name", "description")
 _NEEDED = ("theme_id", "members")
+_MAX_CHARS = {"name": 200, "description": 2000}
 _YES = frozenset({"1", "x", "y", "yes", "true"})
 _NO = frozenset({"", "0", "n", "no", "false"})
 
@@ -72,21 +75,56 @@ def members_of(contributions: pa.Table) -> dict[str, str]:
 def write_labels(themes: pa.Table, contributions: pa.Table) -> bytes:
     """A labels file that changes nothing, to be filled in; its last four columns are empty."""
     members = members_of(contributions)
+    return _encoded(
+        {
+            "theme_id": theme["theme_id"],
+            "members": members[theme["theme_id"]],
+            "n_topics": theme["n_topics"],
+            "n_firms": theme["n_firms"],
+            "keywords": ", ".join(theme["keywords"]),
+            "auto_name": theme["name"],
+            "auto_description": theme["description"],
+        }
+        for theme in themes.to_pylist()
+    )
+
+
+def carry_edits(old: bytes, template: bytes, *, name: str) -> tuple[bytes, int]:
+    """A template with the edits of an older file, as far as its themes are there still.
+
+    A theme is the same if its topics are, whatever its id is now.
+
+    Args:
+        old: a labels file made for other themes.
+        template: one that changes nothing, for the themes there are now.
+        name: of the older one, for messages.
+
+    Returns:
+        The file, and how many edited lines of the older one are not in it, or not whole.
+    """
+    old_rows = [row for _, row in _rows(old, name)]
+    rows = {row["members"]: row for _, row in _rows(template, name)}
+    members = {row["theme_id"]: row["members"] for row in old_rows}
+    n_lost = 0
+    for row in old_rows:
+        edits = {column: row[column] for column in _EDITED if row[column]}
+        now = rows.get(row["members"])
+        if target := edits.pop("merge_into", ""):
+            into = rows.get(members.get(target, ""))
+            edits["merge_into"] = into["theme_id"] if into else ""
+        if now is not None:
+            now.update(edits)
+        n_lost += bool(edits) and (now is None or "" in edits.values())
+    return _encoded(rows.values()), n_lost
+
+
+def _encoded(rows: Iterable[Mapping[str, Any]]) -> bytes:
     sink = io.StringIO()
     writer = csv.DictWriter(sink, COLUMNS, lineterminator="\n")
     writer.writeheader()
-    for theme in themes.to_pylist():
-        writer.writerow(
-            {
-                "theme_id": theme["theme_id"],
-                "members": members[theme["theme_id"]],
-                "n_topics": theme["n_topics"],
-                "n_firms": theme["n_firms"],
-                "keywords": ", ".join(theme["keywords"]),
-                "auto_name": _harmless(theme["name"]),
-                "auto_description": _harmless(theme["description"]),
-            }
-        )
+    for row in rows:
+        texts = {name: _harmless(row[name]) for name in _TEXTS if row.get(name)}
+        writer.writerow({**row, **texts})
     # With its mark Excel reads UTF-8 as such.
     return sink.getvalue().encode("utf-8-sig")
 
@@ -149,6 +187,8 @@ def _rows(data: bytes, name: str) -> list[tuple[int, dict[str, str]]]:
                 f"{name} has a column {unknown[0]!r}; known are {', '.join(COLUMNS)}, and your own "
                 "that begin with note"
             )
+        if twice := [c for c in header if c and header.count(c) > 1]:
+            raise ConfigError(f"{name} has the column {twice[0]!r} twice; keep one of them")
         reader.fieldnames = header
         found = [(reader.line_num, _row(row, name, reader.line_num)) for row in reader]
         return [(number, row) for number, row in found if any(row.values())]
@@ -164,7 +204,19 @@ def _row(row: Mapping[str | None, Any], name: str, number: int) -> dict[str, str
             f"{name}, line {number}: more columns than the header has; put a text with commas "
             "into quotation marks"
         )
-    return {column: (row.get(column) or "").strip() for column in COLUMNS}
+    found = {column: _one_line(row.get(column) or "") for column in COLUMNS}
+    for column, limit in _MAX_CHARS.items():
+        if len(found[column]) > limit:
+            raise ConfigError(
+                f"{name}, line {number}: {column} has {len(found[column]):,} characters; at most "
+                f"{limit:,}"
+            )
+    return found
+
+
+def _one_line(text: str) -> str:
+    """On one line, without what a terminal or a reader of tables would act on."""
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
 
 
 def _check_theme(theme: str, own: str, members: Mapping[str, str], where: str) -> None:
@@ -176,8 +228,8 @@ def _check_theme(theme: str, own: str, members: Mapping[str, str], where: str) -
     if own != members[theme]:
         raise ConfigError(
             f"{where}: {theme} has other topics than when this file was made (members {own!r}, now "
-            f"{members[theme]!r}); write a new one with `ftm themes --labels FILE` and carry the "
-            "edits over"
+            f"{members[theme]!r}); `ftm themes --labels FILE` writes a new one with the edits that "
+            "still fit, `ftm label FILE` puts it in use"
         )
 
 

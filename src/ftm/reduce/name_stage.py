@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
@@ -92,7 +93,7 @@ def name_run(store: ObjectStore, run: RunRecords, options: NameOptions) -> Stage
         stage="name",
         inputs_sha256=inputs,
         files=files,
-        facts={"method": dict(options.method), **totals},
+        facts={"method": dict(options.method), "n_alike": _count_alike(names), **totals},
         is_partial=reduced.is_partial,
     )
     store.put(run.layout.stage_record("name"), record.encode())
@@ -195,6 +196,12 @@ def _most_typical(topics: FirmTopics, members: IntArray) -> list[int]:
 def _rows(table: pa.Table) -> Iterator[dict[str, Any]]:
     for batch in table.to_batches(max_chunksize=1000):
         yield from batch.to_pylist()
+
+
+def _count_alike(names: Sequence[Name]) -> int:
+    """Themes that have their name with another: whoever groups by names would merge them."""
+    found = Counter(name.name.casefold() for name in names if name.item_kind == "theme")
+    return sum(n for n in found.values() if n > 1)
 
 
 def _tables(names: Sequence[Name]) -> dict[str, pa.Table]:

@@ -92,8 +92,8 @@ def _read_inputs(store: ObjectStore, run: RunRecords) -> tuple[StageRecord, Stag
     """The records of reduce and name, and the labels file."""
     reduced = require_stage(store, run.layout, "reduce")
     named = require_stage(store, run.layout, "name")
-    _check_names(run, reduced=reduced, named=named)
-    return reduced, named, _label_bytes(store, run)
+    check_names(run, reduced=reduced, named=named)
+    return reduced, named, read_label_bytes(store, run)
 
 
 def _hash(
@@ -216,7 +216,12 @@ def _named_topics(topics: pa.Table, names: pa.Table) -> pa.Table:
     return fit(topics, FIRM_TOPICS)
 
 
-def _check_names(run: RunRecords, *, reduced: StageRecord, named: StageRecord) -> None:
+def check_names(run: RunRecords, *, reduced: StageRecord, named: StageRecord) -> None:
+    """See that the names there are are those of these themes.
+
+    Raises:
+        OrchestratorError: they are of others.
+    """
     if named.inputs_sha256 != name_inputs(named.facts["method"], reduced):
         raise OrchestratorError(
             f"stage name of run {run.spec.run_id} was done for other themes than stage reduce has "
@@ -224,7 +229,8 @@ def _check_names(run: RunRecords, *, reduced: StageRecord, named: StageRecord) -
         )
 
 
-def _label_bytes(store: ObjectStore, run: RunRecords) -> bytes:
+def read_label_bytes(store: ObjectStore, run: RunRecords) -> bytes:
+    """The labels file in use; empty for none."""
     try:
         return store.get(run.layout.labels)
     except ObjectNotFoundError:
