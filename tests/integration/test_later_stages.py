@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 from pathlib import Path
 
 import pytest
@@ -73,3 +74,20 @@ def test_readers_get_the_names_of_the_published_run(store: ObjectStore) -> None:
     (view,) = show_firm(store, QUARTER, FirmKey(firm, None, None))
     assert view.topics[0].summary == named["summary"].iloc[0]
     assert require_published(store, QUARTER).run_id == view.run_id
+
+
+def test_a_missing_language_model_is_told_before_map(store: ObjectStore) -> None:
+    """A warning at once, not an error: what is stored needs no server; `--to map` says nothing."""
+    write_quarter(store, 2)
+    one = ("run-quarter", "--quarter", "2023Q1", "--store", store.url)
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        port = nobody.getsockname()[1]
+    model = {"FTM_NAMING": "llm", "LLM_BASE_URL": f"http://127.0.0.1:{port}/v1", **NOOP_MODEL}
+    done = run_ftm(*one, **model)
+    assert done.returncode == 1
+    told = done.stderr.index("warning: stage name, after map and reduce, would stop now")
+    assert f"127.0.0.1:{port}" in done.stderr[told:].splitlines()[0]
+    assert told < done.stderr.index("2023Q1_batch_0000: running")
+    quiet = run_ftm(*one, "--to", "map", **model)
+    assert (quiet.returncode, "warning" in quiet.stderr) == (0, False), quiet.stderr

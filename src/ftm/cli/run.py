@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -84,6 +85,7 @@ def _run(quarters: list[str], given: dict[str, Any]) -> None:
     ):
         for quarter in quarters if len(quarters) > 1 else []:
             runner.get_prefetch_summary(quarter)
+        _warn_of_llm(settings, own, watcher.message)
         for quarter in quarters:
             try:
                 text = _one(runner, quarter, own, span, store=given["store"])
@@ -103,6 +105,17 @@ def _run(quarters: list[str], given: dict[str, Any]) -> None:
             f"{len(failed)} of {len(quarters)} quarters failed: {', '.join(failed)}; mend the "
             "cause and run the same command again"
         )
+
+
+def _warn_of_llm(settings: Settings, own: dict[str, Any], say: Callable[[str], None]) -> None:
+    """Say before map what stage name would stop at, where it would run here."""
+    from ftm.wiring import get_store, trouble_with_llm
+
+    names_here = own["backend"] == "local" and own["first"] == "map" and own["last"] != "reduce"
+    if own["dry_run"] or own["last"] == "map" or not names_here:
+        return
+    if trouble := trouble_with_llm(settings, get_store(settings)):
+        say(f"warning: stage name, after map and reduce, would stop now: {trouble}")
 
 
 _NO_SETTINGS = (

@@ -34,7 +34,7 @@ from ftm.wiring.models import (
     resolve_for_containers,
     resolve_run_settings,
 )
-from ftm.wiring.naming import get_namer
+from ftm.wiring.naming import get_namer, trouble_with_llm
 from ftm.wiring.stages import get_stage_tools
 
 __all__ = [
@@ -65,4 +65,5 @@ __all__ = [
     "resolve_device",
     "resolve_for_containers",
     "resolve_run_settings",
+    "trouble_with_llm",
 ]

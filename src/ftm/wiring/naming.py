@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ftm.core.errors import ConfigError
+from ftm.core.errors import ConfigError, FtmError
 from ftm.core.settings import Settings
 
 if TYPE_CHECKING:
@@ -44,6 +44,24 @@ def get_namer(settings: Settings, store: ObjectStore) -> Namer:
         price_out=settings.llm_price_out,
     )
     return LLMNamer(store, options)
+
+
+def trouble_with_llm(settings: Settings, store: ObjectStore) -> str:
+    """What stage name would stop at if it were here already; empty if it would not.
+
+    For a warning before hours of map, no more: answers that are stored need no server.
+    """
+    if settings.naming != "llm":
+        return ""
+    from ftm.naming.llm import LLMNamer
+
+    try:
+        with get_namer(settings, store) as namer:
+            if isinstance(namer, LLMNamer):
+                namer.check()
+    except FtmError as error:
+        return str(error)
+    return ""
 
 
 def check_llm_settings(settings: Settings) -> str:
