@@ -91,3 +91,15 @@ def test_a_missing_language_model_is_told_before_map(store: ObjectStore) -> None
     assert told < done.stderr.index("2023Q1_batch_0000: running")
     quiet = run_ftm(*one, "--to", "map", **model)
     assert (quiet.returncode, "warning" in quiet.stderr) == (0, False), quiet.stderr
+
+
+def test_partial_themes_are_listed_as_such(store: ObjectStore) -> None:
+    """Whoever reads themes must know that firms of failed batches are not in them."""
+    planted = plant_run(store, FIRMS)
+    listed = ("themes", "--quarter", "2023Q1", "--store", store.url)
+    do_all(planted)
+    assert "partial" not in run_ftm(*listed).stdout
+    store.delete(planted.layout.progress(planted.run.batches[2].batch_id))
+    do_all(planted, allow_failed=True)
+    last = run_ftm(*listed).stdout.splitlines()[-1]
+    assert last == "partial: batches that failed are left out; ftm status --quarter 2023Q1"

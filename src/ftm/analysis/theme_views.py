@@ -17,6 +17,7 @@ from ftm.core.quarter import Quarter
 from ftm.storage.linked import linked_quarters, mend_link, read_linked_table
 from ftm.storage.object_store import ObjectStore
 from ftm.storage.published import Published, read_published_table, require_published
+from ftm.storage.stage_records import STAGES, read_stage
 
 _LOG = logging.getLogger(__name__)
 
@@ -122,6 +123,13 @@ def list_themes(store: ObjectStore, quarter: Quarter) -> list[ThemeLine]:
     published = require_published(store, quarter)
     themes = read_published_table(store, published, "themes")
     return _lines(themes, _series_of(store, published))
+
+
+def is_partial(store: ObjectStore, quarter: Quarter) -> bool:
+    """Whether the published themes leave out batches that failed."""
+    published = require_published(store, quarter)
+    record = read_stage(store, published.layout, STAGES[-1])
+    return record is not None and record.is_partial
 
 
 def show_theme(

@@ -38,7 +38,7 @@ def themes(quarter: str, store: str | None, labels_file: Path | None, as_json: b
     ftm themes --quarter 2023Q1
     ftm themes --quarter 2023Q1 --labels theme_labels.csv
     """
-    from ftm.analysis.theme_views import list_themes
+    from ftm.analysis.theme_views import is_partial, list_themes
     from ftm.cli.theme_tables import print_themes
     from ftm.reduce.label_themes import labels_template
 
@@ -56,6 +56,8 @@ def themes(quarter: str, store: str | None, labels_file: Path | None, as_json: b
         _print_json([dataclasses.asdict(line) for line in found])
     else:
         print_themes(found, str(chosen))
+        if is_partial(opened, chosen):
+            click.echo(f"partial: batches that failed are left out; ftm status --quarter {chosen}")
 
 
 @click.command()
