@@ -120,6 +120,14 @@ def become(order: Order, files: list[int], client: socket.socket) -> Any:
     for number, file in enumerate(files):
         os.dup2(file, number)
         os.close(file)
+    # What Python knows of these three it found out when it started: whether one can seek, say.
+    for number, name in ((1, "stdout"), (2, "stderr")):
+        old = getattr(sys, name)
+        lines = 1 if old.line_buffering else -1
+        new = open(  # noqa: SIM115 - as long as the process
+            number, "w", lines, encoding=old.encoding, errors=old.errors, closefd=False
+        )
+        setattr(sys, name, new)
     os.chdir(order["cwd"])
     os.environ.clear()
     os.environ.update(order["environment"])
