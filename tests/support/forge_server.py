@@ -7,6 +7,7 @@ Ends when its standard input does, so with the process that started it.
 
 from __future__ import annotations
 
+import atexit
 import importlib
 import json
 import os
@@ -14,9 +15,10 @@ import select
 import signal
 import socket
 import sys
+import threading
 import time
 from contextlib import suppress
-from typing import Any
+from typing import Any, NoReturn
 
 MOST_BYTES = 150_000
 """Of an order, one message of a socket."""
@@ -87,7 +89,33 @@ def main() -> None:
             importlib.import_module(name)
         asked = serve(listener)
     if asked is not None:
-        sys.exit(become(*asked).main())
+        end(run(become(*asked)))
+
+
+def run(module: Any) -> int:
+    """The exit code of a module's `main()`."""
+    try:
+        code = module.main()
+    except SystemExit as ended:
+        code = ended.code
+    except Exception:
+        sys.excepthook(*sys.exc_info())
+        return 1
+    if isinstance(code, str):
+        sys.stderr.write(f"{code}\n")
+    return code if isinstance(code, int) else int(code is not None)
+
+
+def end(code: int) -> NoReturn:
+    """Exit as Python does, but for taking down the modules shared with the server.
+
+    That touches all its memory, and so copies it: a second of work where scikit-learn is loaded.
+    """
+    threading._shutdown()
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    os._exit(code)
 
 
 if __name__ == "__main__":
