@@ -54,7 +54,7 @@ PRELOAD = (
     *("ftm.connectors.wrds_connector", "wrds", "sqlalchemy.dialects.postgresql.psycopg2"),
     *("ftm.topics.theme_clusters", "ftm.topics.theme_keywords", "ftm.reduce.label_themes"),
     *("ftm.reduce.assign_quarter", "sklearn.feature_extraction.text", "exchange_calendars"),
-    *("ftm.naming.llm", "openai", "ftm.wiring.naming", "spacy.lang.en", "spacy_lookups_data"),
+    *("ftm.naming.llm", "openai", "ftm.wiring.naming", "tests.chaos.preload"),
 )
 """What a forge imports for them."""
 
@@ -146,7 +146,7 @@ def _prefetches(services: Services) -> Iterator[Scenario]:
             store.put(key, store.get(key)[:-9])
 
     yield Scenario("prefetch", "prefetch", PREFETCH, nothing, **given)
-    yield Scenario("refresh", "prefetch", (*PREFETCH, "--refresh"), prefetched, **given)
+    yield Scenario("refresh", "prefetch", (*PREFETCH, "--refresh"), prefetched, again=False, **given)
     yield Scenario(
         "preprocess",
         "prefetch",

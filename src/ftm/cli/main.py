@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import logging
+import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
+from types import FrameType
 
 import click
 
@@ -84,7 +88,8 @@ def main() -> None:
     """Run the command; what goes wrong is one line on stderr, 1 a failure and 2 wrong usage."""
     _log_to_stderr()
     try:
-        code = cli.main(standalone_mode=False)
+        with sigterm_as_interrupt():
+            code = cli.main(standalone_mode=False)
     except click.ClickException as error:
         click.echo(f"ftm: {_usage(error)}", err=True)
         sys.exit(error.exit_code)
@@ -96,6 +101,20 @@ def main() -> None:
         sys.exit(2 if isinstance(error, ConfigError) else 1)
     # click hands back the code of --help, --version and ctx.exit(n); commands return None.
     sys.exit(code if isinstance(code, int) else 0)
+
+
+@contextmanager
+def sigterm_as_interrupt() -> Iterator[None]:
+    """Let SIGTERM end a command as Ctrl-C does: leases and workers are given up, and it is said."""
+
+    def interrupt(_number: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _how_to_resume(error: BaseException) -> str:

@@ -10,7 +10,6 @@ import click
 
 from ftm.cli.named_store import runnable
 from ftm.cli.options import json_option, quarter_option, store_option
-from ftm.cli.prefetch import sigterm_as_interrupt
 from ftm.cli.progress import show_progress
 from ftm.core.quarter import Quarter
 from ftm.core.settings import Settings
@@ -73,7 +72,7 @@ def _repair(
     from ftm.prefetch.repair import repair_quarter
     from ftm.wiring import get_prefetch_source, get_preprocessor
 
-    with sigterm_as_interrupt(), show_progress() as progress:
+    with show_progress() as progress:
         return repair_quarter(
             store,
             quarter,
