@@ -59,9 +59,7 @@ def random_blows(
     )
 
 
-def _random_blow(
-    rng: random.Random, scenario: Scenario, n_moments: int, lasts_s: float
-) -> Blow:
+def _random_blow(rng: random.Random, scenario: Scenario, n_moments: int, lasts_s: float) -> Blow:
     number = rng.choice(SIGNALS)
     if scenario.workers and rng.random() < 0.5:
         return Blow(rng.randrange(20), number, worker=True)
@@ -85,9 +83,7 @@ def _duration_s(lab: Lab, scenario: Scenario) -> float:
     return (time.monotonic() - began_s) / 2
 
 
-def work_off(
-    lab: Lab, scenario: Scenario, *, n: int, every: bool, rng: random.Random
-) -> Row:
+def work_off(lab: Lab, scenario: Scenario, *, n: int, every: bool, rng: random.Random) -> Row:
     """Kill a scenario as often as asked; tells every tenth."""
     row, began_s = Row(scenario.stage, scenario.name), time.monotonic()
     moments = len(lab.writes(scenario))

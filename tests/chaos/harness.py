@@ -16,7 +16,7 @@ import shutil
 import signal
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from itertools import count
@@ -253,9 +253,7 @@ class Lab:
             clocked=scenario.clocked,
             log=log,
         )
-        environment = ftm_environment(**{**scenario.environment, "FTM_STORE": store.url})
-        if store.url in self._buckets:
-            environment |= self._buckets[store.url].environment
+        environment = self._environment(scenario, store)
         if blow is not None and blow.worker:
             once = place / "once"
             once.touch()
@@ -264,8 +262,21 @@ class Lab:
         elif blow is not None:
             point = replace(point, at=blow.at, signal=blow.signal)
         output = place / f"said-{number}"
+        process = self._start(scenario, environment, point, output)
+        _strike_later(process, blow)
+        return Ended(process.wait(LIMIT_S), output.read_text())
+
+    def _environment(self, scenario: Scenario, store: ObjectStore) -> dict[str, str]:
+        environment = ftm_environment(**{**scenario.environment, "FTM_STORE": store.url})
+        if store.url in self._buckets:
+            environment |= self._buckets[store.url].environment
+        return environment
+
+    def _start(
+        self, scenario: Scenario, environment: Mapping[str, str], point: Failpoint, output: Path
+    ) -> Forged:
         with output.open("w") as said:
-            process = self._forge.start(
+            return self._forge.start(
                 "tests.support.failpoints",
                 *scenario.arguments,
                 environment={**environment, **point.variables(scenario.module)},
@@ -273,9 +284,63 @@ class Lab:
                 stdout=said,
                 stderr=said,
             )
-            _strike_later(process, blow)
-            code = process.wait(LIMIT_S)
-        return Ended(code, output.read_text())
+
+    @contextmanager
+    def asleep(self, scenario: Scenario, *, at: int, slept_s: float = 0.0) -> Iterator[Sleeper]:
+        """A command that stands still at a moment of a write, for another one to come meanwhile.
+
+        Args:
+            scenario: the command, its store begun anew.
+            at: the moment.
+            slept_s: how much later it is for its clock when it wakes up.
+        """
+        store, place = self._begin(scenario)
+        point = Failpoint(
+            at=at,
+            signal=signal.SIGSTOP,
+            clock=FIRST_START.isoformat() if scenario.clocked else "",
+            clocked=scenario.clocked,
+            jump_s=slept_s,
+        )
+        environment = self._environment(scenario, store)
+        process = self._start(scenario, environment, point, place / "said-0")
+        _wait_until_stopped(process)
+        try:
+            yield Sleeper(self, store, place, process)
+        finally:
+            process.kill()
+
+
+@dataclass(frozen=True)
+class Sleeper:
+    """A command that stands still, and its store."""
+
+    lab: Lab
+    store: ObjectStore
+    place: Path
+    process: Forged
+
+    def meanwhile(self, scenario: Scenario, *, minute: int = 1) -> Ended:
+        """Run a command to its end, begun so many minutes after the sleeper."""
+        return self.lab._run(scenario, self.store, self.place, minute, None)
+
+    def wake(self) -> Ended:
+        """Let it go on to its end."""
+        self.process.send_signal(signal.SIGCONT)
+        return Ended(self.process.wait(LIMIT_S), (self.place / "said-0").read_text())
+
+    def differences(self, scenario: Scenario) -> list[str]:
+        """Keys that are not as an uninterrupted run leaves them."""
+        return self.lab._compare(scenario, objects(self.store), 0)
+
+
+def _wait_until_stopped(process: Forged) -> None:
+    end_s = time.monotonic() + LIMIT_S
+    stat = Path(f"/proc/{process.pid}/stat")
+    while stat.read_text().rpartition(")")[2].split()[0] != "T":
+        assert process.poll() is None, "it ended before that moment"
+        assert time.monotonic() < end_s, "it never came to that moment"
+        time.sleep(0.02)
 
 
 def _strike_later(process: Forged, blow: Blow | None) -> None:
@@ -336,7 +401,9 @@ def check_ending(scenario: Scenario, ending: Ending) -> None:
     The result is that of an uninterrupted run; no run shows a traceback; whoever was told to stop
     and could not end says how to go on.
     """
-    where = f"{scenario.name}: {ending.blow}: {[(run.code, run.said[-600:]) for run in ending.runs]}"
+    where = (
+        f"{scenario.name}: {ending.blow}: {[(run.code, run.said[-600:]) for run in ending.runs]}"
+    )
     assert not ending.differences, f"{list(ending.differences)} differ; {where}"
     told, *later = ending.runs
     assert not any("Traceback" in run.said for run in later), where

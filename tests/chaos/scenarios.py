@@ -146,7 +146,9 @@ def _prefetches(services: Services) -> Iterator[Scenario]:
             store.put(key, store.get(key)[:-9])
 
     yield Scenario("prefetch", "prefetch", PREFETCH, nothing, **given)
-    yield Scenario("refresh", "prefetch", (*PREFETCH, "--refresh"), prefetched, again=False, **given)
+    yield Scenario(
+        "refresh", "prefetch", (*PREFETCH, "--refresh"), prefetched, again=False, **given
+    )
     yield Scenario(
         "preprocess",
         "prefetch",

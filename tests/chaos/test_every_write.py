@@ -4,17 +4,11 @@ from __future__ import annotations
 
 import random
 import signal
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from tests.chaos import harness
-from tests.chaos.harness import Blow, Lab, Scenario, boundaries, check_ending, nothing
-from tests.chaos.scenarios import PRELOAD, Services, all_scenarios, served
-from tests.support.forge import Forge
-from tests.support.postgres import PostgresServer
-from tests.support.s3_server import S3Server
+from tests.chaos.harness import Blow, Lab, Scenario, boundaries, check_ending
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("chaos")]
 
@@ -23,40 +17,6 @@ NAMES = (
     *("package", "name by a language model", "publish", "label", "link", "assign"),
 )
 SOFT = (signal.SIGTERM, signal.SIGINT)
-
-
-@pytest.fixture(scope="module")
-def forge() -> Iterator[Forge]:
-    """Of all processes here."""
-    with Forge(*PRELOAD) as made:
-        yield made
-
-
-@pytest.fixture(scope="module")
-def services(
-    postgres: PostgresServer, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Services]:
-    """A database and a language model."""
-    with served(postgres, tmp_path_factory.mktemp("files")) as made:
-        yield made
-
-
-@pytest.fixture(scope="module")
-def scenarios(services: Services) -> dict[str, Scenario]:
-    """All of them."""
-    return all_scenarios(services)
-
-
-@pytest.fixture(scope="module")
-def lab(forge: Forge, tmp_path_factory: pytest.TempPathFactory) -> Lab:
-    """Stores in folders."""
-    return Lab(tmp_path_factory.mktemp("lab"), forge)
-
-
-@pytest.fixture(scope="module")
-def s3_lab(forge: Forge, tmp_path_factory: pytest.TempPathFactory, s3_server: S3Server) -> Lab:
-    """Stores in buckets, where a lease is an object that outlives its holder."""
-    return Lab(tmp_path_factory.mktemp("s3-lab"), forge, new_bucket=s3_server.new_bucket)
 
 
 def test_all_scenarios_are_run(scenarios: dict[str, Scenario]) -> None:
@@ -108,9 +68,10 @@ def test_on_s3_a_lease_of_a_dead_process_keeps_nobody_waiting(
     """A reduced set of moments: the rerun takes over at once, and leaves no lease behind."""
     scenario = scenarios[name]
     moments = s3_lab.writes(scenario)
-    chosen = random.Random(name).sample(range(len(moments) - 1), min(3, len(moments) - 1))
-    for at, number in zip([*chosen, len(moments) - 1], [signal.SIGKILL, *SOFT, signal.SIGKILL]):
+    chosen = random.Random(name).sample(range(len(moments) - 1), 3)
+    for at, number in zip(chosen, (signal.SIGKILL, *SOFT), strict=True):
         check_ending(scenario, s3_lab.kill(scenario, Blow(at, number)))
+    check_ending(scenario, s3_lab.kill(scenario, Blow(len(moments) - 1)))
 
 
 def careless(what: str) -> Scenario:

@@ -16,9 +16,9 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
-from datetime import datetime, tzinfo
+from datetime import datetime, timedelta, tzinfo
 from pathlib import Path
 
 from ftm.storage.object_store import ObjectStore
@@ -38,6 +38,7 @@ class Failpoint:
         once: file that whoever gets the signal removes first: one process of several does.
         clock: what the modules below take for the time.
         clocked: modules of ours whose `datetime.now` is the clock.
+        jump_s: by so much the clock is later after the signal, as on a machine that slept.
     """
 
     at: int = -1
@@ -46,6 +47,7 @@ class Failpoint:
     once: str = ""
     clock: str = ""
     clocked: tuple[str, ...] = ()
+    jump_s: float = 0.0
 
     def variables(self, module: str) -> dict[str, str]:
         """What makes `tests.support.failpoints` run a module under this failpoint."""
@@ -62,9 +64,10 @@ class Failpoint:
 
     def install(self) -> None:
         """Count from here on."""
+        counter = _Counter(self)
         for name in self.clocked:
-            _set_clock(name, datetime.fromisoformat(self.clock))
-        _hook_every_store(_Counter(self))
+            _set_clock(name, counter.time)
+        _hook_every_store(counter)
 
 
 class _Counter:
@@ -74,6 +77,7 @@ class _Counter:
         self._failpoint = failpoint
         self._lock = threading.Lock()
         self._n = 0
+        self._slept = timedelta()
 
     def __call__(self, moment: str, key: str) -> None:
         with self._lock:
@@ -83,7 +87,12 @@ class _Counter:
                     log.write(f"{moment} {key}\n")
             if number != self._failpoint.at or not self._may():
                 return
+        self._slept = timedelta(seconds=self._failpoint.jump_s)
         os.kill(os.getpid(), self._failpoint.signal)
+
+    def time(self) -> datetime:
+        """The time now."""
+        return datetime.fromisoformat(self._failpoint.clock) + self._slept
 
     def _may(self) -> bool:
         if not self._failpoint.once:
@@ -105,11 +114,11 @@ def _hook_every_store(counter: _Counter) -> None:
     ObjectStore.__init__ = make_hooked  # type: ignore[method-assign,assignment]
 
 
-def _set_clock(module: str, time: datetime) -> None:
+def _set_clock(module: str, time: Callable[[], datetime]) -> None:
     class Stopped(datetime):
         @classmethod
         def now(cls, tz: tzinfo | None = None) -> datetime:  # type: ignore[override]
-            return time.astimezone(tz)
+            return time().astimezone(tz)
 
     importlib.import_module(module).datetime = Stopped  # type: ignore[attr-defined]
 

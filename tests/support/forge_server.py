@@ -98,7 +98,7 @@ def run(module: Any) -> int:
         code = module.main()
     except SystemExit as ended:
         code = ended.code
-    except Exception:
+    except Exception:  # noqa: BLE001 - as the interpreter would
         sys.excepthook(*sys.exc_info())
         return 1
     if isinstance(code, str):

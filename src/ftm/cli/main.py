@@ -86,9 +86,9 @@ def cli(ctx: click.Context) -> None:
 
 def main() -> None:
     """Run the command; what goes wrong is one line on stderr, 1 a failure and 2 wrong usage."""
-    _log_to_stderr()
     try:
         with sigterm_as_interrupt():
+            _log_to_stderr()
             code = cli.main(standalone_mode=False)
     except click.ClickException as error:
         click.echo(f"ftm: {_usage(error)}", err=True)
