@@ -18,6 +18,11 @@ from tests.support.runs import make_lines, worker_environment, write_run
 from tests.support.stored_quarter import store_quarter
 
 BATCH = "2023Q1_batch_0000"
+MODEL = {
+    "FTM_EMBEDDING_MODEL": "all-MiniLM-L6-v2",
+    "FTM_CLUSTERING": "ward",
+    "FTM_DEVICE": "cpu",
+}
 
 
 def planned(store: ObjectStore) -> None:
@@ -39,7 +44,7 @@ def test_the_real_models_killed_at_random_give_the_same_bytes(tmp_path: Path) ->
         ("map",),
         planned,
         module="ftm.worker",
-        environment=worker_environment("", layout, BATCH, model={"FTM_DEVICE": "cpu"}),
+        environment=worker_environment("", layout, BATCH, model=MODEL),
     )
     rng = random.Random(5)
     with Forge("ftm.worker", "tests.support.failpoints", "sentence_transformers") as forge:
