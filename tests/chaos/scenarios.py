@@ -115,6 +115,7 @@ def all_scenarios(services: Services) -> dict[str, Scenario]:
     return {scenario.name: scenario for scenario in made}
 
 
+PARTS = ("/_parts/",)
 PREFETCH = ("prefetch", "--quarter", "2023Q1", "--chunk-size", "2", "--workers", "1")
 
 
@@ -154,6 +155,7 @@ def _prefetches(services: Services) -> Iterator[Scenario]:
         "prefetch",
         ("preprocess", "--quarter", "2023Q1", "--workers", "1"),
         of_an_older_text_step,
+        proven=PARTS,
         **given,
     )
     repair = ("verify", "--quarter", "2023Q1", "--deep", "--repair")
@@ -280,6 +282,7 @@ def _later_stages(services: Services) -> Iterator[Scenario]:
         ("run-quarter", "--quarter", "2023Q1", "--batch-size", "5", "--device", "cpu"),
         mapped_by_the_real_model,
         environment={"FTM_EMBEDDING_MODEL": "all-MiniLM-L6-v2", "FTM_CLUSTERING": "ward"},
+        proven=("processed/quarter=2023Q1/run=", "intermediate/"),
         check=lambda store: check_published(store, QUARTER),
     )
 
@@ -367,6 +370,7 @@ def _editions(services: Services) -> Iterator[Scenario]:
         "package",
         ("label", str(labels), "--quarter", "2023Q1"),
         to_label,
+        proven=("processed/quarter=2023Q1/run=", "intermediate/"),
         check=lambda store: check_published(store, QUARTER),
     )
     yield Scenario(
@@ -374,6 +378,7 @@ def _editions(services: Services) -> Iterator[Scenario]:
         "package",
         ("link", "--quarters", "2023Q1..2023Q2"),
         both_published,
+        proven=("processed/quarter=2023Q1/run=", "processed/quarter=2023Q2/run="),
         check=check_linked,
     )
     yield Scenario(

@@ -58,7 +58,7 @@ class Failpoint:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "sitecustomize.py").write_text(
             "from tests.support.failpoints import Failpoint\n"
-            f"Failpoint(**{asdict(self)!r}).install()\n"
+            f"Failpoint(**{asdict(self) | {'signal': int(self.signal)}!r}).install()\n"
         )
         return {"PYTHONPATH": os.pathsep.join([str(folder), str(ROOT), str(ROOT / "src")])}
 

@@ -8,6 +8,7 @@ Ends when its standard input does, so with the process that started it.
 from __future__ import annotations
 
 import atexit
+import gc
 import importlib
 import json
 import os
@@ -87,6 +88,8 @@ def main() -> None:
         listener.listen(64)
         for name in preload:
             importlib.import_module(name)
+        gc.collect()
+        gc.freeze()  # or the collector of each child touches, and so copies, all there is
         asked = serve(listener)
     if asked is not None:
         end(run(become(*asked)))
