@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 # A folder with Terraform's AWS provider; empty downloads it.
 TF_PLUGIN_DIR ?=
 
-.PHONY: setup demo check lint format types layers terraform test test-fast bench images clean help
+.PHONY: setup demo check lint format types layers terraform test test-fast chaos bench images clean help
 .DEFAULT_GOAL := setup
 
 setup: $(STAMP)  ## make .venv and install everything (2 to 5 minutes, 3 GB)
@@ -57,6 +57,10 @@ test: setup  ## every test, in three processes
 
 test-fast: setup  ## what a pre-commit can wait for
 	$(BIN)/python -m pytest -n 2 -m "not slow"
+
+# ONLY=prefetch,map chooses; SEED repeats a run whose seed was printed.
+chaos: setup  ## kill every stage N times at random and compare (N=200: about an hour)
+	$(BIN)/python -m tests.chaos -n $(or $(N),200) $(if $(SEED),--seed $(SEED)) $(if $(ONLY),--only "$(ONLY)")
 
 bench: setup  ## figures for docs/benchmarks.md (about 20 minutes)
 	$(BIN)/python -m benchmarks

@@ -198,6 +198,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     if stop.number is not None and (progress.failed or not progress.complete):
         # Failed firms were to be tried again, and the stop may have come before them.
+        log.warning(
+            "map: told to stop with %d firms done; the next attempt goes on from there",
+            len(progress.done),
+        )
         return 128 + stop.number
     return 0
 

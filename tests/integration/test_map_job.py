@@ -608,6 +608,18 @@ def test_a_complete_batch_is_left_alone() -> None:
     assert embedder.calls == []
 
 
+def test_a_complete_batch_keeps_who_computed_it() -> None:
+    """Whoever finds it complete, on another machine or as another job, leaves its record alone."""
+    store = guarded()
+    run(store)
+    key = LAYOUT.progress("2023Q1_batch_0000")
+    record = decode_progress(store.get(key), key=key)
+    record = record.model_copy(update={"machine": "an abacus", "job_id": "job-1"})
+    store.put(key, record.encode())
+    guard(store, killing_at(0))
+    assert run(store) == record
+
+
 def test_a_damaged_part_is_computed_again(clean: dict[str, bytes]) -> None:
     """A listed part that differs from its record, or is gone, is made anew on a rerun."""
     for damage in (lambda s, k: s.put(k, b"PAR1"), lambda s, k: s.delete(k)):

@@ -8,18 +8,21 @@ asked for it is killed when the orderer dies.
 
 from __future__ import annotations
 
+import atexit
 import gc
 import importlib
 import json
 import os
+import runpy
 import select
 import signal
 import socket
 import sys
+import threading
 import time
 from contextlib import suppress
 from functools import cache
-from typing import Any
+from typing import Any, NoReturn
 
 MOST_BYTES = 150_000
 """Of an order, one message of a socket."""
@@ -134,10 +137,20 @@ def become(order: Order, files: list[int], client: socket.socket) -> Any:
     time.tzset()
     with client:
         client.send(str(os.getpid()).encode())
+    customise()
     module = importlib.import_module(order["module"])
     sys.argv = [str(module.__file__), *order["arguments"]]
     sys.modules["__main__"] = module
     return module
+
+
+def customise() -> None:
+    """Run the `sitecustomize` that Python would find on its path when it starts."""
+    for folder in filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep)):
+        path = os.path.join(folder, "sitecustomize.py")  # noqa: PTH118
+        if os.path.exists(path):  # noqa: PTH110
+            runpy.run_path(path)
+            return
 
 
 def main() -> None:
@@ -152,7 +165,33 @@ def main() -> None:
         asked = Server(listener).serve()
     if asked is not None:
         sys.executable = launcher
-        sys.exit(become(*asked).main())
+        end(run(become(*asked)))
+
+
+def run(module: Any) -> int:
+    """The exit code of a module's `main()`."""
+    try:
+        code = module.main()
+    except SystemExit as ended:
+        code = ended.code
+    except Exception:  # noqa: BLE001 - as the interpreter would
+        sys.excepthook(*sys.exc_info())
+        return 1
+    if isinstance(code, str):
+        sys.stderr.write(f"{code}\n")
+    return code if isinstance(code, int) else int(code is not None)
+
+
+def end(code: int) -> NoReturn:
+    """Exit as Python does, but for taking down the modules shared with the server.
+
+    That touches all its memory, and so copies it: a second of work where scikit-learn is loaded.
+    """
+    threading._shutdown()
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    os._exit(code)
 
 
 if __name__ == "__main__":

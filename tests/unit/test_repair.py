@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pytest
 
 from ftm.core.errors import CorruptObjectError, FingerprintMismatchError, LeaseHeldError
-from ftm.prefetch.repair import RepairSummary, repair_quarter
+from ftm.prefetch.repair import RepairSummary, is_left_by_repair, repair_quarter
 from ftm.storage.lease import Writer
 from ftm.storage.object_store import ObjectStore, open_store
 from ftm.storage.open_lease import open_leased
@@ -158,6 +158,21 @@ def test_a_quarter_that_is_being_written_is_not_repaired(store: ObjectStore) -> 
     lease.acquire()
     with pytest.raises(LeaseHeldError, match="ann"):
         repair(store, FakeSource(firms(11)), CHUNK)
+
+
+def test_a_lease_that_a_dead_repair_left_is_taken_away(store: ObjectStore) -> None:
+    """One without content and holder is all that there is to do; a living one is left alone."""
+    before = damage(store, CHUNK)
+    assert not is_left_by_repair(store, LAYOUT.quarter, clock=Clock())
+    with pytest.raises(Killed), killed_at(store, 4):
+        repair(store, FakeSource(firms(11), texts=TEXTS), CHUNK)
+    assert everything(store).keys() - before.keys() == {LAYOUT.checkpoint}
+    alive = Writer("bo", "workstation", 1, "other", is_alive=lambda _pid: True)
+    given = {"clock": Clock(), "new_identity": lambda: alive}
+    assert not is_left_by_repair(store, LAYOUT.quarter, **given)
+    assert is_left_by_repair(store, LAYOUT.quarter, clock=Clock(), new_identity=dead_writer)
+    repair(store, FakeSource(firms(11), texts=TEXTS))
+    assert everything(store) == before
 
 
 def test_nothing_to_repair_opens_nothing(store: ObjectStore) -> None:

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import io
 import logging
+import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
+from types import FrameType
 
 import click
 
@@ -83,10 +87,11 @@ def cli(ctx: click.Context) -> None:
 
 def main() -> None:
     """Run the command; what goes wrong is one line on stderr, 1 a failure and 2 wrong usage."""
-    _log_to_stderr()
-    _write_what_can_be_written()
     try:
-        code = cli.main(standalone_mode=False)
+        with sigterm_as_interrupt():
+            _log_to_stderr()
+            _write_what_can_be_written()
+            code = cli.main(standalone_mode=False)
     except click.ClickException as error:
         click.echo(f"ftm: {_usage(error)}", err=True)
         sys.exit(error.exit_code)
@@ -98,6 +103,20 @@ def main() -> None:
         sys.exit(2 if isinstance(error, ConfigError) else 1)
     # click hands back the code of --help, --version and ctx.exit(n); commands return None.
     sys.exit(code if isinstance(code, int) else 0)
+
+
+@contextmanager
+def sigterm_as_interrupt() -> Iterator[None]:
+    """Let SIGTERM end a command as Ctrl-C does: leases and workers are given up, and it is said."""
+
+    def interrupt(_number: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _how_to_resume(error: BaseException) -> str:

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-import signal
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import closing
 from functools import partial
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -124,7 +122,6 @@ def prefetch(
     settings = Settings.load(store=store, nlp=nlp)
     plans = get_store_to_plan_for(settings) if dry_run else None
     with (
-        sigterm_as_interrupt(),
         show_progress() as progress,
         get_prefetcher(
             settings,
@@ -235,7 +232,6 @@ def preprocess(
     chosen = Quarter.parse(quarter)
     settings = Settings.load(store=store, nlp=nlp)
     with (
-        sigterm_as_interrupt(),
         show_progress() as progress,
         closing(get_preprocessor(settings, workers=workers)) as preprocessor,
     ):
@@ -260,25 +256,11 @@ def ask_on_terminal() -> Callable[[str], bool] | None:
     return partial(click.confirm, err=True)
 
 
-@contextmanager
-def sigterm_as_interrupt() -> Iterator[None]:
-    """Let SIGTERM end a command as Ctrl-C does, so that leases and workers are given up."""
-
-    def interrupt(_number: int, _frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
 def _give_up(wanted: Iterable[Quarter], store: ObjectStore, *, as_json: bool) -> None:
     """Drop what is unfinished of some quarters; needs neither WRDS nor the text step."""
     from ftm.prefetch.giving_up import give_up_quarter
 
-    with sigterm_as_interrupt(), show_progress() as progress:
+    with show_progress() as progress:
         for each in wanted:
             text, data = tell_given_up(give_up_quarter(store, each, progress=progress))
             click.echo(json.dumps(data, sort_keys=True) if as_json else text)

@@ -10,8 +10,8 @@ import click
 
 from ftm.cli.named_store import runnable
 from ftm.cli.options import json_option, quarter_option, store_option
-from ftm.cli.prefetch import sigterm_as_interrupt
 from ftm.cli.progress import show_progress
+from ftm.core.errors import CorruptObjectError
 from ftm.core.quarter import Quarter
 from ftm.core.settings import Settings
 
@@ -54,14 +54,14 @@ def verify(
     tell = _ignore if as_json else _tell
     found = verify_quarter(opened, chosen, deep=deep, tell=tell)
     done: RepairSummary | None = None
-    if repair and found.repairable:
+    if repair and (found.repairable or _has_leftover(opened, chosen)):
         done = _repair(opened, chosen, found, settings)
         found = verify_quarter(opened, chosen, deep=deep)
     if as_json:
         click.echo(json.dumps(_as_data(found, done), indent=1))
     else:
-        if done is not None:
-            click.echo("\n".join(_describe_repair(done)))
+        for line in _describe_repair(done) if done is not None else ():
+            click.echo(line)
         click.echo(_summary(found))
     if found.damaged:
         click.get_current_context().exit(1)
@@ -73,7 +73,7 @@ def _repair(
     from ftm.prefetch.repair import repair_quarter
     from ftm.wiring import get_prefetch_source, get_preprocessor
 
-    with sigterm_as_interrupt(), show_progress() as progress:
+    with show_progress() as progress:
         return repair_quarter(
             store,
             quarter,
@@ -82,6 +82,16 @@ def _repair(
             preprocessor=lambda: get_preprocessor(settings),
             progress=progress,
         )
+
+
+def _has_leftover(store: ObjectStore, quarter: Quarter) -> bool:
+    """Of a repair that was killed when it had done all but give up its lease."""
+    from ftm.prefetch.repair import is_left_by_repair
+
+    try:
+        return is_left_by_repair(store, quarter)
+    except CorruptObjectError:
+        return False  # it is told as damaged
 
 
 def _ignore(_fault: Fault) -> None:

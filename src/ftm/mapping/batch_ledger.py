@@ -147,8 +147,12 @@ class BatchLedger:
                 "done": done,
                 "failed": failed,
                 "complete": stored.complete and len(kept) == len(self._slices),
+                "machine": stored.machine,
             }
         )
+        if self.is_finished:
+            # Whoever computed it stays on record.
+            self._progress = self._progress.model_copy(update={"job_id": stored.job_id})
         if self._progress != stored:
             self._write()
 

@@ -10,6 +10,7 @@ from ftm.core.errors import OrchestratorError
 from ftm.core.settings import Settings, variables_of, with_variables
 from ftm.core.urls import without_user
 from ftm.jobs.base import JobBackend
+from ftm.orchestrate.run_lease import Held
 from ftm.orchestrate.run_plan import RunPlan
 from ftm.orchestrate.stage_runner import StageRunner
 from ftm.orchestrate.stage_work import LaterWork
@@ -151,12 +152,20 @@ class LaterStages:
         return ""
 
     def run(
-        self, plan: RunPlan, run: RunRecords, asked: Asked, *, publish: bool, wait: bool
+        self,
+        plan: RunPlan,
+        run: RunRecords,
+        asked: Asked,
+        *,
+        held: Held,
+        publish: bool,
+        wait: bool,
     ) -> StagesEnd:
         """Do what is asked for and not done; publishes here, whoever does the stages.
 
         Raises:
             BatchFailedError: the job of a stage failed.
+            LeaseLostError: the run has become another command's.
             FtmError: as the stages raise.
         """
         if self._tools is not None and (stage := self.finish_running(plan, asked, wait=wait)):
@@ -172,6 +181,7 @@ class LaterStages:
             span=asked.span,
             publish=publish,
             say=self._say,
+            held=held,
             elsewhere=elsewhere if self._place else None,
             note=HERE if self._outlives_us else "",
         )

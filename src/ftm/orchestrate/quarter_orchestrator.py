@@ -22,7 +22,7 @@ from ftm.orchestrate.attempts import find_submitted
 from ftm.orchestrate.later_stages import Asked, LaterStages, MakeTools, StagePlace, read_asked
 from ftm.orchestrate.prefetch_check import check_complete, require_manifest
 from ftm.orchestrate.prefetched import Prefetched
-from ftm.orchestrate.run_lease import alone
+from ftm.orchestrate.run_lease import Held, alone
 from ftm.orchestrate.run_plan import RunPlan, mend_batches, plan_run, record_plan
 from ftm.orchestrate.run_watch import ProgressReader, RunWatcher, SilentWatcher
 from ftm.orchestrate.stage_runner import Attempt, StageRunner
@@ -164,18 +164,18 @@ class QuarterOrchestrator(Prefetched):
         if not span.includes("map"):
             read_run(self._store, plan.quarter, plan.spec.run_id)
             asked = self._later.prepare(settings, span)
-            with self._alone(plan):
-                return self._conclude(plan, "complete", started_s, asked, publish, wait=wait)
+            with self._alone(plan) as held:
+                return self._conclude(plan, "complete", started_s, asked, publish, held, wait=wait)
         self._backend.check()
         asked = self._later.prepare(settings, span)
         record_plan(self._store, plan, machine=self._machine(settings))
         if not self._pending(plan):
             self._runner.settle(MapWork(self._store, plan, settings))
-            with suppress(CorruptObjectError), self._alone(plan):
+            with suppress(CorruptObjectError), self._alone(plan) as held:
                 return self._conclude(
-                    plan, "already complete", started_s, asked, publish, wait=wait
+                    plan, "already complete", started_s, asked, publish, held, wait=wait
                 )
-        with self._alone(plan):
+        with self._alone(plan) as held:
             # Read again: whoever held the lease until now may have done something.
             if pending := self._pending(plan) or self._damaged(plan):
                 if stage := self._finish_later(plan, asked, wait=wait):
@@ -188,7 +188,7 @@ class QuarterOrchestrator(Prefetched):
                 if not wait:
                     return self._submitted(plan, attempt)
                 self._watch(work, attempt, span)
-            return self._conclude(plan, "complete", started_s, asked, publish, wait=wait)
+            return self._conclude(plan, "complete", started_s, asked, publish, held, wait=wait)
 
     def _watch(self, work: MapWork, attempt: Attempt, span: StageSpan) -> None:
         """Wait for the map jobs; failed ones are borne where that is allowed."""
@@ -205,7 +205,7 @@ class QuarterOrchestrator(Prefetched):
             return self._later.finish_running(plan, asked, wait=wait)
         return ""
 
-    def _alone(self, plan: RunPlan) -> AbstractContextManager[None]:
+    def _alone(self, plan: RunPlan) -> AbstractContextManager[Held]:
         return alone(self._store, plan, clock=self._clock, say=self._watcher.message)
 
     def estimate_quarter(
@@ -242,12 +242,13 @@ class QuarterOrchestrator(Prefetched):
         asked = self._later.prepare(asked.settings, asked.span)
         work, runner = self._work(plan, record, asked)
         attempt = self._reattach(runner, work)
-        with self._alone(plan):
+        with self._alone(plan) as held:
             if isinstance(work, MapWork):
                 self._watch(work, attempt, asked.span)
             else:
                 runner.watch(work, attempt)
-            return self._conclude(plan, "complete", started_s, asked, plan.spec.publish, wait=True)
+            publish = plan.spec.publish
+            return self._conclude(plan, "complete", started_s, asked, publish, held, wait=True)
 
     def cancel_quarter(
         self, quarter: str | Quarter, run_id: str | None = None
@@ -369,6 +370,7 @@ class QuarterOrchestrator(Prefetched):
         started_s: float,
         asked: Asked,
         publish: bool,
+        held: Held,
         *,
         wait: bool,
     ) -> RunSummary:
@@ -376,9 +378,8 @@ class QuarterOrchestrator(Prefetched):
         run = read_run(self._store, plan.quarter, plan.spec.run_id)
         # It reads every part: a damaged one is found before themes are made of it.
         summary = collect(self._store, run, state=state)
-        end = self._later.run(
-            plan, run, asked, publish=publish and not plan.spec.is_trial, wait=wait
-        )
+        publish = publish and not plan.spec.is_trial
+        end = self._later.run(plan, run, asked, held=held, publish=publish, wait=wait)
         if end.submitted:
             return submitted_stage(plan.spec, end.submitted)
         published = published_run(self._store, plan.quarter) == plan.spec.run_id

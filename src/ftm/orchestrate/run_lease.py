@@ -12,12 +12,18 @@ from ftm.storage.lease import Writer
 from ftm.storage.object_store import ObjectStore
 from ftm.storage.open_lease import open_leased
 
+Held = Callable[[], None]
+"""Raises LeaseLostError where the run has become another command's."""
+
 
 @contextmanager
 def alone(
     store: ObjectStore, plan: RunPlan, *, clock: Callable[[], datetime], say: Callable[[str], None]
-) -> Iterator[None]:
+) -> Iterator[Held]:
     """Hold the run's lease.
+
+    Yields:
+        What is to be called before anything is written that another command may write as well.
 
     Args:
         store: where the run is.
@@ -43,7 +49,7 @@ def alone(
             f"{error}; `ftm status --quarter {plan.quarter}` says how far it is"
         ) from error
     try:
-        yield
+        yield lease.ensure_held
     finally:
         # Parts and records are safe without it; a lost lease must not hide how the run ended.
         with suppress(FtmError):

@@ -118,6 +118,7 @@ def run_stages(
     span: StageSpan,
     publish: bool,
     say: Say,
+    held: Callable[[], None] = lambda: None,
     elsewhere: HaveDone | None = None,
     note: str = "",
 ) -> StagesEnd:
@@ -130,6 +131,8 @@ def run_stages(
         span: which stages.
         publish: whether readers are pointed at the tables.
         say: told what is done.
+        held: called before each stage and before publishing; raises where a command that slept
+            has been followed by another, whose tables and pointer it must not put its own over.
         elsewhere: has each stage done by another process; None: this one does it.
         note: said before the first stage that is to be done here.
 
@@ -143,6 +146,7 @@ def run_stages(
     have_done = elsewhere or _here(store, run, tools, say, note)
     record, worked = None, False
     for stage in filter(span.includes, LATER):
+        held()
         if span.redoes(stage):
             store.delete(run.layout.stage_record(stage))
         before, started_s = read_stage(store, run.layout, stage), time.monotonic()
@@ -155,6 +159,7 @@ def run_stages(
     if record is None or record.stage != STAGES[-1]:
         return StagesEnd(None, worked)
     if publish:
+        held()
         publish_package(store, run, record)
     return StagesEnd(record, worked)
 

@@ -34,7 +34,7 @@ from ftm.prefetch.stored_turns import StoredTurns
 from ftm.storage.lease import Clock, LeasedObject, Writer
 from ftm.storage.manifest import FileEntry, PrefetchManifest, firms_of, load_manifest
 from ftm.storage.object_store import ObjectStore
-from ftm.storage.open_lease import open_leased
+from ftm.storage.open_lease import find_holder, open_leased, peek_leased
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +111,33 @@ def repair_quarter(
         if is_empty:
             lease.delete()
         lease.release()
+
+
+def is_left_by_repair(
+    store: ObjectStore,
+    quarter: Quarter,
+    *,
+    clock: Clock = utc_now,
+    new_identity: Callable[[], Writer] = Writer.current,
+) -> bool:
+    """Whether a lease without content and without a living holder is in the way.
+
+    A repair that was killed after its last put leaves one on S3, and the next would find nothing
+    damaged; `repair_quarter` of no file at all takes it away.
+
+    Raises:
+        CorruptObjectError: the checkpoint cannot be read.
+    """
+    layout = PrefetchLayout(quarter)
+    if not store.exists(layout.checkpoint) or peek_leased(store, layout.checkpoint):
+        return False
+    return not find_holder(
+        store,
+        layout.checkpoint,
+        lock_name=layout.lock_name,
+        writer=new_identity(),
+        clock=clock,
+    )
 
 
 class _Repair:

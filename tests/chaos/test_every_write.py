@@ -1,0 +1,105 @@
+"""Killed at every write as real processes and run again: nothing lost, none twice, same bytes."""
+
+from __future__ import annotations
+
+import random
+import signal
+
+import pytest
+
+from tests.chaos import harness
+from tests.chaos.harness import Blow, Lab, Scenario, boundaries, check_ending
+
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("chaos")]
+
+NAMES = (
+    *("prefetch", "refresh", "preprocess", "repair", "map", "run-quarter", "reduce", "name"),
+    *("package", "name by a language model", "publish", "label", "link", "assign"),
+)
+SOFT = (signal.SIGTERM, signal.SIGINT)
+
+
+def test_all_scenarios_are_run(scenarios: dict[str, Scenario]) -> None:
+    """A new one needs no line here but in NAMES."""
+    assert set(scenarios) == set(NAMES)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_killed_at_any_write_and_rerun_it_ends_like_an_uninterrupted_run(
+    name: str, lab: Lab, scenarios: dict[str, Scenario]
+) -> None:
+    """SIGKILL before every write of the process and after its last."""
+    scenario = scenarios[name]
+    moments = lab.writes(scenario)
+    assert len(moments) >= 4
+    for at in boundaries(scenario, moments):
+        ending = lab.kill(scenario, Blow(at))
+        assert ending.runs[0].code == -signal.SIGKILL, moments[at]
+        assert ending.debris == []
+        check_ending(scenario, ending)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_told_to_stop_it_says_how_to_go_on_and_a_rerun_does(
+    name: str, lab: Lab, scenarios: dict[str, Scenario]
+) -> None:
+    """SIGTERM and SIGINT before and after writes: one line, no traceback, nobody left at work."""
+    scenario, rng = scenarios[name], random.Random(name)
+    moments = lab.writes(scenario)
+    for number in SOFT:
+        check_ending(scenario, lab.kill(scenario, Blow(rng.randrange(len(moments) - 1), number)))
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, *SOFT])
+def test_a_worker_that_dies_takes_nothing_with_it(
+    number: signal.Signals, lab: Lab, scenarios: dict[str, Scenario]
+) -> None:
+    """The command that started it says so and stops; run again, it ends like an undisturbed one."""
+    scenario = scenarios["run-quarter"]
+    ending = lab.kill(scenario, Blow(random.Random(number).randrange(12), number, worker=True))
+    assert ending.hit
+    check_ending(scenario, ending)
+
+
+@pytest.mark.parametrize("name", ["prefetch", "map", "repair", "publish"])
+def test_on_s3_a_lease_of_a_dead_process_keeps_nobody_waiting(
+    name: str, s3_lab: Lab, scenarios: dict[str, Scenario]
+) -> None:
+    """A reduced set of moments: the rerun takes over at once, and leaves no lease behind."""
+    scenario = scenarios[name]
+    moments = s3_lab.writes(scenario)
+    chosen = random.Random(name).sample(range(len(moments) - 1), 3)
+    for at, number in zip(chosen, (signal.SIGKILL, *SOFT), strict=True):
+        check_ending(scenario, s3_lab.kill(scenario, Blow(at, number)))
+    for at in (len(moments) - 2, len(moments) - 1):
+        check_ending(scenario, s3_lab.kill(scenario, Blow(at)))
+
+
+def careless(what: str) -> Scenario:
+    """The command that does what none may."""
+    return Scenario(
+        what, "", (what,), lambda store: store.put("start", b""), module="tests.chaos.careless"
+    )
+
+
+@pytest.mark.parametrize("what", ["pid", "counts"])
+def test_another_result_is_seen(what: str, lab: Lab) -> None:
+    """Bytes or keys that depend on having been killed are differences."""
+    ending = lab.kill(careless(what), Blow(at=1))
+    assert ending.differences
+    with pytest.raises(AssertionError, match="differ"):
+        check_ending(careless(what), ending)
+
+
+def test_a_process_that_stays_is_seen(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever a killed command leaves at work on the store is an error."""
+    monkeypatch.setattr(harness, "MAX_LEFT_S", 0.5)
+    with pytest.raises(AssertionError, match="are left"):
+        lab.kill(careless("child"), Blow(at=1))
+
+
+def test_a_stop_without_a_word_is_seen(lab: Lab) -> None:
+    """SIGTERM has to be answered."""
+    ending = lab.kill(careless("plain"), Blow(at=0, signal=signal.SIGTERM))
+    with pytest.raises(AssertionError):
+        check_ending(careless("plain"), ending)
