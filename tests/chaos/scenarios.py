@@ -360,7 +360,7 @@ def _editions(services: Services) -> Iterator[Scenario]:
 
     def to_label(store: ObjectStore) -> None:
         published(store)
-        head, first, *rest = labels_template(store, QUARTER).decode("utf-8-sig").splitlines()
+        head, first, *rest = labels_template(store, QUARTER)[0].decode("utf-8-sig").splitlines()
         values = first.split(",")
         renamed = ",".join([*values[:-4], "A name by hand", *values[-3:]])
         labels.write_text("\n".join([head, renamed, *rest]) + "\n")
