@@ -19,13 +19,13 @@ from ftm.core.layout import PrefetchLayout
 from ftm.core.quarter import Quarter
 from ftm.core.records import FirmTranscriptData, TranscriptSentence
 from ftm.core.schemas import CHUNK
+from ftm.storage.checked import checked
 from ftm.storage.manifest import PrefetchManifest, load_manifest
 from ftm.storage.object_store import ObjectStore
 from ftm.storage.parquet import from_bytes, from_rows
 from ftm.storage.published import read_published, read_published_table
 from ftm.storage.run_reader import (
     RunRecords,
-    checked,
     find_run,
     read_calls,
     read_run_manifest,

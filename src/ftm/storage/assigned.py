@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from hashlib import sha256
 
 import pyarrow as pa
 
@@ -16,6 +15,7 @@ from ftm.core.errors import CorruptObjectError, ObjectNotFoundError, Orchestrato
 from ftm.core.layout import assigned_pointer, assigned_root
 from ftm.core.quarter import Quarter
 from ftm.core.schemas import DATASETS
+from ftm.storage.checked import MissingObjectError, checked
 from ftm.storage.object_store import ObjectStore
 from ftm.storage.parquet import from_bytes
 
@@ -122,15 +122,15 @@ def read_assigned_table(store: ObjectStore, assigned: Assigned, table: str) -> p
     key, wanted = assigned.key(table), assigned.sha256_of(table)
     name = store.name(key)
     try:
-        data = store.get(key)
-    except ObjectNotFoundError as error:
+        data = checked(store, key, wanted)
+    except MissingObjectError as error:
         raise CorruptObjectError(
             f"{name} is gone; {assigned.mend} writes it again", key=key
         ) from error
-    if sha256(data).hexdigest() != wanted:
+    except CorruptObjectError as error:
         raise CorruptObjectError(
             f"{name} is not what was written; {assigned.mend} writes it again", key=key
-        )
+        ) from error
     return from_bytes(data, DATASETS[table], key=name)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from hashlib import sha256
 
 import pyarrow as pa
 
@@ -11,6 +10,7 @@ from ftm.core.errors import ConfigError, CorruptObjectError, ObjectNotFoundError
 from ftm.core.layout import SERIES_ROOT, series_root
 from ftm.core.quarter import Quarter
 from ftm.core.schemas import DATASETS
+from ftm.storage.checked import MissingObjectError, checked
 from ftm.storage.object_store import ObjectStore
 from ftm.storage.parquet import from_bytes
 
@@ -65,9 +65,9 @@ def read_linked_table(store: ObjectStore, quarter: Quarter, dataset: str) -> pa.
     key, wanted = linked_file(store, quarter, dataset)
     name = store.name(key)
     try:
-        data = store.get(key)
-    except ObjectNotFoundError as error:
+        data = checked(store, key, wanted)
+    except MissingObjectError as error:
         raise CorruptObjectError(f"{name} is gone; {_MEND}", key=key) from error
-    if sha256(data).hexdigest() != wanted:
-        raise CorruptObjectError(f"{name} is not what was linked; {_MEND}", key=key)
+    except CorruptObjectError as error:
+        raise CorruptObjectError(f"{name} is not what was linked; {_MEND}", key=key) from error
     return from_bytes(data, DATASETS[dataset], key=name)

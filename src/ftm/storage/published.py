@@ -17,12 +17,14 @@ import pyarrow as pa
 from ftm.core.errors import (
     ConfigError,
     CorruptObjectError,
+    ObjectExistsError,
     ObjectNotFoundError,
     OrchestratorError,
 )
 from ftm.core.layout import PROCESSED_ROOT, RunLayout, current_pointer, sentiment_ready
 from ftm.core.quarter import Quarter
 from ftm.core.schemas import DATASETS
+from ftm.storage.checked import MissingObjectError, checked
 from ftm.storage.object_store import ObjectStore
 from ftm.storage.parquet import from_bytes
 
@@ -140,12 +142,11 @@ def _bytes_of(store: ObjectStore, published: Published, table: str) -> bytes:
     name = store.name(key)
     mend = f"`ftm run-quarter --quarter {published.quarter} --from package` writes it again"
     try:
-        data = store.get(key)
-    except ObjectNotFoundError as error:
+        return checked(store, key, wanted)
+    except MissingObjectError as error:
         raise CorruptObjectError(f"{name} is gone; {mend}", key=key) from error
-    if sha256(data).hexdigest() != wanted:
-        raise CorruptObjectError(f"{name} is not what was published; {mend}", key=key)
-    return data
+    except CorruptObjectError as error:
+        raise CorruptObjectError(f"{name} is not what was published; {mend}", key=key) from error
 
 
 def put_table(store: ObjectStore, layout: RunLayout, table: str, data: bytes) -> tuple[str, str]:
@@ -155,14 +156,14 @@ def put_table(store: ObjectStore, layout: RunLayout, table: str, data: bytes) ->
         Its file in the run's processed folder, and its sha256.
     """
     digest = sha256(data).hexdigest()
-    first = layout.processed(table)
+    key = layout.processed(table)
     try:
-        other = store.get(first) != data
-    except ObjectNotFoundError:
-        other = False
-    key = layout.processed(table, digest[:_VERSION_CHARACTERS]) if other else first
-    # The name holds the hash: what lies there is this, or damaged.
-    store.put(key, data)
+        # Not by a look beforehand: another command may put its version after it.
+        store.put(key, data, if_absent=True)
+    except ObjectExistsError:
+        key = layout.processed(table, digest[:_VERSION_CHARACTERS])
+        # The name holds the hash: what lies there is this, or damaged.
+        store.put(key, data)
     return key.rpartition("/")[2], digest
 
 

@@ -13,10 +13,10 @@ from ftm.core.errors import CorruptObjectError
 from ftm.core.layout import PrefetchLayout
 from ftm.core.quarter import Quarter
 from ftm.core.schemas import CHUNK, COMPONENTS
+from ftm.storage.checked import checked
 from ftm.storage.manifest import PrefetchManifest
 from ftm.storage.object_store import ObjectStore
 from ftm.storage.parquet import from_bytes
-from ftm.storage.run_reader import checked
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from ftm.core.errors import CorruptObjectError, ObjectNotFoundError, Orchestrato
 from ftm.core.layout import PrefetchLayout, RunLayout, current_pointer, runs_root
 from ftm.core.quarter import Quarter
 from ftm.core.schemas import CALLS, DATASETS
+from ftm.storage.checked import checked
 from ftm.storage.checkpoint import PlanChoice
 from ftm.storage.manifest import PrefetchManifest, decode_manifest
 from ftm.storage.object_store import ObjectStore
@@ -310,23 +311,6 @@ def read_table(
     parts = iter_parts(store, run, dataset, allow_incomplete=allow_incomplete)
     tables = [table for _, table in parts]
     return pa.concat_tables(tables) if tables else DATASETS[dataset].empty_table()
-
-
-def checked(store: ObjectStore, key: str, sha256: str) -> bytes:
-    """An object whose hash is known.
-
-    Raises:
-        CorruptObjectError: it is missing or has other bytes.
-    """
-    try:
-        data = store.get(key)
-    except ObjectNotFoundError as error:
-        raise CorruptObjectError(f"{store.name(key)} is missing", key=key) from error
-    if hashlib.sha256(data).hexdigest() != sha256:
-        raise CorruptObjectError(
-            f"{store.name(key)} differs from what was recorded when it was written", key=key
-        )
-    return data
 
 
 def _is_spec(name: str) -> bool:

@@ -13,6 +13,7 @@ from pydantic import Field
 from ftm.core.errors import CorruptObjectError, ObjectNotFoundError, OrchestratorError
 from ftm.core.layout import RunLayout
 from ftm.core.schemas import DATASETS
+from ftm.storage.checked import MissingObjectError, checked
 from ftm.storage.object_store import ObjectStore
 from ftm.storage.parquet import from_bytes, to_bytes
 from ftm.storage.run_records import Record, decode_record
@@ -92,9 +93,10 @@ def is_done(store: ObjectStore, layout: RunLayout, stage: str, inputs_sha256: st
 
 def _holds(store: ObjectStore, key: str, sha256: str) -> bool:
     try:
-        return hashlib.sha256(store.get(key)).hexdigest() == sha256
-    except ObjectNotFoundError:
+        checked(store, key, sha256)
+    except CorruptObjectError:
         return False
+    return True
 
 
 def put_stage_tables(
@@ -125,11 +127,11 @@ def read_stage_table(
     name = store.name(key)
     mend = f"`ftm run-quarter --quarter {layout.quarter} --from {record.stage}` writes it again"
     try:
-        data = store.get(key)
-    except ObjectNotFoundError as error:
+        data = checked(store, key, record.files.get(key, ""))
+    except MissingObjectError as error:
         raise CorruptObjectError(f"{name} is gone; {mend}", key=key) from error
-    if hashlib.sha256(data).hexdigest() != record.files.get(key):
+    except CorruptObjectError as error:
         raise CorruptObjectError(
             f"{name} differs from what stage {record.stage} recorded; {mend}", key=key
-        )
+        ) from error
     return from_bytes(data, DATASETS[table], key=name)
