@@ -171,7 +171,10 @@ def losing_every_first_answer() -> Callable[[str, str], Fault | None]:
     return script
 
 
-@pytest.mark.parametrize("phase", ["prefetching", "mapping", "publishing"])
+@pytest.mark.parametrize(
+    "phase",
+    ["prefetching", "mapping", pytest.param("publishing", marks=pytest.mark.exhaustive)],
+)
 def test_an_answer_lost_after_every_single_put(
     request: pytest.FixtureRequest, s3_server: S3Server, phase: str
 ) -> None:
