@@ -161,6 +161,8 @@ def _log_to_stderr() -> None:
     handler.setFormatter(form)
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
     logging.getLogger("ftm").setLevel(logging.INFO)
+    # One line for every retry, without what was retried: ours say that, at most once a minute.
+    logging.getLogger("stamina").setLevel(logging.ERROR)
 
 
 def do_or_drop(stage: str, settings: Settings, stop: StopSignal) -> int:

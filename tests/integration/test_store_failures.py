@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import os
 import re
 import socket
 import subprocess
+import time
 from collections.abc import Callable
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
 
 from ftm.core.errors import (
+    CorruptObjectError,
     ObjectExistsError,
     ObjectNotFoundError,
     PreconditionFailedError,
     StoreError,
     StoreUnavailableError,
 )
-from ftm.storage.object_store import ObjectStore, RetryPolicy, open_store
+from ftm.storage.checked import checked
+from ftm.storage.object_store import BULK_BYTES, ObjectStore, RetryPolicy, open_store
+from ftm.storage.retrying import Bounds, Retrier
+from ftm.storage.store_errors import TransientStoreError
 from tests.support.s3_server import Answer, Bucket, error
 
 HASTY = RetryPolicy(first_contact_s=0.5, later_s=0.5, wait_s=0.01)
@@ -125,15 +132,150 @@ def test_an_unknown_profile_is_said_at_once(s3: Bucket, monkeypatch: pytest.Monk
 def test_transient_errors_are_retried_and_said(
     s3: Bucket, status: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Two stutters, then success: three requests, and one warning, which the second repeats."""
+    """Two stutters, then success: three requests, one warning, and a line when it is over."""
     left = [status, status]
     s3.server.script = lambda _m, _p, ask: error(left.pop(), "SlowDown") if left else ask()
     with caplog.at_level(logging.WARNING, logger="ftm"):
         hasty(s3).put("k", b"x")
     assert [request.status for request in s3.server.traffic[:2]] == [int(status[:3])] * 2
     assert len(s3.server.traffic) == 3
-    (told,) = [r.getMessage() for r in caplog.records if r.name == "ftm.storage.object_store"]
+    told, over = [r.getMessage() for r in caplog.records if r.name == "ftm.storage.object_store"]
     assert re.search(r"answers \d+ .*; trying again for up to \d+ s$", told)
+    assert re.fullmatch(rf"write {s3.url}/k: answered at try 3, after 0\.\d s", over)
+
+
+def test_a_store_that_stumbles_for_long_is_told_once_a_minute(
+    s3: Bucket, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Fifty requests, each answered at the second try: two lines; the rest is for debugging."""
+    store, odd = hasty(s3), itertools.cycle([True, False])
+    s3.server.script = lambda _m, _p, ask: (
+        error("503 Slow Down", "SlowDown") if next(odd) else ask()
+    )
+    with caplog.at_level(logging.DEBUG, logger="ftm"):
+        for _ in range(50):
+            store.put("k", b"x")
+    assert len(s3.server.traffic) == 100
+    ours = [r for r in caplog.records if r.name == "ftm.storage.object_store"]
+    assert [r.levelname for r in ours].count("WARNING") == 2
+    assert [r.levelname for r in ours].count("DEBUG") == 50
+
+
+def test_the_next_line_says_how_many_there_were() -> None:
+    """What a minute without a line kept to itself is in the next one."""
+    log, now = logging.getLogger("a.test"), [0.0]
+    lines: list[str] = []
+    handler = logging.Handler()
+    handler.emit = lambda record: lines.append(record.getMessage())  # type: ignore[method-assign]
+    log.addHandler(handler)
+    retrier = Retrier(TransientStoreError, log=log, clock=lambda: now[0])
+    bounds = Bounds(limit_s=5, attempts=3, wait_s=0.001)
+    for second in (0, 1, 2, 70):
+        now[0] = second
+        fails = [True]
+
+        def once(fails: list[bool] = fails) -> None:
+            if fails and fails.pop():
+                raise TransientStoreError("busy")
+
+        retrier.call(once, bounds, what="it", give_up=lambda error, _tried: error)
+    assert [line for line in lines if "answered" not in line] == [
+        "busy; trying again for up to 5 s",
+        "busy; trying again for up to 5 s (since the last such line, 2 more requests were)",
+    ]
+
+
+def test_retries_are_bounded_in_number(s3: Bucket) -> None:
+    """However short the waits; the line says how often it was tried, and what to do."""
+    few = RetryPolicy(first_contact_s=60, later_s=60, wait_s=0.001, attempts=4)
+    store = open_store(s3.url, endpoint_url=s3.server.url, retry=few)
+    s3.server.script = lambda *_: error("503 Slow Down", "SlowDown")
+    with pytest.raises(StoreUnavailableError, match=r"503 SlowDown; tried 4 times in \d s: run"):
+        store.put("k", b"x", if_absent=True)
+    assert len(s3.server.traffic) == 4
+
+
+def test_after_a_store_was_given_up_the_next_request_does_not_wait_as_long(s3: Bucket) -> None:
+    """A lease that is given up on the way out must not double the wait."""
+    impatient = RetryPolicy(first_contact_s=1e-6, later_s=60, wait_s=0.001, attempts=4)
+    store = open_store(s3.url, endpoint_url=s3.server.url, retry=impatient)
+    store.put("k", b"x")
+    s3.server.script = lambda *_: error("503 Slow Down", "SlowDown")
+    for n_requests in (4, 1):
+        s3.server.traffic.clear()
+        with pytest.raises(StoreUnavailableError):
+            store.get("k")
+        assert len(s3.server.traffic) == n_requests
+    s3.server.script = None
+    store.get("k")
+
+
+def test_a_body_that_came_too_slowly_is_sent_again(s3: Bucket) -> None:
+    """S3 answers 400 RequestTimeout to it, which is no fault of the request."""
+    left = ["400 Bad Request"]
+    s3.server.script = lambda _m, _p, ask: error(left.pop(), "RequestTimeout") if left else ask()
+    hasty(s3).put("k", b"x")
+    assert [r.status for r in s3.server.traffic] == [400, 200]
+
+
+def test_a_clock_that_is_off_is_told(s3: Bucket) -> None:
+    """It is no matter of rights, though S3 answers 403."""
+    s3.server.script = lambda *_: error("403 Forbidden", "RequestTimeTooSkewed")
+    with pytest.raises(StoreUnavailableError, match="set this machine's clock"):
+        hasty(s3).put("k", b"x")
+
+
+def test_a_slow_line_is_no_stalled_one(s3: Bucket) -> None:
+    """A large put goes on sending for longer than a request may stay without an answer."""
+    policy = RetryPolicy(first_contact_s=5, later_s=5, wait_s=0.01, attempts=2, stall_s=0.3)
+
+    def slowly(_method: str, _path: str, ask: Callable[[], Answer]) -> Answer:
+        time.sleep(1.0)
+        return ask()
+
+    store = open_store(s3.url, endpoint_url=s3.server.url, retry=policy)
+    s3.server.script = slowly
+    store.put("large", bytes(BULK_BYTES + 1), if_absent=True)
+    assert len(s3.server.traffic) == 1
+    with pytest.raises(StoreUnavailableError, match="tried 2 times"):
+        store.put("small", b"x")
+
+
+def test_a_store_that_contradicts_itself_is_asked_again(s3: Bucket) -> None:
+    """It has the object, says so, and then answers as if it had not: ours is known as ours."""
+    lost, unseen = [True], [True]
+
+    def script(method: str, _path: str, ask: Callable[[], Answer]) -> Answer:
+        answer = ask()
+        if method == "PUT" and lost:
+            lost.pop()
+            return error("503 Slow Down", "SlowDown")
+        if method == "GET" and unseen:
+            unseen.pop()
+            return error("404 Not Found", "NoSuchKey")
+        return answer
+
+    s3.server.script = script
+    hasty(s3).put("k", b"mine", if_absent=True)
+    assert not lost
+    assert not unseen
+
+
+def test_what_is_on_record_is_looked_for_again(s3: Bucket) -> None:
+    """An answer from before is refused, not told as damage; damage is told after three looks."""
+    store = hasty(s3)
+    store.put("k", b"new")
+    digest = sha256(b"new").hexdigest()
+    old = [Answer("200 OK", [("ETag", '"a"'), ("Last-Modified", "Thu, 01 Jan 1970 00:00:00 GMT")],
+                  b"old"), error("404 Not Found", "NoSuchKey")]  # fmt: skip
+    s3.server.script = lambda _m, _p, ask: old.pop() if old else ask()
+    assert checked(store, "k", digest) == b"new"
+    assert not old
+    s3.server.script = None
+    s3.server.traffic.clear()
+    with pytest.raises(CorruptObjectError, match="k differs"):
+        checked(store, "k", sha256(b"other").hexdigest())
+    assert len(s3.server.traffic) == 3
 
 
 def test_retries_end(s3: Bucket) -> None:
@@ -141,7 +283,7 @@ def test_retries_end(s3: Bucket) -> None:
     s3.server.script = lambda *_: error("503 Slow Down", "SlowDown")
     with pytest.raises(StoreUnavailableError, match="answers 503 SlowDown"):
         hasty(s3).get("k")
-    assert 2 < len(s3.server.traffic) < 60
+    assert 2 < len(s3.server.traffic) <= HASTY.attempts
 
 
 def test_a_short_answer_is_fetched_again(s3: Bucket) -> None:

@@ -67,6 +67,12 @@ class PostgresServer:
         finally:
             conn.close()
 
+    def restart(self) -> None:
+        """As an administrator does it: every connection is ended, the port stays."""
+        base = self.log.parent
+        args = ("-w", "-m", "fast", "-D", base / "data", "-l", self.log, "restart")
+        _pg(base, _unprivileged(base), "pg_ctl", *args)
+
     def logins(self, user: str | None = None) -> int:
         """How often this role (None: anyone) was authorised so far, from the server's log."""
         return self.log.read_text().count(

@@ -55,6 +55,19 @@ def test_a_table_never_goes_over_another_version_of_it(store: ObjectStore) -> No
     }
 
 
+def test_a_table_that_is_raced_goes_beside_the_other(store: ObjectStore) -> None:
+    """Another command puts its version between our look and our put, or a stale look hides it."""
+
+    def race(_moment: str, key: str) -> None:
+        store.hook = lambda _moment, _key: None
+        store.put(key, b"theirs")
+
+    store.hook = race
+    file, _ = put_table(store, LAYOUT, "panel", b"ours")
+    assert file != "panel.parquet"
+    assert objects(store) == {f"{ROOT}/panel.parquet": b"theirs", f"{ROOT}/{file}": b"ours"}
+
+
 def test_a_damaged_later_version_is_written_again(store: ObjectStore) -> None:
     """Its name says what it should hold."""
     put_table(store, LAYOUT, "panel", b"first")

@@ -89,6 +89,8 @@ def _arguments(settings: Settings, credentials: Credentials) -> dict[str, Any]:
         "keepalives_idle": 60,
         "keepalives_interval": 15,
         "keepalives_count": 4,
+        # Keepalives are not sent while a question waits for its acknowledgement.
+        "tcp_user_timeout": 120_000,
     }
 
 
@@ -177,9 +179,9 @@ def _tell(why: str, where: str, settings: Settings, username: str) -> str:
         return f"no PostgreSQL at {where}: {first}; check FTM_WRDS_HOST and FTM_WRDS_PORT"
     if "authentication failed" in lowered or "no password supplied" in lowered:
         return (
-            f"{where} refused the login of {username!r}: wrong password, or the Duo"
-            " push was not approved; check WRDS_USERNAME and WRDS_PASSWORD or ~/.pgpass. Nothing"
-            " was tried a second time"
+            f"{where} refused the login of {username!r}: wrong or expired password, or the"
+            " Duo push was not approved; check WRDS_USERNAME and WRDS_PASSWORD or ~/.pgpass."
+            " Nothing was tried a second time"
         )
     if lowered.startswith("fatal") and "database" in lowered and "does not exist" in lowered:
         return f"no database {settings.wrds_dbname!r} at {where}; check FTM_WRDS_DBNAME"
@@ -190,7 +192,18 @@ def _tell(why: str, where: str, settings: Settings, username: str) -> str:
             f"no login at {where} with FTM_WRDS_SSLMODE={settings.wrds_sslmode}: {first}; WRDS"
             " takes require, a server of your own may need disable"
         )
-    return f"login at {where} failed: {first}"
+    fix = next((fix for words, fix in _FIXES.items() if words in lowered), "")
+    return f"login at {where} failed: {first}{fix}"
+
+
+_FIXES = {
+    "too many connections": "; close what else is connected to WRDS in your name (a notebook, SAS,"
+    " another ftm), then run the same command again",
+    "remaining connection slots": "; WRDS is busy: run the same command again later",
+    "the database system is": "; it is being restarted: run the same command again in a minute",
+    "closed the connection": "; run the same command again",
+}
+"""What PostgreSQL says: what to do."""
 
 
 def _first_line(text: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,9 @@ FETCH_ROWS = 500
 
 # https://www.postgresql.org/docs/current/errcodes-appendix.html
 _DENIED = {"42501", "42P01", "3F000", "42703"}
+_PASSING = ("40", "53", "55", "57014")
+"""Conflicts on a replica, out of memory or slots, locks, a timeout: later it may work."""
+_LOGGED_AS = "ftm"
 _CLOSED = "this WRDS session is closed; open a new connector"
 _RESUME = "what is stored is safe: run the same command again to resume (one new Duo push)"
 
@@ -115,7 +119,8 @@ class WRDSSession:
         try:
             list(self.rows(statement))
         except WRDSQueryError as error:
-            self._open().rollback()
+            with self._translated():
+                self._open().rollback()
             if getattr(error, "pgcode", None) in _DENIED:
                 return str(error.__cause__ or error).splitlines()[0]
             raise
@@ -159,23 +164,32 @@ class WRDSSession:
             if self._owned:
                 if self._wrds is not None:
                     raise WRDSConnectionError(_CLOSED)
-                self._wrds = self._attach(self._engine(), self._settings)
+                with self._translated(opening=True):
+                    self._wrds = self._attach(self._engine(), self._settings)
             connection = getattr(self._wrds, "connection", None)
             if connection is None:
                 raise WRDSConnectionError(
                     "the given wrds.Connection is not connected; call its connect(), or let"
                     " WRDSConnector() log in"
                 )
-            self._raw = connection.connection.dbapi_connection
-            connection.rollback()  # the dialect's first look at the server began a transaction
-            self._connection = connection.execution_options(isolation_level="REPEATABLE READ")
+            with self._translated(opening=True):
+                self._raw = connection.connection.dbapi_connection
+                connection.rollback()  # the dialect's first look at the server began a transaction
+                self._connection = connection.execution_options(isolation_level="REPEATABLE READ")
         return self._connection
 
     def _engine(self) -> Engine:
         import sqlalchemy as sa
         from sqlalchemy.pool import NullPool
 
-        return sa.create_engine("postgresql+psycopg2://", creator=self._log_in, poolclass=NullPool)
+        # It logs a traceback of its own when a cursor cannot be closed, as after every cut.
+        logging.getLogger(f"sqlalchemy.pool.impl.NullPool.{_LOGGED_AS}").setLevel(logging.CRITICAL)
+        return sa.create_engine(
+            "postgresql+psycopg2://",
+            creator=self._log_in,
+            poolclass=NullPool,
+            pool_logging_name=_LOGGED_AS,
+        )
 
     def _log_in(self) -> Any:
         """The engine's creator: SQLAlchemy would log in again after a cut, and must not."""
@@ -192,14 +206,14 @@ class WRDSSession:
         return log_in(self._settings, credentials, notify=self._notify, times=self._times)
 
     @contextmanager
-    def _translated(self) -> Iterator[None]:
+    def _translated(self, *, opening: bool = False) -> Iterator[None]:
         """SQLAlchemy's errors as ftm's, without the statement and its parameters."""
         import sqlalchemy as sa
 
         try:
             yield
         except sa.exc.DBAPIError as error:
-            if self._connection is None:
+            if self._connection is None and not opening:
                 raise WRDSConnectionError(_CLOSED) from None
             cause = error.orig
             code = getattr(cause, "pgcode", None)
@@ -211,7 +225,8 @@ class WRDSSession:
                     f"the connection to WRDS was lost: {first}; {_RESUME}"
                 ) from None
             kind = WRDSPermissionError if code == "42501" else WRDSQueryError
-            wrapped = kind(f"WRDS refused a query: {first}")
+            hint = f"; {_RESUME}" if (code or "").startswith(_PASSING) else ""
+            wrapped = kind(f"WRDS refused a query: {first}{hint}")
             wrapped.pgcode = code  # type: ignore[attr-defined]
             raise wrapped from cause
 

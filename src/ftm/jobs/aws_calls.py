@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import boto3
-import stamina
 from botocore.config import Config
 from botocore.exceptions import (
     BotoCoreError,
@@ -24,6 +23,7 @@ from botocore.exceptions import (
 
 from ftm.core.errors import AWSAccessError, AWSUnavailableError, ConfigError, JobError
 from ftm.core.urls import without_user
+from ftm.storage.retrying import Bounds, Retrier
 
 _LOG = logging.getLogger(__name__)
 _T = TypeVar("_T")
@@ -51,10 +51,12 @@ class Patience:
     Args:
         limit_s: after that the call fails with AWSUnavailableError.
         wait_s: before the first retry; doubles up to 10 s, with jitter.
+        attempts: at most so many tries of a call, the first included.
     """
 
     limit_s: float = 60.0
     wait_s: float = 0.5
+    attempts: int = 20
 
 
 class AWSClient:
@@ -79,6 +81,7 @@ class AWSClient:
         self._region = region
         self._endpoint_url = endpoint_url
         self._patience = patience or Patience()
+        self._retrier = Retrier(AWSUnavailableError, log=_LOG)
         self._client: Any = None
 
     @property
@@ -103,7 +106,7 @@ class AWSClient:
         def once() -> dict[str, Any]:
             return self._once(operation, request)
 
-        return self.patiently(once)
+        return self.patiently(once, what=f"{self._service} {operation}")
 
     def once(self, operation: str, **request: Any) -> dict[str, Any]:
         """One call, never tried again: for those that do something twice when repeated."""
@@ -117,23 +120,20 @@ class AWSClient:
             raise explain(error, what=f"{self._service} {operation} in {region}") from error
         return answer
 
-    def patiently(self, once: Callable[[], _T]) -> _T:
-        """The answer of `once`, tried again while it raises AWSUnavailableError."""
-        for attempt in stamina.retry_context(
-            on=AWSUnavailableError,
-            attempts=None,
-            timeout=self._patience.limit_s,
-            wait_initial=self._patience.wait_s,
-            wait_max=10.0,
-            wait_jitter=self._patience.wait_s,
-        ):
-            with attempt:
-                return once()
-        raise AssertionError("stamina ends by returning or raising")
+    def patiently(self, once: Callable[[], _T], *, what: str) -> _T:
+        """The answer of `once`, tried again while it raises AWSUnavailableError.
+
+        Args:
+            once: asks.
+            what: service and operation, for the log.
+        """
+        patience = self._patience
+        bounds = Bounds(patience.limit_s, patience.attempts, patience.wait_s)
+        return self._retrier.call(once, bounds, what=what, give_up=_given_up)
 
     def _get(self) -> Any:
         if self._client is None:
-            # Retries are stamina's, in one place; botocore's own would multiply them.
+            # Retries are the retrier's, in one place; botocore's own would multiply them.
             # A server that is not AWS need not have a host name for each bucket.
             style = {"addressing_style": "path"} if self._endpoint_url else None
             config = Config(
@@ -150,6 +150,11 @@ class AWSClient:
             except (BotoCoreError, ValueError) as error:
                 raise explain(error, what=self._service) from error
         return self._client
+
+
+def _given_up(error: Exception, tried: str) -> AWSUnavailableError:
+    code = error.code if isinstance(error, AWSUnavailableError) else ""
+    return AWSUnavailableError(f"{error}; {tried}", code=code)
 
 
 def credential_source() -> str:

@@ -132,7 +132,7 @@ class BatchQueue:
             )
             return str(answer["jobId"])
 
-        return self._client.patiently(look_and_submit)
+        return self._client.patiently(look_and_submit, what="batch submit_job")
 
     def find(self, name: str) -> list[str]:
         """Ids of the jobs submitted under this name that AWS still knows, the first one first."""

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from hashlib import sha256
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ftm.core.errors import CorruptObjectError, ObjectExistsError, ObjectNotFoundError
+from ftm.core.errors import CorruptObjectError, ObjectExistsError
+from ftm.storage.checked import MissingObjectError, checked
 from ftm.storage.checkpoint import NamedEntry, NamedFile
 from ftm.storage.manifest import FileEntry
 from ftm.storage.object_store import ObjectStore
@@ -132,13 +132,12 @@ def _read_part(store: ObjectStore, key: str, digest: str) -> bytes:
         "and what the unfinished command had read it reads anew"
     )
     try:
-        data = store.get(key)
-    except ObjectNotFoundError as error:
+        return checked(store, key, digest)
+    except MissingObjectError as error:
         raise CorruptObjectError(
             f"{store.name(key)}, which the checkpoint names, is gone; {fix}", key=key
         ) from error
-    if sha256(data).hexdigest() != digest:
+    except CorruptObjectError as error:
         raise CorruptObjectError(
             f"{store.name(key)} differs from what the checkpoint recorded; {fix}", key=key
-        )
-    return data
+        ) from error

@@ -5,12 +5,18 @@ from __future__ import annotations
 import re
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 from obstore.store import LocalStore, S3Store
 
 from ftm.core.errors import ConfigError, StoreError, StoreUnavailableError
+
+if TYPE_CHECKING:
+    from obstore.store import ClientConfig
+
+BULK_TIMEOUT_S = 300.0
+"""For one request, whatever it moves."""
 
 _BUCKET = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9._-]{1,61}[a-zA-Z0-9]")
 
@@ -78,16 +84,25 @@ def _bucket_and_prefix(rest: str, url: str) -> tuple[str, str]:
     return bucket, prefix
 
 
-def s3_backend(
-    rest: str, url: str, *, endpoint_url: str | None, region: str | None = None
-) -> S3Store:
-    """A bucket, or a folder in one, with boto3's credentials.
+def s3_backends(
+    rest: str,
+    url: str,
+    *,
+    endpoint_url: str | None,
+    region: str | None = None,
+    stall_s: float = 30.0,
+) -> tuple[S3Store, S3Store]:
+    """A bucket, or a folder in one, with boto3's credentials; and the same for large puts.
+
+    An upload has no answer before its end, so whoever takes silence for a stall must not upload
+    much: 8 MB at 2 Mbit/s take half a minute.
 
     Args:
         rest: what follows `s3://`.
         url: the whole, for messages.
         endpoint_url: None for AWS.
         region: of the bucket; None: what boto3 finds.
+        stall_s: silence for so long is the end of a request; large puts have BULK_TIMEOUT_S.
 
     Raises:
         ConfigError: no valid bucket or prefix.
@@ -105,18 +120,24 @@ def s3_backend(
             "login`, or set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
         ) from error
     options: dict[str, Any] = {"region": region} if region else {}
-    return S3Store(
-        bucket,
-        prefix=prefix or None,
-        endpoint=endpoint_url,
-        client_options={
-            "allow_http": bool(endpoint_url and endpoint_url.startswith("http:")),
-            "connect_timeout": timedelta(seconds=3),
-            "read_timeout": timedelta(seconds=30),
-            "timeout": timedelta(minutes=5),
-        },
-        # Retries are `_call`'s, so that they are seen and counted once.
-        retry_config={"max_retries": 0},
-        credential_provider=credentials,
-        **options,
+
+    common: ClientConfig = {
+        "allow_http": bool(endpoint_url and endpoint_url.startswith("http:")),
+        "connect_timeout": timedelta(seconds=3),
+        "timeout": timedelta(seconds=BULK_TIMEOUT_S),
+    }
+    quick: ClientConfig = {**common, "read_timeout": timedelta(seconds=stall_s)}
+    of_requests, of_uploads = (
+        S3Store(
+            bucket,
+            prefix=prefix or None,
+            endpoint=endpoint_url,
+            client_options=chosen,
+            # Retries are `retrying`'s, so that they are seen and counted once.
+            retry_config={"max_retries": 0},
+            credential_provider=credentials,
+            **options,
+        )
+        for chosen in (quick, common)
     )
+    return of_requests, of_uploads

@@ -1,7 +1,13 @@
-"""Objects whose hash is on record, read whole, and what is said where that fails."""
+"""Objects whose hash is on record: what comes is looked at, and asked for again if it is not that.
+
+Amazon's S3 never answers with what an object held before; servers that imitate it may, for a moment
+after a write, or through a cache. What is told as damaged or gone here was so three times.
+"""
 
 from __future__ import annotations
 
+import logging
+import time
 from hashlib import sha256
 
 import pyarrow as pa
@@ -10,6 +16,15 @@ from ftm.core.errors import CorruptObjectError, ObjectNotFoundError
 from ftm.core.schemas import DATASETS
 from ftm.storage.object_store import ObjectStore
 from ftm.storage.parquet import from_bytes
+
+_LOG = logging.getLogger(__name__)
+
+WAITS = (1, 5)
+"""Times the store's own wait, before the second and the third look."""
+
+
+class MissingObjectError(CorruptObjectError):
+    """An object that a record names is not there."""
 
 
 def checked(store: ObjectStore, key: str, wanted: str, *, mend: str = "") -> bytes:
@@ -22,13 +37,31 @@ def checked(store: ObjectStore, key: str, wanted: str, *, mend: str = "") -> byt
         mend: what makes it anew, for the message; "": the caller says it.
 
     Raises:
-        CorruptObjectError: it is gone or has other bytes.
+        MissingObjectError: it is not there.
+        CorruptObjectError: it has other bytes.
     """
-    end = f"; {mend}" if mend else ""
+    for wait in looks(store):
+        try:
+            return _look(store, key, wanted, f"; {mend}" if mend else "")
+        except CorruptObjectError as error:
+            if wait is None:
+                raise
+            _LOG.warning("%s; looking again", error)
+            time.sleep(wait)
+    raise AssertionError("the last look returns or raises")
+
+
+def looks(store: ObjectStore) -> tuple[float | None, ...]:
+    """Seconds to wait after each look, None after the last; a folder or memory is asked once."""
+    waits = WAITS if store.scheme == "s3" else ()
+    return (*(store.retry.wait_s * n for n in waits), None)
+
+
+def _look(store: ObjectStore, key: str, wanted: str, end: str) -> bytes:
     try:
         data = store.get(key)
     except ObjectNotFoundError as error:
-        raise CorruptObjectError(f"{store.name(key)} is gone{end}", key=key) from error
+        raise MissingObjectError(f"{store.name(key)} is gone{end}", key=key) from error
     if sha256(data).hexdigest() != wanted:
         raise CorruptObjectError(f"{store.name(key)} is not what was written{end}", key=key)
     return data

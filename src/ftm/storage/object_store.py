@@ -1,8 +1,8 @@
 """One object store by URL: `s3://`, `file://`, `memory://`, through obstore.
 
 Everything ftm reads or writes goes through `ObjectStore`. Transient errors are retried here and
-nowhere else. Failpoints: `hook` is called with ("before put", key) and the like around every
-write; it does nothing unless a test gives one.
+nowhere else, by `retrying`. Failpoints: `hook` is called with ("before put", key) and the like
+around every write; it does nothing unless a test gives one.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import obstore
-import stamina
 from obstore import exceptions as obstore_errors
 from obstore.store import MemoryStore
 
@@ -27,12 +26,17 @@ from ftm.core.errors import (
     StoreError,
     StoreUnavailableError,
 )
-from ftm.storage.backends import check_key, file_backend, folder_of, s3_backend
+from ftm.storage.backends import BULK_TIMEOUT_S, check_key, file_backend, folder_of, s3_backends
+from ftm.storage.retrying import Bounds, Retrier
 from ftm.storage.store_errors import TransientStoreError, explain
 
 _LOG = logging.getLogger(__name__)
 _T = TypeVar("_T")
 _PROBE = "_probe"
+_SIGHTINGS = 3
+
+BULK_BYTES = 2**18
+"""Up to here a put is over in seconds on any line, so that a stalled one shows soon."""
 
 WriteHook = Callable[[str, str], None]
 """Called as hook("before put", key), ("after put", key), ("before delete", key), …"""
@@ -53,20 +57,25 @@ class ObjectInfo:
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """How long transient errors are borne.
+    """How long transient errors are borne, request by request.
 
     A wrong endpoint shows at once and is said in seconds; a store that has answered before is
-    given longer, because a prefetch that stops asks for another login.
+    given longer, because a prefetch that stops asks for another login. One that was given up is as
+    one that has never answered: what follows, such as giving up a lease, ends soon.
 
     Args:
-        first_contact_s: while the store has never answered.
-        later_s: after that.
+        first_contact_s: while the store does not answer at all.
+        later_s: once it has.
         wait_s: before the first retry; doubles up to 10 s.
+        attempts: at most so many tries of a request, the first included.
+        stall_s: without a byte for so long a try has failed; S3 only.
     """
 
     first_contact_s: float = 6.0
     later_s: float = 120.0
     wait_s: float = 0.2
+    attempts: int = 30
+    stall_s: float = 30.0
 
 
 class ObjectStore:
@@ -74,17 +83,19 @@ class ObjectStore:
 
     Args:
         backend: an obstore store whose root is the store's root.
+        bulk: the same for puts of more than BULK_BYTES; None: `backend`.
         url: what the user wrote, for messages.
         scheme: `s3`, `file` or `memory`.
         folder: the root folder of a `file://` store, else None.
         hook: failpoint for tests.
-        retry: how long transient errors are borne.
+        retry: how long transient errors are borne; the attribute is what holds.
     """
 
     def __init__(
         self,
         backend: Any,
         *,
+        bulk: Any = None,
         url: str,
         scheme: Literal["s3", "file", "memory"],
         folder: Path | None = None,
@@ -92,7 +103,9 @@ class ObjectStore:
         retry: RetryPolicy | None = None,
     ) -> None:
         self._backend = backend
-        self._retry = retry or RetryPolicy()
+        self._bulk = bulk or backend
+        self.retry = retry or RetryPolicy()
+        self._retrier = Retrier(TransientStoreError, log=_LOG)
         self._answered = False
         self.url = url
         self.scheme = scheme
@@ -166,25 +179,45 @@ class ObjectStore:
         elif if_match is not None and self.scheme != "file":
             mode = {"e_tag": if_match}
         attributes = {"Content-Encoding": "gzip"} if gzip_encoded and self.scheme == "s3" else None
+        is_bulk = len(data) > BULK_BYTES
+        backend = self._bulk if is_bulk else self._backend
 
         def write() -> str:
             # One request: a multipart upload cannot be conditional and leaves debris when killed.
             done = obstore.put(
-                self._backend, key, data, mode=mode, attributes=attributes, use_multipart=False
+                backend, key, data, mode=mode, attributes=attributes, use_multipart=False
             )
             return str(done["e_tag"] or "")
 
         check_key(key)
         self.hook("before put", key)
-        try:
-            etag = self._call("write", key, write)
-        except (ObjectExistsError, PreconditionFailedError):
-            found = self._etag_if_holding(key, data)
-            if found is None:
-                raise
-            etag = found
+        extra_s = BULK_TIMEOUT_S if is_bulk else 0.0
+        etag = self._put_or_find(key, data, lambda: self._call("write", key, write, extra_s))
         self.hook("after put", key)
         return etag
+
+    def _put_or_find(self, key: str, data: bytes, put: Callable[[], str]) -> str:
+        """The etag of what was put, or of the same bytes that a put of ours left there before.
+
+        A store that refuses a put because of an object, and then has no such object, contradicts
+        itself: its answer is from before. It is asked again, for a wrong "another's" would leave
+        our own put without a name.
+        """
+        for _ in range(_SIGHTINGS):
+            try:
+                return put()
+            except (ObjectExistsError, PreconditionFailedError) as error:
+                refusal = error
+            try:
+                found, etag = self.get_versioned(key)
+            except ObjectNotFoundError:
+                if isinstance(refusal, PreconditionFailedError):
+                    break
+                continue
+            if found == data:
+                return etag
+            break
+        raise refusal
 
     def head(self, key: str) -> ObjectInfo | None:
         """Size and etag, or None if there is no such object."""
@@ -256,23 +289,24 @@ class ObjectStore:
         """The object's full URL, for messages."""
         return f"{self.url}{key}" if self.url.endswith("/") else f"{self.url}/{key}"
 
-    def _call(self, verb: str, key: str, operation: Callable[[], _T]) -> _T:
-        """Run an operation, retrying while the trouble is transient."""
+    def _call(self, verb: str, key: str, operation: Callable[[], _T], extra_s: float = 0.0) -> _T:
+        """Run an operation, trying again while the trouble is transient; `extra_s` longer."""
         if verb != "list" or key:
             check_key(key)
-        limit_s = self._retry.later_s if self._answered else self._retry.first_contact_s
-        for attempt in stamina.retry_context(
-            on=_TellOnce(limit_s),
-            attempts=None,
-            timeout=limit_s,
-            wait_initial=self._retry.wait_s,
-            wait_jitter=self._retry.wait_s,
-            wait_max=10.0,
-        ):
-            with attempt:
-                result = self._try(verb, key, operation)
+        policy = self.retry
+        limit_s = policy.later_s + extra_s if self._answered else policy.first_contact_s
+        result = self._retrier.call(
+            lambda: self._try(verb, key, operation),
+            Bounds(limit_s=limit_s, attempts=policy.attempts, wait_s=policy.wait_s),
+            what=f"{verb} {self.name(key)}",
+            give_up=self._give_up,
+        )
         self._answered = True
         return result
+
+    def _give_up(self, error: Exception, tried: str) -> StoreUnavailableError:
+        self._answered = False
+        return StoreUnavailableError(f"{error}; {tried}: run the command again")
 
     def _try(self, verb: str, key: str, operation: Callable[[], _T]) -> _T:
         if self.folder is not None and not self.folder.is_dir():
@@ -295,14 +329,6 @@ class ObjectStore:
             raise StoreError(
                 f"{self.name(key)} has {info.size_bytes} bytes, bytes up to {end} were asked for"
             )
-
-    def _etag_if_holding(self, key: str, data: bytes) -> str | None:
-        """The etag of an object that holds these bytes: our own put, whose answer got lost."""
-        try:
-            found, etag = self.get_versioned(key)
-        except ObjectNotFoundError:
-            return None
-        return etag if found == data else None
 
 
 def open_store(
@@ -339,22 +365,9 @@ def open_store(
         backend = file_backend(folder, create=create)
         return ObjectStore(backend, url=url, scheme="file", folder=folder, hook=hook, retry=retry)
     if scheme == "s3":
-        bucket = s3_backend(rest, url, endpoint_url=endpoint_url, region=region)
-        return ObjectStore(bucket, url=url, scheme="s3", hook=hook, retry=retry)
+        stall_s = (retry or RetryPolicy()).stall_s
+        quick, bulk = s3_backends(
+            rest, url, endpoint_url=endpoint_url, region=region, stall_s=stall_s
+        )
+        return ObjectStore(quick, bulk=bulk, url=url, scheme="s3", hook=hook, retry=retry)
     raise ConfigError(f"unknown store {url!r}; use s3://bucket[/prefix] or file:///folder")
-
-
-class _TellOnce:
-    """Whether an error is worth another try; the first is told, the others would only repeat it."""
-
-    def __init__(self, limit_s: float) -> None:
-        self._limit_s = limit_s
-        self._told = False
-
-    def __call__(self, error: Exception) -> bool:
-        if not isinstance(error, TransientStoreError):
-            return False
-        if not self._told:
-            _LOG.warning("%s; trying again for up to %.0f s", error, self._limit_s)
-        self._told = True
-        return True

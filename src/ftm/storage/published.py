@@ -17,6 +17,7 @@ import pyarrow as pa
 from ftm.core.errors import (
     ConfigError,
     CorruptObjectError,
+    ObjectExistsError,
     ObjectNotFoundError,
     OrchestratorError,
 )
@@ -145,14 +146,14 @@ def put_table(store: ObjectStore, layout: RunLayout, table: str, data: bytes) ->
         Its file in the run's processed folder, and its sha256.
     """
     digest = sha256(data).hexdigest()
-    first = layout.processed(table)
+    key = layout.processed(table)
     try:
-        other = store.get(first) != data
-    except ObjectNotFoundError:
-        other = False
-    key = layout.processed(table, digest[:_VERSION_CHARACTERS]) if other else first
-    # The name holds the hash: what lies there is this, or damaged.
-    store.put(key, data)
+        # Not by a look beforehand: another command may put its version after it.
+        store.put(key, data, if_absent=True)
+    except ObjectExistsError:
+        key = layout.processed(table, digest[:_VERSION_CHARACTERS])
+        # The name holds the hash: what lies there is this, or damaged.
+        store.put(key, data)
     return key.rpartition("/")[2], digest
 
 

@@ -1,12 +1,13 @@
 """Reading files of whole firms by range: the footer once, then only the row groups wanted.
 
-Every range is hashed before pyarrow sees it. A range that differs is fetched once more (a transfer
+Every range is hashed before pyarrow sees it. A range that differs is fetched again (a transfer
 can flip a bit), after that the object itself is damaged.
 """
 
 from __future__ import annotations
 
 import logging
+import time
 from hashlib import sha256
 from threading import Lock
 
@@ -20,6 +21,7 @@ from ftm.core.errors import (
     StoreError,
     StoreUnavailableError,
 )
+from ftm.storage.checked import looks
 from ftm.storage.manifest import FileEntry, firms_of
 from ftm.storage.object_store import ObjectStore
 from ftm.storage.parquet import fit, from_bytes
@@ -107,35 +109,32 @@ class FirmFileReader:
             return self._footer
 
     def _fetch(self, what: str, offset: int, length: int, digest: str) -> bytes:
-        for attempt in (1, 2):
-            data = self._read(offset, length)
-            if sha256(data).hexdigest() == digest:
-                return data
-            if attempt == 1:
-                _LOG.warning(
-                    "%s: %s does not have its hash; fetching it again",
-                    self._store.name(self._key),
-                    what,
-                )
-        raise self._damaged(
-            f"{what} (bytes {offset} to {offset + length}) does not have the sha256 its manifest "
-            "records"
-        )
-
-    def _read(self, offset: int, length: int) -> bytes:
-        try:
-            return self._store.get_range(self._key, offset, length)
-        except ObjectNotFoundError as error:
-            raise self._damaged("its manifest names it, but it is not there") from error
-        except StoreUnavailableError:
-            raise
-        except StoreError as error:
-            info = self._store.head(self._key)
-            if info is None or info.size_bytes == self._entry.bytes:
+        problem = ""
+        # On any store: a transfer can flip a bit.
+        for wait in looks(self._store) if self._store.scheme == "s3" else (0.0, None):
+            try:
+                data = self._store.get_range(self._key, offset, length)
+                if sha256(data).hexdigest() == digest:
+                    return data
+                where = f"(bytes {offset} to {offset + length})"
+                problem = f"{what} {where} does not have the sha256 its manifest records"
+            except ObjectNotFoundError:
+                problem = "its manifest names it, but it is not there"
+            except StoreUnavailableError:
                 raise
-            raise self._damaged(
-                f"it has {info.size_bytes} bytes, its manifest records {self._entry.bytes}"
-            ) from error
+            except StoreError as error:
+                raise self._damaged(self._other_size(error)) from error
+            if wait is not None:
+                _LOG.warning("%s: %s; fetching it again", self._store.name(self._key), problem)
+                time.sleep(wait)
+        raise self._damaged(problem)
+
+    def _other_size(self, error: StoreError) -> str:
+        """What is wrong with a file that is shorter than the range; the error if it is not."""
+        info = self._store.head(self._key)
+        if info is None or info.size_bytes == self._entry.bytes:
+            raise error
+        return f"it has {info.size_bytes} bytes, its manifest records {self._entry.bytes}"
 
     def _check_firms(self, table: pa.Table, expected: list[str]) -> None:
         found, _ = firm_runs(table)

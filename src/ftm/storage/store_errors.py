@@ -21,6 +21,8 @@ _ENDPOINT = re.compile(r"(https?://[^/\s]+)")
 _TRANSIENT_STATUS = {408, 409, 429, 500, 502, 503, 504}
 _TRANSIENT_TEXT = re.compile(r"HTTP error|Requested \d+\.\.\d+, got")
 """No answer, an answer cut short, and an answer with fewer bytes than the range asked for."""
+_TRANSIENT_CODES = {"RequestTimeout"}
+"""S3 says 400 to a body that came too slowly: https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html"""
 _EXPIRED_CODES = {"ExpiredToken", "InvalidAccessKeyId", "SignatureDoesNotMatch", "InvalidToken"}
 _NO_RIGHT_TO_READ = (
     "no permission to read it; run this as the user who wrote it, or have that user allow it "
@@ -81,13 +83,17 @@ def _from_http(status: int, code: str, verb: str, where: str, bucket: str) -> St
             f"{what}: S3 does not accept the credentials ({code}); renew them, for example with "
             "`aws sso login`"
         )
+    if code == "RequestTimeTooSkewed":
+        return StoreUnavailableError(
+            f"{what}: S3 refuses requests of another time than its own; set this machine's clock"
+        )
     if status in (401, 403):
         # Without s3:ListBucket S3 answers 403 for an object that does not exist, too.
         return StoreUnavailableError(
             f"{what}: access denied ({status}); the role needs s3:GetObject, s3:PutObject, "
             f"s3:DeleteObject and s3:ListBucket on bucket {bucket!r}"
         )
-    if status in _TRANSIENT_STATUS:
+    if status in _TRANSIENT_STATUS or code in _TRANSIENT_CODES:
         return TransientStoreError(f"{what}: the store answers {status} {code}".rstrip())
     return StoreError(f"{what}: the store answers {status} {code}".rstrip())
 
