@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
@@ -18,9 +17,16 @@ from ftm.core.schemas import SERIES, THEME_LINKS
 from ftm.reduce.matching import Link, carry_on, find_links
 from ftm.reduce.package_stage import package_run, publish_package
 from ftm.reduce.theme_vectors import PublishedThemes, check_comparable, read_themes
-from ftm.storage.linked import LINK_FILES, link_record, linked_quarters, read_linked_table
+from ftm.storage.linked import (
+    LINK_FILES,
+    link_record,
+    linked_quarters,
+    read_link,
+    read_linked_table,
+)
 from ftm.storage.object_store import ObjectStore
 from ftm.storage.parquet import from_rows, to_bytes
+from ftm.storage.sealed import encode_sealed
 
 THRESHOLD = 0.65
 """Cosine from which two themes are linked: akin, so that splits and merges show."""
@@ -142,7 +148,7 @@ def _record(
 def _check_version(store: ObjectStore, known: Sequence[Quarter]) -> None:
     """A series follows one rule from its first quarter to its last."""
     for quarter in known:
-        old = json.loads(store.get(link_record(quarter)))
+        old = read_link(store, quarter)
         if old.get("version") != LINK_VERSION:
             raise ConfigError(
                 f"{quarter} was linked with another version of `ftm link` ({old.get('version')}, "
@@ -169,7 +175,7 @@ def _check_known(
                     f"there; {_redo(quarter)}"
                 )
             continue
-        old = json.loads(store.get(link_record(quarter)))
+        old = read_link(store, quarter)
         for name, what in (
             ("threshold", "threshold"),
             ("series_threshold", "series threshold"),
@@ -212,8 +218,7 @@ def _write(
         data, file = to_bytes(table, schema), LINK_FILES[dataset]
         store.put(f"{series_root(each.quarter)}/{file}", data)
         files[file] = sha256(data).hexdigest()
-    text = json.dumps({**record, **files}, sort_keys=True, indent=1) + "\n"
-    store.put(link_record(each.quarter), text.encode())
+    store.put(link_record(each.quarter), encode_sealed({**record, **files}))
 
 
 def _ids(series: pa.Table | None) -> dict[str, str]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from hashlib import sha256
+from typing import Any
 
 import pyarrow as pa
 
@@ -13,6 +13,7 @@ from ftm.core.quarter import Quarter
 from ftm.core.schemas import DATASETS
 from ftm.storage.object_store import ObjectStore
 from ftm.storage.parquet import from_bytes
+from ftm.storage.sealed import decode_sealed
 
 LINK_FILES = {"series": "series.parquet", "theme_links": "links.parquet"}
 """Dataset → its file in a linked quarter's folder."""
@@ -47,13 +48,37 @@ def linked_file(store: ObjectStore, quarter: Quarter, dataset: str) -> tuple[str
     marker = link_record(quarter)
     file = LINK_FILES[dataset]
     try:
-        return f"{series_root(quarter)}/{file}", str(json.loads(store.get(marker))[file])
-    except ObjectNotFoundError as error:
-        raise CorruptObjectError(f"{store.name(marker)} is gone; {_MEND}", key=marker) from error
-    except (ValueError, KeyError, TypeError) as error:
+        return f"{series_root(quarter)}/{file}", str(read_link(store, quarter)[file])
+    except KeyError as error:
         raise CorruptObjectError(
             f"{store.name(marker)} is damaged, it does not name {file}; {_MEND}", key=marker
         ) from error
+
+
+def read_link(store: ObjectStore, quarter: Quarter) -> dict[str, Any]:
+    """What a quarter was linked from, and the files that hold it.
+
+    Raises:
+        CorruptObjectError: it is gone, damaged, or that of another quarter.
+    """
+    marker = link_record(quarter)
+    try:
+        found = decode_sealed(store.get(marker))
+    except ObjectNotFoundError as error:
+        raise CorruptObjectError(f"{store.name(marker)} is gone; {_MEND}", key=marker) from error
+    except ValueError as error:
+        raise CorruptObjectError(
+            f"{store.name(marker)} is damaged: {error}; {_redo(quarter)}", key=marker
+        ) from error
+    if found.get("quarter", str(quarter)) != str(quarter):
+        raise CorruptObjectError(
+            f"{store.name(marker)} is that of {found['quarter']}; {_redo(quarter)}", key=marker
+        )
+    return found
+
+
+def _redo(quarter: Quarter) -> str:
+    return f"`ftm link --redo-from {quarter}` links it and later quarters anew"
 
 
 def read_linked_table(store: ObjectStore, quarter: Quarter, dataset: str) -> pa.Table:
