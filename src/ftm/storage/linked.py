@@ -51,7 +51,8 @@ def linked_file(store: ObjectStore, quarter: Quarter, dataset: str) -> tuple[str
         return f"{series_root(quarter)}/{file}", str(read_link(store, quarter)[file])
     except KeyError as error:
         raise CorruptObjectError(
-            f"{store.name(marker)} is damaged, it does not name {file}; {_MEND}", key=marker
+            f"{store.name(marker)} is damaged, it does not name {file}; {_redo(quarter)}",
+            key=marker,
         ) from error
 
 
@@ -78,7 +79,7 @@ def read_link(store: ObjectStore, quarter: Quarter) -> dict[str, Any]:
 
 
 def _redo(quarter: Quarter) -> str:
-    return f"`ftm link --redo-from {quarter}` links it and later quarters anew"
+    return f"`ftm link` with --redo-from {quarter} links it and later quarters anew"
 
 
 def read_linked_table(store: ObjectStore, quarter: Quarter, dataset: str) -> pa.Table:
