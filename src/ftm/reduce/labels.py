@@ -82,7 +82,7 @@ def write_labels(themes: pa.Table, contributions: pa.Table) -> bytes:
                 "members": members[theme["theme_id"]],
                 "n_topics": theme["n_topics"],
                 "n_firms": theme["n_firms"],
-                "keywords": ", ".join(theme["keywords"]),
+                "keywords": _harmless(", ".join(theme["keywords"])),
                 "auto_name": _harmless(theme["name"]),
                 "auto_description": _harmless(theme["description"]),
             }
@@ -93,7 +93,7 @@ def write_labels(themes: pa.Table, contributions: pa.Table) -> bytes:
 
 def _harmless(text: str) -> str:
     """Not taken for a formula by a spreadsheet."""
-    return f" {text}" if text[:1] in "=+-@" else text
+    return f" {text}" if text.startswith(("=", "+", "-", "@", "\t", "\r", "\n")) else text
 
 
 def read_labels(data: bytes, contributions: pa.Table, *, name: str) -> Labels:
