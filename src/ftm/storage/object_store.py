@@ -27,6 +27,7 @@ from ftm.core.errors import (
     StoreError,
     StoreUnavailableError,
 )
+from ftm.core.urls import without_user
 from ftm.storage.backends import check_key, file_backend, folder_of, s3_backend
 from ftm.storage.store_errors import TransientStoreError, explain
 
@@ -341,7 +342,9 @@ def open_store(
     if scheme == "s3":
         bucket = s3_backend(rest, url, endpoint_url=endpoint_url, region=region)
         return ObjectStore(bucket, url=url, scheme="s3", hook=hook, retry=retry)
-    raise ConfigError(f"unknown store {url!r}; use s3://bucket[/prefix] or file:///folder")
+    raise ConfigError(
+        f"unknown store {without_user(url)!r}; use s3://bucket[/prefix] or file:///folder"
+    )
 
 
 class _TellOnce:
