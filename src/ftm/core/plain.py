@@ -13,6 +13,11 @@ _GONE = dict.fromkeys(
 _GONE_OR_LONE = {**_GONE, **dict.fromkeys(range(0xD800, 0xE000), "\N{REPLACEMENT CHARACTER}")}
 
 
+def one_line(text: str) -> str:
+    """The text on one line, for messages that quote what was found somewhere."""
+    return plain(" ".join(text.split()))
+
+
 def plain(text: str) -> str:
     """The text without what a terminal would obey; all that can be read stays."""
     return text if text.isprintable() else text.translate(_GONE_OR_LONE)

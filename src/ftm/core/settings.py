@@ -21,6 +21,7 @@ from pydantic_settings import (
 )
 
 from ftm.core.errors import ConfigError
+from ftm.core.plain import one_line
 from ftm.core.urls import without_user
 
 TOML_FILE = "ftm.toml"
@@ -217,8 +218,9 @@ def _read_toml(path: Path) -> dict[str, Any]:
     """What `ftm.toml` holds; a secret, an unknown key or a syntax error stops everything."""
     try:
         keys = tomllib.loads(path.read_text("utf-8")) if path.exists() else {}
-    except (tomllib.TOMLDecodeError, OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} cannot be read: {error}") from error
+    except (ValueError, RecursionError, OSError) as error:
+        # Of a ValueError also: int() refuses thousands of digits.
+        raise ConfigError(f"{path} cannot be read: {one_line(str(error))}") from error
     if found := sorted(SECRETS & keys.keys()):
         raise ConfigError(f"{path} holds {found[0]!r}; secrets come from the environment only")
     if unknown := sorted(keys.keys() - Settings.model_fields.keys()):

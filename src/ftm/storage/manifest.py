@@ -21,6 +21,7 @@ from ftm.core.errors import (
     StoreError,
 )
 from ftm.core.layout import PREFETCH_ROOT, RUN_MANIFEST, PrefetchLayout
+from ftm.core.plain import one_line
 from ftm.core.quarter import Quarter
 from ftm.core.schemas import MANIFEST_VERSION
 from ftm.storage.object_store import ObjectStore
@@ -238,7 +239,9 @@ def _check_version(version: object, key: str) -> None:
 
 
 def _corrupt(key: str, problem: str) -> CorruptObjectError:
-    return CorruptObjectError(f"manifest {key} is damaged: {problem}; {_mend(key)}", key=key)
+    return CorruptObjectError(
+        f"manifest {key} is damaged: {one_line(problem)}; {_mend(key)}", key=key
+    )
 
 
 def _mend(key: str) -> str:

@@ -9,6 +9,7 @@ from typing import ClassVar, TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
 from ftm.core.errors import CorruptObjectError
+from ftm.core.plain import one_line
 from ftm.core.quarter import Quarter
 from ftm.storage.sealed import decode_sealed, encode_sealed
 
@@ -301,5 +302,5 @@ def decode_record(kind: type[_T], data: bytes, key: str) -> _T:
     except ValueError as error:
         what = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
         raise CorruptObjectError(
-            f"{key} is damaged, no {kind.__name__}: {what}; {kind.mend}", key=key
+            f"{key} is damaged, no {kind.__name__}: {one_line(what)}; {kind.mend}", key=key
         ) from error
