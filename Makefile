@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 # A folder with Terraform's AWS provider; empty downloads it.
 TF_PLUGIN_DIR ?=
 
-.PHONY: setup demo check lint format types layers terraform test test-exhaustive test-fast bench images clean help
+.PHONY: setup demo check lint format types layers terraform test test-exhaustive test-fast fuzz sbom bench images clean help
 .DEFAULT_GOAL := setup
 
 setup: $(STAMP)  ## make .venv and install everything (2 to 5 minutes, 3 GB)
@@ -57,6 +57,17 @@ test: setup  ## every test but the exhaustive ones, in three processes
 # They repeat, on real models, a real provider's plans or UMAP, what cheaper tests prove.
 test-exhaustive: setup  ## what CI has no time for (about 5 minutes)
 	$(BIN)/python -m pytest -n 2 --dist loadgroup -m exhaustive
+
+# Damage to stored objects and junk for parsers: N times the inputs of CI, other ones each time.
+fuzz: setup  ## make fuzz N=100: 20,000 inputs for each parser (about an hour)
+	FTM_FUZZ=$(or $(N),100) $(BIN)/python -m pytest -n 2 --timeout 0 \
+		tests/unit/test_fuzz_parsers.py tests/unit/test_corruption.py
+
+# Every package that runs here, with versions and licences, as CycloneDX JSON.
+sbom: setup  ## build/sbom.json, from what is installed in .venv
+	mkdir -p build
+	$(BIN)/cyclonedx-py environment --output-reproducible --pyproject pyproject.toml \
+		--output-file build/sbom.json $(BIN)/python
 
 test-fast: setup  ## what a pre-commit can wait for
 	$(BIN)/python -m pytest -n 2 -m "not slow"
