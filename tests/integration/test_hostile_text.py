@@ -12,7 +12,6 @@ from click.testing import CliRunner
 
 from ftm.cli.main import cli
 from ftm.connectors.s3_connector import S3TranscriptConnector
-from ftm.core.plain import plain
 from ftm.storage.manifest import load_manifest
 from ftm.storage.object_store import ObjectStore, open_store
 from ftm.text.parallel import ParallelPreprocessor
@@ -126,9 +125,3 @@ def test_texts_of_all_kinds_go_through_the_real_pipeline(memory: ObjectStore) ->
         assert {
             f: len(v.sentences) for f, v in connector.fetch_transcripts(None).firms.items()
         } == {firm: len(said) for firm, said in rows.items()}
-
-
-def test_plain_keeps_all_that_can_be_read() -> None:
-    """Only what a terminal obeys goes."""
-    assert plain("naïve 漢字 \n\t[b] \U0001f469") == "naïve 漢字 \n\t[b] \U0001f469"
-    assert plain("\x1b[31mred\x9b0m\u202eabc\ud800") == "[31mred0mabc\N{REPLACEMENT CHARACTER}"
