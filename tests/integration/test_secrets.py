@@ -163,7 +163,7 @@ def test_no_command_shows_a_credential_when_all_fails(
         monkeypatch.setenv(name, value)
     monkeypatch.chdir(tmp_path)
     # Each would wait six seconds for a bucket; all go through the same store.
-    commands = ARGUMENTS if kind == "file" else dict.fromkeys(("status", "doctor"))
+    commands = [c for c in ARGUMENTS if c != "doctor"] if kind == "file" else ["status", "doctor"]
     with Told() as told:
         for command in commands:
             monkeypatch.setattr("sys.argv", ["ftm", command, *ARGUMENTS[command]])

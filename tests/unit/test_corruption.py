@@ -27,12 +27,14 @@ from ftm.storage.quarter_reader import iter_chunks, read_turns, sections_of
 from ftm.storage.run_reader import list_runs, read_table
 from ftm.storage.run_records import (
     BatchOutcome,
+    BatchProgress,
     JobClaim,
     JobRecord,
     ModelClaim,
     StageOutcome,
     decode_job,
     decode_outcome,
+    decode_progress,
 )
 from ftm.storage.sealed import SEAL, decode_sealed, encode_sealed
 from ftm.storage.stage_records import read_stage_table, require_stage
@@ -294,6 +296,39 @@ def test_a_spec_of_another_run_is_refused() -> None:
     store = copy_of(run_objects())
     store.put(LAYOUT.spec.replace(RUN_ID, "other"), store.get(LAYOUT.spec))
     with pytest.raises(CorruptObjectError, match=f"other/spec.json is the spec of run {RUN_ID}"):
+        list_runs(store, QUARTER)
+
+
+def test_a_stage_record_in_another_ones_place_is_refused() -> None:
+    """Package would otherwise take the themes of reduce for those that were named."""
+    store = copy_of(run_objects())
+    store.put(LAYOUT.stage_record("name"), store.get(LAYOUT.stage_record("reduce")))
+    with pytest.raises(CorruptObjectError, match=r"stages/name is the record of stage reduce"):
+        require_stage(store, LAYOUT, "name")
+
+
+OTHER_RUN = "intermediate/firm-topics/quarter=2023Q1/run=other/2023Q1_batch_0000_part_0000.parquet"
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        (lambda p: {"done": p.done[:-1]}, "is complete and speaks of 2 of 3 firms"),
+        (lambda p: {"done": [*p.done, p.done[0]]}, "names firms twice, or of another batch"),
+        (lambda p: {"failed": {"999": "no"}}, "names firms twice, or of another batch"),
+        (lambda p: {"parts": {**p.parts, OTHER_RUN: "0"}}, "progress of another batch or run"),
+        (lambda p: {"batch_id": "2023Q1_batch_0001"}, "progress of another batch or run"),
+    ],
+)
+def test_progress_that_cannot_be_is_refused(
+    change: Callable[[BatchProgress], dict[str, Any]], problem: str
+) -> None:
+    """A firm would be lost or counted twice, or another run's rows taken for this one's."""
+    store = copy_of(run_objects())
+    key = LAYOUT.progress("2023Q1_batch_0000")
+    record = decode_progress(store.get(key), key=key)
+    store.put(key, record.model_copy(update=change(record)).encode())
+    with pytest.raises(CorruptObjectError, match=rf"batch_0000.json .*{problem}; delete it"):
         list_runs(store, QUARTER)
 
 

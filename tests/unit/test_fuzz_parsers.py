@@ -25,7 +25,7 @@ from ftm.core.schemas import THEME_CONTRIBUTIONS
 from ftm.core.settings import Settings
 from ftm.reduce.labels import COLUMNS, members_of, read_labels
 from ftm.storage.checkpoint import decode_given_up, decode_session
-from ftm.storage.lease import decode_document, lease_of
+from ftm.storage.lease import Writer, decode_document, lease_of
 from ftm.storage.manifest import decode_manifest, encode_manifest
 from ftm.storage.object_store import open_store
 from ftm.storage.parquet import from_rows
@@ -133,7 +133,9 @@ def _parse_manifest(data: bytes) -> object:
 
 def _parse_checkpoint(data: bytes) -> object:
     document = decode_document(data, key=KEY)
-    lease_of(document, key=KEY)
+    if lease := lease_of(document, key=KEY):
+        # As a process of the same machine asks: another one may be there or not.
+        Writer("ann", lease.host, 1, "n", lease.place).knows_dead(lease)
     session = decode_session(document, key=KEY)
     return session and (session.durable(), session.n_attempted), decode_given_up(document, key=KEY)
 
@@ -145,6 +147,13 @@ def test_manifests(data: st.DataObject) -> None:
     valid, _ = manifest_and_checkpoint()
     refused(_parse_manifest, _as_json(data.draw(changed(valid))))
     refused(_parse_manifest, data.draw(raw(_as_json(valid))))
+
+
+@pytest.mark.parametrize("pid", [0, -1, 2**31, 10**30])
+def test_a_lease_of_no_process_is_damage(pid: int) -> None:
+    """The system refuses to be asked about such a process: no traceback, one line."""
+    lease = {"owner": "a", "host": "h", "pid": pid, "nonce": "n", "expires": "2030-01-01T00:00:00Z"}
+    assert refused(_parse_checkpoint, _as_json({"lease": lease})) is None
 
 
 @examples(_N)
