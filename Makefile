@@ -59,8 +59,8 @@ test-exhaustive: setup  ## what CI has no time for (about 5 minutes)
 	$(BIN)/python -m pytest -n 2 --dist loadgroup -m exhaustive
 
 # Damage to stored objects and junk for parsers: N times the inputs of CI, other ones each time.
-fuzz: setup  ## make fuzz N=100: 20,000 inputs for each parser (about an hour)
-	FTM_FUZZ=$(or $(N),100) $(BIN)/python -m pytest -n 2 --timeout 0 \
+fuzz: setup  ## make fuzz N=150: about 20,000 inputs for each parser (about an hour)
+	FTM_FUZZ=$(or $(N),150) $(BIN)/python -m pytest -n 2 --timeout 0 \
 		tests/unit/test_fuzz_parsers.py tests/unit/test_corruption.py
 
 # Every package that runs here, with versions and licences, as CycloneDX JSON.

@@ -157,7 +157,7 @@ def test_a_prefetch_with_any_damage_is_not_read_wrongly(data: st.DataObject) -> 
     must_be_said(run_objects(), damage, read_prefetch)
 
 
-@examples(60)
+@examples(40)
 @given(st.data())
 def test_a_run_with_any_damage_is_not_read_wrongly(data: st.DataObject) -> None:
     """Spec, batches, progress, parts, stage records and tables, what is published."""
@@ -165,7 +165,7 @@ def test_a_run_with_any_damage_is_not_read_wrongly(data: st.DataObject) -> None:
     must_be_said(run_objects(), damage, read_whole_run)
 
 
-@examples(60)
+@examples(40)
 @given(st.data())
 def test_a_job_with_damaged_records_does_no_wrong_work(data: st.DataObject) -> None:
     """Job records, outcomes, claims, batch manifests and specs."""
@@ -220,7 +220,7 @@ def read_published_things(store: ObjectStore) -> object:
     )
 
 
-@examples(60)
+@examples(40)
 @given(st.data())
 def test_published_tables_with_any_damage_are_not_read_wrongly(data: st.DataObject) -> None:
     """Pointers, tables, links, series, assigned tables and pointers: loaders and SQL."""
@@ -229,7 +229,7 @@ def test_published_tables_with_any_damage_are_not_read_wrongly(data: st.DataObje
     must_be_said(objects, damage, read_published_things)
 
 
-@examples(60)
+@examples(40)
 @given(st.data())
 def test_the_rows_that_sql_counts_by_footers_are_right(data: st.DataObject) -> None:
     """No hash is asked for a count, so footers must not contradict themselves."""
@@ -263,7 +263,7 @@ def whole_prefetch() -> dict[str, bytes]:
     return everything(store)
 
 
-@examples(80)
+@examples(50)
 @given(data=st.data(), nth=st.sampled_from([8, 14, 21, 30]))
 def test_a_damaged_unfinished_prefetch_ends_as_an_undamaged_one_or_says_why(
     data: st.DataObject, nth: int
@@ -315,9 +315,9 @@ OTHER_RUN = "intermediate/firm-topics/quarter=2023Q1/run=other/2023Q1_batch_0000
     [
         (lambda p: {"done": p.done[:-1]}, "is complete and speaks of 2 of 3 firms"),
         (lambda p: {"done": [*p.done, p.done[0]]}, "names firms twice, or of another batch"),
-        (lambda p: {"failed": {"999": "no"}}, "names firms twice, or of another batch"),
+        (lambda _: {"failed": {"999": "no"}}, "names firms twice, or of another batch"),
         (lambda p: {"parts": {**p.parts, OTHER_RUN: "0"}}, "progress of another batch or run"),
-        (lambda p: {"batch_id": "2023Q1_batch_0001"}, "progress of another batch or run"),
+        (lambda _: {"batch_id": "2023Q1_batch_0001"}, "progress of another batch or run"),
     ],
 )
 def test_progress_that_cannot_be_is_refused(

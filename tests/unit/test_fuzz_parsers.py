@@ -45,7 +45,7 @@ from tests.support.fake_source import FakeSource
 from tests.support.prefetch_quarter import LAYOUT, Killed, firms, killed_at, prefetch
 
 KEY = "s3://bucket/document"
-_N = 100
+_N = 70
 
 _SCALARS = st.one_of(
     st.none(),
