@@ -139,7 +139,7 @@ def test_every_command_is_tried() -> None:
     assert ARGUMENTS.keys() == COMMANDS.keys()
 
 
-@pytest.mark.parametrize("kind", ["file", "s3", "url"])
+@pytest.mark.parametrize("kind", ["file", pytest.param("s3", marks=pytest.mark.exhaustive), "url"])
 def test_no_command_shows_a_credential_when_all_fails(
     kind: str,
     environment: dict[str, str],

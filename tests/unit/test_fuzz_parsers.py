@@ -242,6 +242,7 @@ def test_pointers(data: st.DataObject) -> None:
         assert "/" not in published.run_id
         return published.tables
 
+    assert refused(parse, _as_json({"run_id": "../x"})) is None
     refused(parse, _as_json(data.draw(changed(valid))))
     refused(parse, data.draw(raw(_as_json(valid))))
 
