@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -22,7 +23,10 @@ from ftm.mapping.batch_ledger import BatchLedger
 from ftm.mapping.run_inputs import check_batch, read_batch, read_run_manifest, read_run_spec
 from ftm.storage.assigned import ASSIGNED_TABLES
 from ftm.storage.claims import claim_model, claimed_jobs
+from ftm.storage.footers import read_footer
 from ftm.storage.object_store import ObjectStore
+from ftm.storage.parquet import to_bytes
+from ftm.storage.parquet_layout import parse_footer
 from ftm.storage.quarter_reader import iter_chunks, read_turns, sections_of
 from ftm.storage.run_reader import list_runs, read_table
 from ftm.storage.run_records import (
@@ -375,3 +379,22 @@ def test_a_document_of_before_seals_is_read() -> None:
     assert decode_sealed(b'{"run_id": "a"}') == {"run_id": "a"}
     with pytest.raises(ValueError, match="its own hash differs"):
         decode_sealed(encode_sealed({"run_id": "a"}).replace(b'"a"', b'"b"'))
+
+
+def test_a_footer_that_counts_other_rows_contradicts_itself() -> None:
+    """Every bit whose flip leaves a footer that can be parsed and counts something else."""
+    data = to_bytes(pa.table({"a": pa.array(range(8))}), pa.schema([("a", pa.int64())]))
+    n_found = 0
+    for bit in range(8 * (len(data) - 400), 8 * (len(data) - 8)):
+        flipped = bytearray(data)
+        flipped[bit // 8] ^= 1 << bit % 8
+        try:
+            n_rows = parse_footer(bytes(flipped)).num_rows
+        except CorruptObjectError:
+            continue
+        if n_rows != 8:
+            store = copy_of({"a.parquet": bytes(flipped)})
+            with pytest.raises(CorruptObjectError, match=r"a.parquet: its footer contradicts"):
+                read_footer(store, "a.parquet")
+            n_found += 1
+    assert n_found
