@@ -22,6 +22,7 @@ from ftm.storage.manifest import PrefetchManifest, decode_manifest
 from ftm.storage.object_store import ObjectStore
 from ftm.storage.parquet import from_bytes
 from ftm.storage.parquet_layout import parse_footer
+from ftm.storage.progress_checks import check_firms, read_one_progress
 from ftm.storage.published import read_published
 from ftm.storage.run_records import (
     BatchLine,
@@ -30,7 +31,6 @@ from ftm.storage.run_records import (
     RunSpec,
     decode_batches,
     decode_outcome,
-    decode_progress,
     decode_spec,
 )
 
@@ -133,7 +133,7 @@ def read_run(store: ObjectStore, quarter: Quarter, run_id: str) -> RunRecords:
     begun = bool(progress) or store.exists(layout.batch_manifest(1))
     batches = read_batches(store, layout, spec) if begun else []
     for batch in batches:
-        _check_firms(store, layout, batch, progress.get(batch.batch_id))
+        check_firms(store, layout, batch, progress.get(batch.batch_id))
     return RunRecords(
         spec=spec,
         batches=tuple(batches),
@@ -223,38 +223,8 @@ def find_run(
 def read_progress(store: ObjectStore, layout: RunLayout) -> dict[str, BatchProgress]:
     """batch_id → what is durable of it, for every batch that has begun."""
     keys = [info.key for info in store.list(layout.progress_root) if info.key.endswith(".json")]
-    records = each(lambda key: _read_progress(store, layout, key), keys)
+    records = each(lambda key: read_one_progress(store, layout, key), keys)
     return {record.batch_id: record for record in records}
-
-
-def _read_progress(store: ObjectStore, layout: RunLayout, key: str) -> BatchProgress:
-    record = decode_progress(store.get(key), key=store.name(key))
-    own = f"{layout.quarter}/run={layout.run_id}/{record.batch_id}_part_"
-    strange = [part for part in (*record.parts, *record.partial) if own not in f"{part}"]
-    if layout.progress(record.batch_id) != key or strange:
-        raise CorruptObjectError(
-            f"{store.name(key)} is the progress of another batch or run; {BatchProgress.mend}",
-            key=key,
-        )
-    return record
-
-
-def _check_firms(
-    store: ObjectStore, layout: RunLayout, batch: BatchLine, found: BatchProgress | None
-) -> None:
-    """A batch's record must speak of its firms, and a complete one of each, once."""
-    if found is None:
-        return
-    spoken = [*found.done, *found.failed, *found.skipped]
-    firms = set(batch.firm_ids)
-    if len(set(spoken)) < len(spoken) or not firms.issuperset(spoken):
-        problem = "names firms twice, or of another batch"
-    elif found.complete and len(spoken) < len(firms):
-        problem = f"is complete and speaks of {len(spoken)} of {len(firms)} firms"
-    else:
-        return
-    key = layout.progress(batch.batch_id)
-    raise CorruptObjectError(f"{store.name(key)} {problem}; {BatchProgress.mend}", key=key)
 
 
 def read_run_manifest(store: ObjectStore, layout: RunLayout) -> PrefetchManifest:
