@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 # A folder with Terraform's AWS provider; empty downloads it.
 TF_PLUGIN_DIR ?=
 
-.PHONY: setup demo check lint format types layers terraform test test-fast chaos bench images clean help
+.PHONY: setup demo check lint format types layers terraform test test-exhaustive test-fast chaos fuzz sbom bench images clean help
 .DEFAULT_GOAL := setup
 
 setup: $(STAMP)  ## make .venv and install everything (2 to 5 minutes, 3 GB)
@@ -52,8 +52,24 @@ terraform:  ## format and validity of terraform/, if terraform is installed
 	else cat init.log; exit 1; fi
 
 # One process more than two cores: many tests wait for Terraform, servers and jobs.
-test: setup  ## every test, in three processes
-	$(BIN)/python -m pytest -n 3 --dist loadgroup
+test: setup  ## every test but the exhaustive ones, in three processes
+	$(BIN)/python -m pytest -n 3 --dist loadgroup -m "not exhaustive"
+
+# Long sweeps over what cheaper tests prove on a few seeds.
+test-exhaustive: setup  ## what CI has no time for
+	$(BIN)/python -m pytest -n 2 --dist loadgroup -m exhaustive
+
+# Damage to stored objects and junk for parsers: N times the inputs of CI, other ones each time.
+fuzz: setup  ## make fuzz N=150: about 20,000 inputs for each parser (about an hour)
+	FTM_FUZZ=$(or $(N),150) $(BIN)/python -m pytest -n 2 --timeout 0 \
+		tests/unit/test_fuzz_parsers.py tests/unit/test_corruption.py
+
+# Every package that runs here, with versions and licences, as CycloneDX JSON.
+sbom: setup  ## build/sbom.json, from what is installed in .venv
+	mkdir -p build
+	$(BIN)/cyclonedx-py environment --output-reproducible --pyproject pyproject.toml \
+		--output-file build/sbom.json $(BIN)/python
+	sed -i.bak 's|"file://[^"]*"|"file:///ftm"|' build/sbom.json && rm build/sbom.json.bak
 
 test-fast: setup  ## what a pre-commit can wait for
 	$(BIN)/python -m pytest -n 2 -m "not slow"

@@ -29,6 +29,7 @@ from ftm.mapping.circuit_breaker import BreakerSettings
 from ftm.mapping.firm_processor import FirmProcessor
 from ftm.mapping.map_job import MapOptions, run_map
 from ftm.mapping.run_inputs import (
+    check_batch,
     check_machine,
     check_model,
     read_batch,
@@ -90,6 +91,7 @@ def map_batch(settings: Settings, stop: StopSignal) -> BatchProgress | None:
         return None
     key = _need(settings.manifest_key, "MANIFEST_S3_KEY")
     line = read_batch(store, key, batch_id=settings.batch_id, index=settings.array_index)
+    check_batch(store, layout, spec, line)
     device = spec.model.get("device", "cpu")
     log.info(
         "ftm %s: map, run %s, %s (%d firms), device %s",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from hashlib import sha256
 
@@ -12,6 +11,7 @@ from ftm.core.schemas import DATASETS
 from ftm.storage.linked import LINK_FILES, link_record
 from ftm.storage.object_store import ObjectStore
 from ftm.storage.parquet import from_rows, to_bytes
+from ftm.storage.sealed import encode_sealed
 from tests.support.published_quarter import N_THEMES, Row, theme_ids
 
 
@@ -52,4 +52,4 @@ def _put_link(store: ObjectStore, quarter: Quarter, tables: dict[str, list[Row]]
         data = to_bytes(from_rows(rows, DATASETS[table]), DATASETS[table])
         record[LINK_FILES[table]] = sha256(data).hexdigest()
         store.put(f"{series_root(quarter)}/{LINK_FILES[table]}", data)
-    store.put(link_record(quarter), json.dumps(record).encode())
+    store.put(link_record(quarter), encode_sealed(record))

@@ -217,3 +217,11 @@ def test_another_quarters_manifest_is_refused() -> None:
     store.put(PrefetchLayout(QUARTER.next()).manifest, store.get(PrefetchLayout(QUARTER).manifest))
     with pytest.raises(CorruptObjectError, match="it is the manifest of 2023Q1"):
         load_manifest(store, QUARTER.next())
+
+
+def test_a_few_bytes_that_unpack_to_gigabytes_are_refused() -> None:
+    """Gzip makes a thousandth of blanks; no manifest has 64 MiB, so no more is unpacked."""
+    bomb = gzip.compress(b" " * (64 * 1024 * 1024 + 1), compresslevel=1)
+    assert len(bomb) < 1_000_000
+    with pytest.raises(CorruptObjectError, match="more than 67108864 bytes when unpacked"):
+        decode_manifest(bomb, key=KEY)

@@ -202,3 +202,23 @@ def test_a_url_that_is_no_store_is_refused(url: str) -> None:
     """Before anything is opened, quoting what was given and saying what is expected."""
     with pytest.raises(ConfigError, match=r"s3://|file:///"):
         open_store(url)
+
+
+def test_a_bucket_of_aws_itself_is_opened_without_an_endpoint(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Every other test names one; obstore refuses an endpoint that is None."""
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "a")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "b")
+    for region in (None, "eu-west-1"):
+        assert open_store("s3://some-bucket/prefix", region=region).scheme == "s3"
+
+
+@pytest.mark.parametrize(
+    "url", ["s3://AKIAX:planted/x@bucket", "s3://user:planted@bucket", "gs://user:planted@bucket"]
+)
+def test_a_store_url_with_a_password_is_refused_without_showing_it(url: str) -> None:
+    """Keys come from boto3's places; a message may be pasted anywhere."""
+    with pytest.raises(ConfigError) as refused:
+        open_store(url)
+    assert "planted" not in str(refused.value)

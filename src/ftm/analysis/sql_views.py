@@ -183,6 +183,8 @@ class StoreViews:
     def _footer(self, file: TableFile) -> pq.FileMetaData:
         try:
             return read_footer(self._store, file.key)
+        except CorruptObjectError as error:
+            raise CorruptObjectError(f"{error}; {file.mend}", key=file.key) from error
         except ObjectNotFoundError as error:
             name = self._store.name(file.key)
             raise CorruptObjectError(f"{name} is gone; {file.mend}", key=file.key) from error

@@ -8,6 +8,7 @@ import click
 
 from ftm.cli.run_progress import watch_run
 from ftm.cli.run_texts import as_dict, describe
+from ftm.core.plain import plain
 from ftm.core.settings import Settings
 from ftm.storage.stage_records import STAGES
 
@@ -121,4 +122,4 @@ def logs(
     if which is None or (stage and number is not None):
         raise click.UsageError("name one log: --batch N or --stage reduce, name or package")
     for line in get_batch_log(Settings.load(**given), quarter, run_id, which, tail):
-        click.echo(line)
+        click.echo(plain(line))

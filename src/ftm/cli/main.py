@@ -16,6 +16,7 @@ import click
 from ftm.cli.named_store import runnable
 from ftm.core.errors import ConfigError, FtmError
 from ftm.core.interrupts import StoppedWatching
+from ftm.core.plain import plain
 from ftm.core.version import VERSION
 
 COMMANDS = {
@@ -93,13 +94,13 @@ def main() -> None:
             _write_what_can_be_written()
             code = cli.main(standalone_mode=False)
     except click.ClickException as error:
-        click.echo(f"ftm: {_usage(error)}", err=True)
+        click.echo(f"ftm: {plain(_usage(error))}", err=True)
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt) as error:
-        click.echo(f"ftm: {runnable(_how_to_resume(error))}", err=True)
+        click.echo(f"ftm: {plain(runnable(_how_to_resume(error)))}", err=True)
         sys.exit(130)
     except FtmError as error:
-        click.echo(f"ftm: {runnable(str(error))}", err=True)
+        click.echo(f"ftm: {plain(runnable(str(error)))}", err=True)
         sys.exit(2 if isinstance(error, ConfigError) else 1)
     # click hands back the code of --help, --version and ctx.exit(n); commands return None.
     sys.exit(code if isinstance(code, int) else 0)
@@ -140,9 +141,18 @@ def _write_what_can_be_written() -> None:
         sys.stdout.reconfigure(errors="replace")
 
 
+class _PlainFormatter(logging.Formatter):
+    """Warnings may quote names and texts from outside."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return plain(super().format(record))
+
+
 def _log_to_stderr() -> None:
     """Warnings as one line each; stamina's own lines would only repeat the store's."""
-    logging.basicConfig(level=logging.WARNING, format="ftm: %(message)s", stream=sys.stderr)
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_PlainFormatter("ftm: %(message)s"))
+    logging.basicConfig(level=logging.WARNING, handlers=[handler])
     logging.getLogger("stamina").setLevel(logging.ERROR)
 
 

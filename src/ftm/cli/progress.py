@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TextIO
 
-from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -20,6 +19,7 @@ from rich.progress import (
 )
 from rich.progress import Progress as RichBar
 
+from ftm.cli.console import PlainConsole
 from ftm.cli.named_store import runnable
 from ftm.core.counted import counted
 from ftm.core.progress import Progress
@@ -135,7 +135,7 @@ class BarProgress:
     """A live bar: firms, sentences, rate, time left; messages appear above it."""
 
     def __init__(self, stream: TextIO) -> None:
-        self._console = Console(file=stream)
+        self._console = PlainConsole(stream)
         self._bar: RichBar | None = None
         self._task: _Task | None = None
         self._task_id: TaskID | None = None

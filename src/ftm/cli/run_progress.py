@@ -10,12 +10,13 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import TextIO
 
-from rich.console import Console, Group
+from rich.console import Group
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from ftm.cli.console import PlainConsole
 from ftm.cli.named_store import runnable
 from ftm.cli.progress import LINE_EVERY_S, LINE_EVERY_SHARE, format_duration
 from ftm.jobs.base import JobState
@@ -171,7 +172,7 @@ class LiveWatcher:
     """A table that redraws itself: the whole run, then the batches that run or failed."""
 
     def __init__(self, stream: TextIO) -> None:
-        self._console = Console(file=stream)
+        self._console = PlainConsole(stream)
         self._pace = Pace()
         self._live: Live | None = None
         self._text = ""

@@ -22,6 +22,7 @@ from ftm.analysis.export import check_target, whole_file
 from ftm.analysis.flat import SEPARATOR, flatten
 from ftm.analysis.sql import Answer
 from ftm.analysis.sql_views import StoreViews
+from ftm.cli.console import PlainConsole
 from ftm.cli.tables import make_table, print_facts, writes_utf8
 from ftm.core.counted import counted
 from ftm.core.errors import ConfigError, OrchestratorError
@@ -41,7 +42,7 @@ def print_rows(answer: Answer) -> None:
         n_rows += batch.num_rows
         if room := SHOWN_ROWS - len(shown):
             shown += batch.slice(0, room).to_pylist()
-    console = Console(highlight=False)
+    console = PlainConsole()
     if not console.is_terminal:
         console.width = _PIPE_WIDTH
     table = _table(answer.schema, shown)
@@ -162,7 +163,7 @@ def print_views(views: StoreViews, *, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(found, indent=1))
         return
-    console = Console(highlight=False, soft_wrap=False)
+    console = PlainConsole()
     if not console.is_terminal:
         console.width = 100
     for line in found:

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from ftm.cli.console import PlainConsole
 from ftm.cli.named_store import runnable
 
 WIDTH = 100
@@ -19,9 +20,9 @@ def writes_utf8() -> bool:
     return (sys.stdout.encoding or "").replace("-", "").lower() == "utf8"
 
 
-def make_console() -> Console:
+def make_console() -> PlainConsole:
     """Stdout, no wider than people like to read."""
-    console = Console(highlight=False)
+    console = PlainConsole()
     if not console.is_terminal or console.width > WIDTH:
         console.width = WIDTH
     return console

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import getpass
 import json
+import logging
 import os
 import stat
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -176,7 +178,8 @@ def _from_secrets_manager(settings: Settings, tried: list[str]) -> Credentials |
         client = session.client(
             "secretsmanager", endpoint_url=settings.aws_endpoint_url, config=config
         )
-        text = client.get_secret_value(SecretId=SECRET_NAME)["SecretString"]
+        with _unlogged_answers():
+            text = client.get_secret_value(SecretId=SECRET_NAME)["SecretString"]
     except ClientError as error:
         code = error.response["Error"]["Code"]
         tried.append(f"Secrets Manager answered {code} for {SECRET_NAME!r}")
@@ -185,6 +188,21 @@ def _from_secrets_manager(settings: Settings, tried: list[str]) -> Credentials |
         tried.append(f"Secrets Manager cannot be asked: {type(error).__name__}")
         return None
     return _parse_secret(text, settings, tried)
+
+
+@contextmanager
+def _unlogged_answers() -> Iterator[None]:
+    """At DEBUG botocore logs what the service answers: here, the password."""
+    parsers = logging.getLogger("botocore.parsers")
+
+    def refuse(_record: logging.LogRecord) -> bool:
+        return False
+
+    parsers.addFilter(refuse)
+    try:
+        yield
+    finally:
+        parsers.removeFilter(refuse)
 
 
 def _parse_secret(text: str, settings: Settings, tried: list[str]) -> Credentials | None:

@@ -21,6 +21,8 @@ from pydantic_settings import (
 )
 
 from ftm.core.errors import ConfigError
+from ftm.core.plain import one_line
+from ftm.core.urls import without_user
 
 TOML_FILE = "ftm.toml"
 SSLMODES = ("require", "verify-ca", "verify-full", "disable")
@@ -129,9 +131,22 @@ class Settings(BaseSettings):
     @field_validator("store")
     @classmethod
     def _known_scheme(cls, url: str | None) -> str | None:
+        _refuse_user(url)
         if url is None or url.startswith(("s3://", "file://")):
             return url
         raise ValueError("a store is s3://bucket[/prefix] or file:///folder")
+
+    @field_validator("s3_bucket")
+    @classmethod
+    def _bucket_alone(cls, name: str | None) -> str | None:
+        _refuse_user(f"//{name}")
+        return name
+
+    @field_validator("aws_endpoint_url")
+    @classmethod
+    def _endpoint_alone(cls, url: str | None) -> str | None:
+        _refuse_user(url)
+        return url
 
     @field_validator("wrds_sslmode")
     @classmethod
@@ -190,12 +205,22 @@ class Settings(BaseSettings):
         )
 
 
+def _refuse_user(url: str | None) -> None:
+    """What is in a URL ends up in messages, records and jobs."""
+    if url is not None and without_user(url) != url:
+        raise ValueError(
+            "it holds a user or password, which messages and records would show; AWS credentials "
+            "come from a profile, a role, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+        )
+
+
 def _read_toml(path: Path) -> dict[str, Any]:
     """What `ftm.toml` holds; a secret, an unknown key or a syntax error stops everything."""
     try:
         keys = tomllib.loads(path.read_text("utf-8")) if path.exists() else {}
-    except (tomllib.TOMLDecodeError, OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} cannot be read: {error}") from error
+    except (ValueError, RecursionError, OSError) as error:
+        # Of a ValueError also: int() refuses thousands of digits.
+        raise ConfigError(f"{path} cannot be read: {one_line(str(error))}") from error
     if found := sorted(SECRETS & keys.keys()):
         raise ConfigError(f"{path} holds {found[0]!r}; secrets come from the environment only")
     if unknown := sorted(keys.keys() - Settings.model_fields.keys()):
@@ -270,11 +295,18 @@ def _explain(error: ValidationError) -> str:
     name = _field_of(str(first["loc"][0])) if first["loc"] else "settings"
     info = Settings.model_fields.get(name)
     variable = variable_name(info) if info is not None else name
-    value = "" if name in SECRETS else f" {first['input']!r}"
+    value = "" if name in SECRETS else f" {_shown(name, first['input'])!r}"
     why = first["msg"].removeprefix("Value error, ")
     if name == "store":
         return f"store{value} (--store or {variable}) cannot be used: {why}"
     return f"{variable}{value} cannot be used: {why}"
+
+
+def _shown(name: str, value: object) -> object:
+    """A value for a message, without what may be secret in it."""
+    if not isinstance(value, str):
+        return value
+    return without_user(f"//{value}")[2:] if name == "s3_bucket" else without_user(value)
 
 
 def environment() -> dict[str, str]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 
-_USER = re.compile(r"//[^/@\s]*@")
+_USER = re.compile(r"//(?:[^/@\s]*|[^/@\s:]+:(?!\d+/)[^@\s]*)@")
+"""A password may hold a slash, as AWS's secret keys do; what looks like a port is none."""
 
 
 def without_user(text: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import logging
 import re
 from collections.abc import Mapping
@@ -13,14 +12,12 @@ from ftm.core.errors import ConfigError, CorruptObjectError, ObjectNotFoundError
 from ftm.core.layout import RunLayout
 from ftm.core.version import VERSION
 from ftm.storage.claims import claim_jobs, claim_model
-from ftm.storage.manifest import PrefetchManifest, decode_manifest
+from ftm.storage.manifest import PrefetchManifest, decode_manifest, plain_manifest
 from ftm.storage.object_store import ObjectStore
-from ftm.storage.run_reader import STAGE
-from ftm.storage.run_records import BatchLine, ModelClaim, RunSpec, decode_batches, decode_spec
+from ftm.storage.run_reader import STAGE, read_batches, read_spec
+from ftm.storage.run_records import BatchLine, ModelClaim, RunSpec, decode_batches
 
 log = logging.getLogger(__name__)
-
-_GZIP = b"\x1f\x8b"
 
 
 def read_run_spec(store: ObjectStore, layout: RunLayout) -> RunSpec:
@@ -30,13 +27,12 @@ def read_run_spec(store: ObjectStore, layout: RunLayout) -> RunSpec:
         ConfigError: there is no such run.
         CorruptObjectError: the spec is damaged, or of another run.
     """
-    name = store.name(layout.spec)
-    spec = decode_spec(_get(store, layout.spec, "FTM_RUN_ID and QUARTER"), key=name)
-    if (spec.quarter, spec.run_id) != (str(layout.quarter), layout.run_id):
-        raise CorruptObjectError(
-            f"{name} is the spec of run {spec.run_id} of {spec.quarter}", key=layout.spec
-        )
-    return spec
+    try:
+        return read_spec(store, layout)
+    except ObjectNotFoundError as error:
+        raise ConfigError(
+            f"there is no {store.name(layout.spec)}; check FTM_RUN_ID and QUARTER"
+        ) from error
 
 
 def run_start(spec: RunSpec) -> datetime:
@@ -76,6 +72,20 @@ def read_batch(
     return line
 
 
+def check_batch(store: ObjectStore, layout: RunLayout, spec: RunSpec, line: BatchLine) -> None:
+    """Refuse a batch that is not one of the run: no hash covers later attempts' batch manifests.
+
+    Raises:
+        CorruptObjectError: the run has no such batch, or with other firms.
+    """
+    if line not in read_batches(store, layout, spec):
+        raise CorruptObjectError(
+            f"{line.batch_id}, as this worker's batch manifest has it, is no batch of run "
+            f"{layout.run_id}, see {store.name(layout.batch_manifest(1))}; {line.mend}",
+            key=layout.batch_manifest(1),
+        )
+
+
 def _pick(
     lines: list[BatchLine], *, key: str, batch_id: str | None, index: int | None
 ) -> BatchLine:
@@ -102,8 +112,7 @@ def read_run_manifest(store: ObjectStore, layout: RunLayout, spec: RunSpec) -> P
     name = store.name(layout.manifest)
     data = _get(store, layout.manifest, "FTM_RUN_ID and QUARTER")
     manifest = decode_manifest(data, key=name)
-    plain = gzip.decompress(data) if data[:2] == _GZIP else data
-    if sha256(plain).hexdigest() != spec.manifest_sha256:
+    if sha256(plain_manifest(data)).hexdigest() != spec.manifest_sha256:
         raise CorruptObjectError(
             f"{name} is not the manifest that run {spec.run_id} was planned from; "
             "start a new run with `ftm run-quarter`",

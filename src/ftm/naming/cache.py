@@ -19,6 +19,7 @@ from ftm.core.layout import cached_answer
 from ftm.naming.prompts import PROMPT_VERSION
 from ftm.naming.requests import AnswerFormat, Dialect
 from ftm.storage.object_store import ObjectStore
+from ftm.storage.sealed import decode_sealed, encode_sealed
 
 
 class CachedAnswer(BaseModel):
@@ -81,14 +82,14 @@ class AnswerCache:
         """An answer, or None if there is none or it is damaged: then it is asked again."""
         found = self._read(cached_answer(sha256))
         try:
-            answer = None if found is None else CachedAnswer.model_validate_json(found)
-        except ValidationError:
+            answer = None if found is None else CachedAnswer.model_validate(decode_sealed(found))
+        except ValueError:
             return None
         return answer if answer is not None and answer.request_sha256 == sha256 else None
 
     def put(self, answer: CachedAnswer) -> None:
         """Keep an answer; one that is there is replaced."""
-        data = answer.model_dump_json(indent=1).encode()
+        data = encode_sealed(answer.model_dump(mode="json"))
         self._store.put(cached_answer(answer.request_sha256), data)
 
     def dialects(self) -> list[Dialect]:

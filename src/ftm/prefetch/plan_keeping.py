@@ -79,11 +79,21 @@ def keep_plan(
     """
     plan = find_plan(store, layout, writer.session.generation)
     check_plan(plan, request, writer.session, writer.base)
+    if plan is not None and _is_another(plan, writer):
+        # No firm was tried yet, so nothing follows it: it is damaged, or of a writer taken over.
+        writer.drop_plan()
+        plan = None
     if plan is None:
         return _make_and_put(store, layout, writer, request, get_source())
     check_firm_ids(plan, request.selection, request.quarter)
     adopt_plan(writer, plan)
     return plan
+
+
+def _is_another(plan: StoredPlan, writer: QuarterWriter) -> bool:
+    """Whether it has other bytes than this session was about to put."""
+    recorded = writer.session.plan_sha256
+    return writer.base is None and recorded is not None and plan.sha256 != recorded
 
 
 def adopt_plan(writer: QuarterWriter, plan: StoredPlan) -> None:

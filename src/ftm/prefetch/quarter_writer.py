@@ -80,6 +80,12 @@ class QuarterWriter:
         file = self._layout.plan_file(self.session.generation)
         self._store.put(self._layout.key(file), data, if_absent=True)
 
+    def drop_plan(self) -> None:
+        """Remove a plan that nothing was done with."""
+        self._lease.ensure_held()
+        file = self._layout.plan_file(self.session.generation)
+        self._store.delete(self._layout.key(file))
+
     def put_part(self, outcomes: Sequence[FirmOutcome]) -> None:
         """Make these firms durable, then name them in the checkpoint.
 

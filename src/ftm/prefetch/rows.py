@@ -129,14 +129,21 @@ def _components(turns: FirmTurns, text: FirmText) -> pa.Table:
         "component_type": [turn.component_type for turn in rows],
         "section": [turn.section for turn in rows],
         "person_id": [turn.person_id for turn in rows],
-        "speaker_name": [turn.speaker_name for turn in rows],
+        "speaker_name": [_storable(turn.speaker_name) for turn in rows],
         "speaker_type": [turn.speaker_type for turn in rows],
-        "raw_text": [turn.raw_text for turn in rows],
+        "raw_text": [_storable(turn.raw_text) for turn in rows],
         "first_position": [first for first, _ in spans],
         "last_position": [last for _, last in spans],
     }
     _check_rising([turn.component_order for turn in rows], "component_order")
     return fit(pa.table(columns, schema=COMPONENTS), COMPONENTS)
+
+
+def _storable(text: str | None) -> str | None:
+    """As delivered, but for lone surrogates: UTF-8, and so Parquet, holds none."""
+    if text is None or text.isascii():
+        return text
+    return text.encode(errors="surrogatepass").decode(errors="replace")
 
 
 def _check_rising(numbers: list[int], name: str) -> None:

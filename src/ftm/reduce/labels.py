@@ -131,7 +131,7 @@ def _encoded(rows: Iterable[Mapping[str, Any]]) -> bytes:
 
 def _harmless(text: str) -> str:
     """Not taken for a formula by a spreadsheet."""
-    return f" {text}" if text[:1] in "=+-@" else text
+    return f" {text}" if text.startswith(("=", "+", "-", "@", "\t", "\r", "\n")) else text
 
 
 def read_labels(data: bytes, contributions: pa.Table, *, name: str) -> Labels:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
@@ -22,11 +21,12 @@ from ftm.storage.linked import (
     LINK_FILES,
     link_record,
     linked_quarters,
-    read_link_record,
+    read_link,
     read_linked_table,
 )
 from ftm.storage.object_store import ObjectStore
 from ftm.storage.parquet import from_rows, to_bytes
+from ftm.storage.sealed import encode_sealed
 
 THRESHOLD = 0.65
 """Cosine from which two themes are linked: akin, so that splits and merges show."""
@@ -149,7 +149,7 @@ def _record(
 def _check_version(store: ObjectStore, known: Sequence[Quarter]) -> None:
     """A series follows one rule from its first quarter to its last."""
     for quarter in known:
-        old = read_link_record(store, quarter)
+        old = read_link(store, quarter)
         if old.get("version") != LINK_VERSION:
             raise ConfigError(
                 f"{quarter} was linked with another version of `ftm link` ({old.get('version')}, "
@@ -176,7 +176,7 @@ def _check_known(
                     f"there; {_redo(quarter)}"
                 )
             continue
-        old = read_link_record(store, quarter)
+        old = read_link(store, quarter)
         for name, what in (
             ("threshold", "threshold"),
             ("series_threshold", "series threshold"),
@@ -234,8 +234,7 @@ def _write(
         data, file = to_bytes(table, schema), LINK_FILES[dataset]
         store.put(f"{series_root(each.quarter)}/{file}", data)
         files[file] = sha256(data).hexdigest()
-    text = json.dumps({**record, **files}, sort_keys=True, indent=1) + "\n"
-    store.put(link_record(each.quarter), text.encode())
+    store.put(link_record(each.quarter), encode_sealed({**record, **files}))
 
 
 def _ids(series: pa.Table | None) -> dict[str, str]:

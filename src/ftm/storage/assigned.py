@@ -5,7 +5,6 @@ The pointer is that of published quarters with two fields more, and is written l
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import sha256
@@ -17,7 +16,8 @@ from ftm.core.layout import assigned_pointer, assigned_root
 from ftm.core.quarter import Quarter
 from ftm.storage.checked import checked_table
 from ftm.storage.object_store import ObjectStore
-from ftm.storage.published import Published, require_published
+from ftm.storage.published import Published, require_published, run_named
+from ftm.storage.sealed import decode_sealed, encode_sealed
 
 ASSIGNED_TABLES = ("panel", "panel_calls")
 """What exists of a quarter whose themes are another's."""
@@ -77,13 +77,13 @@ def read_assigned(store: ObjectStore, quarter: Quarter, themes_from: Quarter) ->
     """
     key = assigned_pointer(quarter, themes_from)
     try:
-        found = json.loads(store.get(key))
-        files = {str(k): str(v) for k, v in found.items() if k.endswith(_END)}
-        runs = str(found["run_id"]), str(found["themes_run_id"])
+        found = decode_sealed(store.get(key))
+        files = {k: str(v) for k, v in found.items() if k.endswith(_END)}
+        runs = run_named(found["run_id"]), run_named(found["themes_run_id"])
         return Assigned(quarter, themes_from, *runs, files, str(found.get("basis", "")))
     except ObjectNotFoundError:
         return None
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError) as error:
         raise CorruptObjectError(
             f"{store.name(key)} is damaged, it names no run; {_assign(quarter, themes_from)} "
             "writes it again",
@@ -150,5 +150,5 @@ def point_to_assigned(store: ObjectStore, assigned: Assigned) -> None:
         "basis": assigned.basis,
         **assigned.files,
     }
-    data = json.dumps(pointer, sort_keys=True, indent=1) + "\n"
-    store.put(assigned_pointer(assigned.quarter, assigned.themes_from), data.encode())
+    key = assigned_pointer(assigned.quarter, assigned.themes_from)
+    store.put(key, encode_sealed(pointer))

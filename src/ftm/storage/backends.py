@@ -11,6 +11,7 @@ from urllib.parse import unquote, urlsplit
 from obstore.store import LocalStore, S3Store
 
 from ftm.core.errors import ConfigError, StoreError, StoreUnavailableError
+from ftm.core.urls import without_user
 
 if TYPE_CHECKING:
     from obstore.store import ClientConfig
@@ -72,15 +73,19 @@ def file_backend(folder: Path, *, create: bool) -> LocalStore:
 def _bucket_and_prefix(rest: str, url: str) -> tuple[str, str]:
     bucket, _, prefix = rest.partition("/")
     if not _BUCKET.fullmatch(bucket):
-        raise ConfigError(f"{url!r} names no valid bucket; write s3://bucket or s3://bucket/prefix")
+        raise ConfigError(
+            f"{without_user(url)!r} names no valid bucket; write s3://bucket or s3://bucket/prefix"
+        )
     prefix = prefix.rstrip("/")
     if prefix and (urlsplit(url).query or urlsplit(url).fragment):
-        raise ConfigError(f"{url!r}: a prefix has no ? and no #")
+        raise ConfigError(f"{without_user(url)!r}: a prefix has no ? and no #")
     try:
         if prefix:
             check_key(prefix)
     except StoreError as error:
-        raise ConfigError(f"{url!r}: {prefix!r} cannot be a prefix ({error})") from error
+        raise ConfigError(
+            f"{without_user(url)!r}: {prefix!r} cannot be a prefix ({error})"
+        ) from error
     return bucket, prefix
 
 
@@ -119,7 +124,9 @@ def s3_backends(
             f"no AWS credentials for s3://{bucket} ({error}); run `aws configure` or `aws sso "
             "login`, or set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
         ) from error
-    options: dict[str, Any] = {"region": region} if region else {}
+    # obstore takes no None for these: without the key it goes to AWS.
+    named = {"region": region, "endpoint": endpoint_url}
+    options: dict[str, Any] = {name: value for name, value in named.items() if value}
 
     common: ClientConfig = {
         "allow_http": bool(endpoint_url and endpoint_url.startswith("http:")),
@@ -131,7 +138,6 @@ def s3_backends(
         S3Store(
             bucket,
             prefix=prefix or None,
-            endpoint=endpoint_url,
             client_options=chosen,
             # Retries are `retrying`'s, so that they are seen and counted once.
             retry_config={"max_retries": 0},

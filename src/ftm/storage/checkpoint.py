@@ -7,6 +7,7 @@ from typing import Any, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from ftm.core.errors import CorruptObjectError, ManifestVersionError
+from ftm.core.plain import one_line
 from ftm.storage.lease import Document
 from ftm.storage.manifest import FileEntry, Source
 
@@ -231,9 +232,10 @@ def _decode(document: Document, name: str, model: type[_Held], key: str) -> _Hel
     try:
         return model.model_validate(found)
     except ValidationError as error:
-        what = error.errors()[0]
+        first = error.errors()[0]
+        what = one_line(f"{'.'.join(map(str, first['loc']))}: {first['msg']}")
         raise CorruptObjectError(
-            f"{key} is damaged ({'.'.join(map(str, what['loc']))}: {what['msg']}); delete it and "
+            f"{key} is damaged ({what}); delete it and "
             "run the command again: what is published stays, and what the unfinished command had "
             "read it reads anew",
             key=key,

@@ -31,7 +31,15 @@ def read_footer(store: ObjectStore, key: str) -> pq.FileMetaData:
         raise CorruptObjectError(f"{store.name(key)}: its footer cannot be read", key=key)
     if length > len(tail):
         tail = _last(store, key, info.size_bytes, length)
-    return parse_footer(tail[-length:], key=store.name(key))
+    footer = parse_footer(tail[-length:], key=store.name(key))
+    groups = [footer.row_group(n) for n in range(footer.num_row_groups)]
+    # No hash is asked here, but a number that was changed is contradicted by the others.
+    if (
+        footer.num_rows != sum(group.num_rows for group in groups)
+        or min((group.num_rows for group in groups), default=0) < 0
+    ):
+        raise CorruptObjectError(f"{store.name(key)}: its footer contradicts itself", key=key)
+    return footer
 
 
 def _last(store: ObjectStore, key: str, size_bytes: int, length: int) -> bytes:

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import getpass
-import json
 import os
 import platform
 import uuid
@@ -17,9 +16,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from ftm.core.errors import CorruptObjectError, LeaseHeldError
+from ftm.storage.sealed import decode_sealed, encode_sealed
 
 LEASE_FIELD = "lease"
 """Where a document carries its lease."""
@@ -44,7 +44,7 @@ class LeaseRecord(BaseModel):
 
     owner: str
     host: str
-    pid: int
+    pid: int = Field(gt=0, lt=2**31)
     nonce: str
     expires: str
     place: str = ""
@@ -194,23 +194,20 @@ def held_error(what: str, holder: str, *, until: str = "") -> LeaseHeldError:
 
 
 def encode_document(document: Document) -> bytes:
-    """JSON with sorted keys."""
-    return (json.dumps(document, sort_keys=True, separators=(",", ":")) + "\n").encode()
+    """JSON with sorted keys and a hash of itself."""
+    return encode_sealed(document, indent=None)
 
 
 def decode_document(data: bytes, *, key: str) -> dict[str, Any]:
     """Read it back.
 
     Raises:
-        CorruptObjectError: not a JSON object.
+        CorruptObjectError: not a JSON object, or not what was written.
     """
     try:
-        document = json.loads(data)
+        return decode_sealed(data)
     except ValueError as error:
         raise _corrupt(key) from error
-    if not isinstance(document, dict):
-        raise _corrupt(key)
-    return document
 
 
 def lease_of(document: Document, *, key: str) -> LeaseRecord | None:

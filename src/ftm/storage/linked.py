@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import pyarrow as pa
@@ -12,6 +11,7 @@ from ftm.core.layout import SERIES_ROOT, series_root
 from ftm.core.quarter import Quarter
 from ftm.storage.checked import checked_table
 from ftm.storage.object_store import ObjectStore
+from ftm.storage.sealed import decode_sealed
 
 LINK_FILES = {"series": "series.parquet", "theme_links": "links.parquet"}
 """Dataset → its file in a linked quarter's folder."""
@@ -52,32 +52,34 @@ def linked_file(store: ObjectStore, quarter: Quarter, dataset: str) -> tuple[str
     marker = link_record(quarter)
     file = LINK_FILES[dataset]
     try:
-        return f"{series_root(quarter)}/{file}", str(json.loads(store.get(marker))[file])
-    except ObjectNotFoundError as error:
-        raise CorruptObjectError(
-            f"{store.name(marker)} is gone; {mend_link(quarter)}", key=marker
-        ) from error
-    except (ValueError, KeyError, TypeError) as error:
+        return f"{series_root(quarter)}/{file}", str(read_link(store, quarter)[file])
+    except KeyError as error:
         raise CorruptObjectError(
             f"{store.name(marker)} is damaged, it does not name {file}; {mend_link(quarter)}",
             key=marker,
         ) from error
 
 
-def read_link_record(store: ObjectStore, quarter: Quarter) -> dict[str, Any]:
-    """How a linked quarter was linked.
+def read_link(store: ObjectStore, quarter: Quarter) -> dict[str, Any]:
+    """What a quarter was linked from, and the files that hold it.
 
     Raises:
-        CorruptObjectError: the marker is no such record.
+        CorruptObjectError: it is gone, damaged, or that of another quarter.
     """
     marker = link_record(quarter)
     try:
-        found = json.loads(store.get(marker))
-    except ValueError:
-        found = None
-    if not isinstance(found, dict):
+        found = decode_sealed(store.get(marker))
+    except ObjectNotFoundError as error:
         raise CorruptObjectError(
-            f"{store.name(marker)} is damaged, it is no record; {mend_link(quarter)}", key=marker
+            f"{store.name(marker)} is gone; {mend_link(quarter)}", key=marker
+        ) from error
+    except ValueError as error:
+        raise CorruptObjectError(
+            f"{store.name(marker)} is damaged: {error}; {mend_link(quarter)}", key=marker
+        ) from error
+    if found.get("quarter", str(quarter)) != str(quarter):
+        raise CorruptObjectError(
+            f"{store.name(marker)} is that of {found['quarter']}; {mend_link(quarter)}", key=marker
         )
     return found
 

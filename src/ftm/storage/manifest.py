@@ -21,9 +21,11 @@ from ftm.core.errors import (
     StoreError,
 )
 from ftm.core.layout import PREFETCH_ROOT, RUN_MANIFEST, PrefetchLayout
+from ftm.core.plain import one_line
 from ftm.core.quarter import Quarter
 from ftm.core.schemas import MANIFEST_VERSION
 from ftm.storage.object_store import ObjectStore
+from ftm.storage.sealed import MAX_BYTES, decode_object
 
 _GZIP = b"\x1f\x8b"
 _MAGIC_BYTES = 4
@@ -205,13 +207,25 @@ def _others(store: ObjectStore) -> str:
 
 def _decode_json(data: bytes, key: str) -> dict[str, Any]:
     try:
-        plain = gzip.decompress(data) if data[:2] == _GZIP else data
-        fields = json.loads(plain)
-    except (OSError, EOFError, zlib.error, ValueError, RecursionError) as error:
+        return decode_object(plain_manifest(data))
+    except (OSError, EOFError, zlib.error, ValueError) as error:
         raise _corrupt(key, f"neither JSON nor gzipped JSON ({error})") from error
-    if not isinstance(fields, dict):
-        raise _corrupt(key, f"a JSON {type(fields).__name__} where an object was expected")
-    return fields
+
+
+def plain_manifest(data: bytes) -> bytes:
+    """A manifest's JSON, unpacked if it is gzipped.
+
+    Raises:
+        OSError, EOFError, zlib.error: it cannot be unpacked.
+        ValueError: it is larger than any manifest: a few bytes of gzip may stand for gigabytes.
+    """
+    if data[:2] != _GZIP:
+        return data
+    with gzip.GzipFile(fileobj=io.BytesIO(data)) as stream:
+        plain = stream.read(MAX_BYTES + 1)
+        if len(plain) > MAX_BYTES:
+            raise ValueError(f"more than {MAX_BYTES} bytes when unpacked")
+    return plain
 
 
 def _check_version(version: object, key: str) -> None:
@@ -225,7 +239,9 @@ def _check_version(version: object, key: str) -> None:
 
 
 def _corrupt(key: str, problem: str) -> CorruptObjectError:
-    return CorruptObjectError(f"manifest {key} is damaged: {problem}; {_mend(key)}", key=key)
+    return CorruptObjectError(
+        f"manifest {key} is damaged: {one_line(problem)}; {_mend(key)}", key=key
+    )
 
 
 def _mend(key: str) -> str:

@@ -26,6 +26,7 @@ from ftm.core.errors import (
     StoreError,
     StoreUnavailableError,
 )
+from ftm.core.urls import without_user
 from ftm.storage.backends import BULK_TIMEOUT_S, check_key, file_backend, folder_of, s3_backends
 from ftm.storage.retrying import Bounds, Retrier
 from ftm.storage.store_errors import TransientStoreError, explain
@@ -370,4 +371,6 @@ def open_store(
             rest, url, endpoint_url=endpoint_url, region=region, stall_s=stall_s
         )
         return ObjectStore(quick, bulk=bulk, url=url, scheme="s3", hook=hook, retry=retry)
-    raise ConfigError(f"unknown store {url!r}; use s3://bucket[/prefix] or file:///folder")
+    raise ConfigError(
+        f"unknown store {without_user(url)!r}; use s3://bucket[/prefix] or file:///folder"
+    )

@@ -71,7 +71,7 @@ def from_bytes(data: bytes, schema: pa.Schema, *, key: str = "") -> pa.Table:
     try:
         # A Python file would be read by threads of a pool, which may abort the process at its exit.
         table = pq.ParquetFile(pa.BufferReader(data)).read(use_threads=False)
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise CorruptObjectError(
             f"{key or 'Parquet data'} cannot be read: {error}", key=key
         ) from error

@@ -146,7 +146,7 @@ def parse_footer(data: bytes, *, key: str = "Parquet data") -> pq.FileMetaData:
     whole = data if data.startswith(MAGIC) else MAGIC + data
     try:
         return pq.read_metadata(pa.BufferReader(whole))
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise CorruptObjectError(f"{key}: its footer cannot be read ({error})", key=key) from error
 
 

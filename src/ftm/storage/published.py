@@ -8,6 +8,7 @@ and the pointer moves. So a reader who follows it finds tables that belong toget
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import sha256
@@ -25,10 +26,12 @@ from ftm.core.layout import PROCESSED_ROOT, RunLayout, current_pointer, sentimen
 from ftm.core.quarter import Quarter
 from ftm.storage.checked import checked, checked_table
 from ftm.storage.object_store import ObjectStore
+from ftm.storage.sealed import decode_object
 
 SENTIMENT = "themes_for_sentiment"
 _VERSION_CHARACTERS = 12
 _END = ".parquet"
+_RUN_ID = re.compile(r"\w[\w.-]*", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,17 +90,28 @@ def read_published(store: ObjectStore, quarter: Quarter) -> Published | None:
     """
     key = current_pointer(quarter)
     try:
-        found = json.loads(store.get(key))
-        files = {str(k): str(v) for k, v in found.items() if k.endswith(_END)}
-        return Published(quarter, str(found["run_id"]), files)
+        found = decode_object(store.get(key))
+        files = {k: str(v) for k, v in found.items() if k.endswith(_END)}
+        return Published(quarter, run_named(found["run_id"]), files)
     except ObjectNotFoundError:
         return None
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError) as error:
         raise CorruptObjectError(
             f"{store.name(key)} is damaged, it names no run; the `ftm run-quarter` command of the "
             "run that is to be read publishes it again",
             key=key,
         ) from error
+
+
+def run_named(run_id: object) -> str:
+    """A run id that a pointer holds.
+
+    Raises:
+        ValueError: it cannot be one: it would lead to other folders.
+    """
+    if isinstance(run_id, str) and _RUN_ID.fullmatch(run_id):
+        return run_id
+    raise ValueError(f"no run id: {run_id!r}")
 
 
 def require_published(store: ObjectStore, quarter: Quarter) -> Published:

@@ -80,7 +80,7 @@ class FirmFileReader:
         try:
             file = pq.ParquetFile(source, metadata=footer, pre_buffer=False)
             table = file.read_row_group(number, use_threads=False)
-        except (pa.ArrowException, OSError) as error:
+        except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
             raise self._damaged(f"row group {number} cannot be parsed ({error})") from error
         self._check_firms(table, group.firms)
         return fit(table, self._schema, key=self._store.name(self._key))

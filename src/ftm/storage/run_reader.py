@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import json
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -14,7 +14,7 @@ from typing import Literal, TypeVar
 import pyarrow as pa
 
 from ftm.core.errors import CorruptObjectError, ObjectNotFoundError, OrchestratorError
-from ftm.core.layout import PrefetchLayout, RunLayout, current_pointer, runs_root
+from ftm.core.layout import PrefetchLayout, RunLayout, runs_root
 from ftm.core.quarter import Quarter
 from ftm.core.schemas import CALLS, DATASETS
 from ftm.storage.checked import checked, checked_table, is_intact
@@ -23,6 +23,8 @@ from ftm.storage.manifest import PrefetchManifest, decode_manifest
 from ftm.storage.object_store import ObjectStore
 from ftm.storage.parquet import from_bytes
 from ftm.storage.parquet_layout import parse_footer
+from ftm.storage.progress_checks import check_firms, read_one_progress
+from ftm.storage.published import read_published
 from ftm.storage.run_records import (
     BatchLine,
     BatchOutcome,
@@ -30,7 +32,6 @@ from ftm.storage.run_records import (
     RunSpec,
     decode_batches,
     decode_outcome,
-    decode_progress,
     decode_spec,
 )
 
@@ -39,6 +40,7 @@ PLAN_OPTIONS_KEY = b"ftm.plan_options"
 """In the key-value metadata of calls.parquet: the plan's choices as JSON."""
 
 _CONNECTIONS = 16
+_ATTEMPT = re.compile(r"_(\d{1,9})\.outcome\.json$", re.ASCII)
 _MEND = "the `ftm run-quarter` command that began the run writes it again"
 
 MapDataset = Literal["firm-topics", "firm-sentences"]
@@ -121,19 +123,41 @@ def read_run(store: ObjectStore, quarter: Quarter, run_id: str) -> RunRecords:
     """
     layout = RunLayout(quarter, run_id)
     try:
-        spec = decode_spec(store.get(layout.spec), key=store.name(layout.spec))
+        spec = read_spec(store, layout)
     except ObjectNotFoundError as error:
         known = ", ".join(run_ids(store, quarter)) or "none"
         raise OrchestratorError(
             f"{quarter} has no run {run_id!r} in {store.url}; its runs: {known}"
         ) from error
     progress = read_progress(store, layout)
+    # A run that was never submitted has no batch manifest yet.
+    begun = bool(progress) or store.exists(layout.batch_manifest(1))
+    batches = read_batches(store, layout, spec) if begun else []
+    for batch in batches:
+        check_firms(store, layout, batch, progress.get(batch.batch_id))
     return RunRecords(
         spec=spec,
-        batches=tuple(_read_batches(store, spec, begun=bool(progress))),
+        batches=tuple(batches),
         progress=progress,
         outcomes=_read_outcomes(store, layout),
     )
+
+
+def read_spec(store: ObjectStore, layout: RunLayout) -> RunSpec:
+    """The spec of a run.
+
+    Raises:
+        ObjectNotFoundError: there is none.
+        CorruptObjectError: it is damaged, or of another run.
+    """
+    name = store.name(layout.spec)
+    spec = decode_spec(store.get(layout.spec), key=name)
+    if (spec.quarter, spec.run_id) != (str(layout.quarter), layout.run_id):
+        raise CorruptObjectError(
+            f"{name} is the spec of run {spec.run_id} of {spec.quarter}; {RunSpec.mend}",
+            key=layout.spec,
+        )
+    return spec
 
 
 def run_ids(store: ObjectStore, quarter: Quarter) -> list[str]:
@@ -200,7 +224,7 @@ def find_run(
 def read_progress(store: ObjectStore, layout: RunLayout) -> dict[str, BatchProgress]:
     """batch_id → what is durable of it, for every batch that has begun."""
     keys = [info.key for info in store.list(layout.progress_root) if info.key.endswith(".json")]
-    records = each(lambda key: decode_progress(store.get(key), key=store.name(key)), keys)
+    records = each(lambda key: read_one_progress(store, layout, key), keys)
     return {record.batch_id: record for record in records}
 
 
@@ -310,27 +334,20 @@ def published_run(store: ObjectStore, quarter: Quarter) -> str | None:
     Raises:
         CorruptObjectError: the pointer names no run.
     """
-    key = current_pointer(quarter)
-    try:
-        return str(json.loads(store.get(key))["run_id"])
-    except ObjectNotFoundError:
-        return None
-    except (ValueError, KeyError, TypeError) as error:
-        raise CorruptObjectError(
-            f"{store.name(key)} is damaged, it names no run; the `ftm run-quarter` command of the "
-            "run that is to be read publishes it again",
-            key=key,
-        ) from error
+    found = read_published(store, quarter)
+    return None if found is None else found.run_id
 
 
-def _read_batches(store: ObjectStore, spec: RunSpec, *, begun: bool) -> list[BatchLine]:
-    """The batches of the spec; none for a run that was never submitted."""
-    key = RunLayout(Quarter.parse(spec.quarter), spec.run_id).batch_manifest(1)
+def read_batches(store: ObjectStore, layout: RunLayout, spec: RunSpec) -> list[BatchLine]:
+    """Every batch of a run.
+
+    Raises:
+        CorruptObjectError: the first attempt's batch manifest is gone, or not that of the spec.
+    """
+    key = layout.batch_manifest(1)
     try:
         data = store.get(key)
     except ObjectNotFoundError as error:
-        if not begun:
-            return []
         raise CorruptObjectError(f"{store.name(key)} is gone; {_MEND}", key=key) from error
     if hashlib.sha256(data).hexdigest() != spec.batches_sha256:
         raise CorruptObjectError(
@@ -352,7 +369,8 @@ def _read_outcomes(store: ObjectStore, layout: RunLayout) -> dict[str, BatchOutc
 
 
 def _by_attempt(keys: Iterable[str]) -> list[str]:
-    return sorted(keys, key=lambda key: int(key.rpartition("_")[2].partition(".")[0]))
+    found = ((_ATTEMPT.search(key), key) for key in keys)
+    return [key for _, key in sorted((int(match[1]), key) for match, key in found if match)]
 
 
 def each(function: Callable[[_S], _T], items: Sequence[_S]) -> Iterator[_T]:

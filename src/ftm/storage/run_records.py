@@ -6,9 +6,12 @@ import json
 from datetime import UTC, datetime
 from typing import ClassVar, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
 from ftm.core.errors import CorruptObjectError
+from ftm.core.plain import one_line
+from ftm.core.quarter import Quarter
+from ftm.storage.sealed import decode_sealed, encode_sealed
 
 
 class Record(BaseModel):
@@ -20,8 +23,8 @@ class Record(BaseModel):
     """What to do about one that cannot be read, for its error."""
 
     def encode(self) -> bytes:
-        """JSON with sorted keys and a final newline: equal records are equal bytes."""
-        return (json.dumps(self.model_dump(mode="json"), sort_keys=True, indent=1) + "\n").encode()
+        """JSON with a hash of itself; equal records are equal bytes."""
+        return encode_sealed(self.model_dump(mode="json"))
 
 
 _T = TypeVar("_T", bound=Record)
@@ -65,6 +68,17 @@ class RunSpec(Record):
     batch_size: int | None = None
     publish: bool = True
     backend: str = "local"
+
+    @field_validator("quarter")
+    @classmethod
+    def _is_quarter(cls, text: str) -> str:
+        return str(Quarter.parse(text))
+
+    @field_validator("created_at")
+    @classmethod
+    def _is_time(cls, text: str) -> str:
+        datetime.fromisoformat(text)
+        return text
 
     @property
     def is_trial(self) -> bool:
@@ -151,6 +165,13 @@ class JobClaim(Record):
 
     job_id: str
     claimed_at: str = ""
+
+    @field_validator("claimed_at")
+    @classmethod
+    def _is_time(cls, text: str) -> str:
+        if text and datetime.fromisoformat(text).tzinfo is None:
+            raise ValueError("a time without a zone")
+        return text
 
     def is_younger(self, seconds: float) -> bool:
         """Whether it was claimed less than so long ago."""
@@ -277,9 +298,9 @@ def decode_record(kind: type[_T], data: bytes, key: str) -> _T:
         CorruptObjectError: no such record; says how it is mended.
     """
     try:
-        return kind.model_validate_json(data)
-    except ValidationError as error:
-        what = error.errors()[0]["msg"]
+        return kind.model_validate(decode_sealed(data))
+    except ValueError as error:
+        what = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
         raise CorruptObjectError(
-            f"{key} is damaged, no {kind.__name__}: {what}; {kind.mend}", key=key
+            f"{key} is damaged, no {kind.__name__}: {one_line(what)}; {kind.mend}", key=key
         ) from error

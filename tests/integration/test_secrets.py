@@ -1,0 +1,319 @@
+"""Recognisable credentials in every place they may come from, searched for wherever ftm writes."""
+
+from __future__ import annotations
+
+import json
+import logging
+import stat
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import boto3
+import pytest
+
+from ftm.cli import main as cli_main
+from ftm.cli.main import COMMANDS
+from ftm.storage.manifest import load_manifest
+from ftm.storage.object_store import open_store
+from tests.support.cli import run_ftm
+from tests.support.hostile import NAMES, OBEYED, hostile_wrds
+from tests.support.planted_run import plant_run
+from tests.support.planted_stages import FIRMS, do_all
+from tests.support.postgres import PostgresServer
+from tests.support.s3_server import Bucket
+
+pytestmark = pytest.mark.slow
+
+QUARTER = "2023Q1"
+PLANTED = {
+    name: f"plant-{name}-7f3a9c"
+    for name in ("wrds", "pgpass", "manager", "aws", "token", "llm", "proxy", "llmurl", "store")
+}
+ARGUMENTS: dict[str, tuple[str, ...]] = {
+    "prefetch": ("--quarter", QUARTER),
+    "preprocess": ("--quarter", QUARTER, "--workers", "1"),
+    "attrition": ("--quarter", QUARTER),
+    "run-quarter": ("--quarter", QUARTER, "--naming", "llm"),
+    "run": ("--quarters", "2022Q1..2022Q2"),
+    "watch": ("--quarter", QUARTER),
+    "cancel": ("--quarter", QUARTER),
+    "logs": ("--quarter", QUARTER),
+    "status": ("--quarter", QUARTER),
+    "show": ("--quarter", QUARTER, "--firm", "100000"),
+    "quarters": (),
+    "sql": ("select * from firms",),
+    "export": ("--quarter", QUARTER, "--csv", "panel.csv"),
+    "codebook": (),
+    "themes": ("--quarter", QUARTER),
+    "theme": ("theme_2023Q1_000", "--quarter", QUARTER),
+    "label": ("nothing.csv", "--quarter", QUARTER),
+    "link": ("--quarters", QUARTER),
+    "series": (),
+    "assign": ("--themes", QUARTER, "--quarter", "2023Q2"),
+    "verify": ("--quarter", QUARTER),
+    "doctor": ("--wrds",),
+    "config": ("--help",),
+    "demo": ("--quarters", "no-quarter"),
+}
+
+
+def leaks(text: str | bytes) -> list[str]:
+    """Names of the credentials in it."""
+    data = text.encode(errors="replace") if isinstance(text, str) else text
+    return [name for name, secret in PLANTED.items() if secret.encode() in data]
+
+
+@pytest.fixture(scope="module")
+def wrds(postgres: PostgresServer) -> Iterator[PostgresServer]:
+    """Hostile calls, read by a user whose password is recognisable."""
+    with hostile_wrds().served(postgres) as server:
+        server.execute(f"alter user {server.user} password '{PLANTED['wrds']}'")
+        try:
+            yield server
+        finally:
+            # By the socket, which asks for no password: other tests log in with the old one.
+            _restore(server)
+
+
+def _restore(server: PostgresServer) -> None:
+    import psycopg2
+
+    with (
+        psycopg2.connect(
+            host=server.host,
+            port=server.port,
+            user=server.user,
+            password=PLANTED["wrds"],
+            dbname=server.dbname,
+        ) as connection,
+        connection.cursor() as cursor,
+    ):
+        cursor.execute(f"alter user {server.user} password %s", (server.password,))
+
+
+@pytest.fixture
+def environment(tmp_path: Path) -> dict[str, str]:
+    """Everything planted; nothing that is named answers."""
+    pgpass = tmp_path / "pgpass"
+    pgpass.write_text(f"*:*:*:someone:{PLANTED['pgpass']}\n")
+    pgpass.chmod(0o600)
+    return {
+        "PGPASSFILE": str(pgpass),
+        "AWS_ACCESS_KEY_ID": "AKIAIOSFODNN7EXAMPLE",
+        "AWS_SECRET_ACCESS_KEY": PLANTED["aws"],
+        "AWS_SESSION_TOKEN": PLANTED["token"],
+        "AWS_REGION": "us-east-1",
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "AWS_MAX_ATTEMPTS": "1",
+        "LLM_API_KEY": PLANTED["llm"],
+        "LLM_BASE_URL": f"http://user:{PLANTED['llmurl']}@127.0.0.1:9/v1",
+        "LLM_PATIENCE_S": "0",
+        "HTTPS_PROXY": f"http://user:{PLANTED['proxy']}@127.0.0.1:9",
+        "https_proxy": f"http://user:{PLANTED['proxy']}@127.0.0.1:9",
+        "FTM_WRDS_HOST": "127.0.0.1",
+        "FTM_WRDS_PORT": "9",
+        "FTM_WRDS_SSLMODE": "disable",
+        "FTM_EMBEDDING_MODEL": "noop",
+        "FTM_CLUSTERING": "noop",
+    }
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A published quarter on disk."""
+    url = f"file://{tmp_path_factory.mktemp('published')}"
+    do_all(plant_run(open_store(url), FIRMS))
+    return url
+
+
+def store_leaks(url: str) -> dict[str, list[str]]:
+    """Every file below a folder that holds a credential."""
+    files = [path for path in Path(url.removeprefix("file://")).rglob("*") if path.is_file()]
+    assert files
+    return {str(path): found for path in files if (found := leaks(path.read_bytes()))}
+
+
+def test_every_command_is_tried() -> None:
+    """A new command must be searched as well."""
+    assert ARGUMENTS.keys() == COMMANDS.keys()
+
+
+@pytest.mark.parametrize("kind", ["file", pytest.param("s3", marks=pytest.mark.exhaustive), "url"])
+def test_no_command_shows_a_credential_when_all_fails(
+    kind: str,
+    environment: dict[str, str],
+    published: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    tmp_path: Path,
+) -> None:
+    """Output, and every log record of every library at DEBUG: WRDS, S3, LLM, proxy out of reach."""
+    stores = {
+        "file": published,
+        "s3": "s3://some-bucket/prefix",
+        "url": f"s3://AKIAIOSFODNN7EXAMPLE:{PLANTED['store']}/x@bucket",
+    }
+    given = {**environment, "FTM_STORE": stores[kind]}
+    if kind != "file":
+        given["WRDS_PASSWORD"], given["WRDS_USERNAME"] = PLANTED["wrds"], "someone"
+    if kind == "url":
+        given["AWS_ENDPOINT_URL"] = f"http://user:{PLANTED['store']}@127.0.0.1:9"
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.chdir(tmp_path)
+    # Each would wait six seconds for a bucket; all go through the same store.
+    commands = [c for c in ARGUMENTS if c != "doctor"] if kind == "file" else ["status", "doctor"]
+    with Told() as told:
+        for command in commands:
+            monkeypatch.setattr("sys.argv", ["ftm", command, *ARGUMENTS[command]])
+            with pytest.raises(SystemExit):
+                cli_main.main()
+            out, err = capfd.readouterr()
+            assert not leaks(out + err), f"{command}: {out} {err}"
+            assert not told.leaking, command
+    assert not store_leaks(published)
+
+
+class Told(logging.Handler):
+    """Reads what every library logs at DEBUG; ftm itself lets nothing below WARNING through."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.leaking: list[str] = []
+
+    def __enter__(self) -> Told:
+        root = logging.getLogger()
+        self._level = root.level
+        root.addHandler(self)
+        root.setLevel(logging.DEBUG)
+        # It tells of every hook, thousands of times.
+        logging.getLogger("botocore.hooks").setLevel(logging.INFO)
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        logging.getLogger().removeHandler(self)
+        logging.getLogger().setLevel(self._level)
+        logging.getLogger("botocore.hooks").setLevel(logging.NOTSET)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Note who logs a credential."""
+        found = leaks(record.getMessage())
+        # At DEBUG botocore shows the headers it signs; no secret key, but the session's token.
+        if found and not (found == ["token"] and record.name.startswith("botocore.")):
+            self.leaking.append(f"{record.name}: {found}")
+
+
+class Sampler:
+    """Arguments of all processes, and what lies open in the temporary folder, while one runs."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.arguments: set[bytes] = set()
+        self.open_to_others: set[str] = set()
+        self.leaking: set[str] = set()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._watch)
+
+    def __enter__(self) -> Sampler:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        while not self._stop.wait(0.1):
+            for path in Path("/proc").glob("[0-9]*/cmdline"):
+                try:
+                    self.arguments.add(path.read_bytes())
+                except OSError:
+                    continue
+            for path in self.folder.iterdir():
+                self._look(path)
+
+    def _look(self, path: Path) -> None:
+        try:
+            if path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+                self.open_to_others.add(path.name)
+            for file in path.rglob("*") if path.is_dir() else [path]:
+                if file.is_file() and leaks(file.read_bytes()):
+                    self.leaking.add(str(file))
+        except OSError:
+            return
+
+
+def test_runs_that_succeed_leave_no_credential_anywhere(
+    wrds: PostgresServer, environment: dict[str, str], tmp_path: Path
+) -> None:
+    """Arguments of processes, temporary files, worker logs, every object of the store.
+
+    The calls are hostile: none is lost, and no terminal obeys what is told of them.
+    """
+    temporary = tmp_path / "tmp"
+    temporary.mkdir()
+    store = f"file://{tmp_path / 'store'}"
+    given = {
+        **environment,
+        "FTM_STORE": store,
+        "TMPDIR": str(temporary),
+        "FTM_WRDS_HOST": wrds.host,
+        "FTM_WRDS_PORT": str(wrds.port),
+        "FTM_WRDS_DBNAME": wrds.dbname,
+        "WRDS_USERNAME": wrds.user,
+        "WRDS_PASSWORD": PLANTED["wrds"],
+    }
+    del given["LLM_BASE_URL"]
+    with Sampler(temporary) as seen:
+        for command in ("prefetch", "run-quarter"):
+            done = run_ftm(command, "--quarter", QUARTER, cwd=tmp_path, **given)
+            assert done.returncode == 0, done.stderr
+            assert not leaks(done.stdout + done.stderr), command
+            assert not OBEYED.search(done.stdout + done.stderr), command
+    assert len(load_manifest(open_store(store), QUARTER).firm_to_chunk) == len(NAMES)
+    assert any(b"ftm" in arguments for arguments in seen.arguments)
+    assert not [found for arguments in seen.arguments if (found := leaks(arguments))]
+    assert not seen.open_to_others
+    assert not seen.leaking
+    assert not list(temporary.iterdir())
+    assert not store_leaks(store)
+
+
+@pytest.mark.parametrize("source", ["environment", "pgpass", "manager"])
+def test_a_refused_login_shows_no_password(
+    source: str,
+    wrds: PostgresServer,
+    environment: dict[str, str],
+    s3: Bucket,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    tmp_path: Path,
+) -> None:
+    """A wrong password from each place it may come from, every library at DEBUG."""
+    given = {
+        **environment,
+        **s3.environment,
+        "AWS_SECRET_ACCESS_KEY": PLANTED["aws"],
+        "FTM_STORE": f"file://{tmp_path / 'store'}",
+        "FTM_WRDS_PORT": str(wrds.port),
+        "FTM_WRDS_DBNAME": wrds.dbname,
+    }
+    secret = {"environment": "llm", "pgpass": "pgpass", "manager": "manager"}[source]
+    if source == "environment":
+        given |= {"WRDS_USERNAME": wrds.user, "WRDS_PASSWORD": PLANTED[secret]}
+    if source == "manager":
+        Path(given["PGPASSFILE"]).unlink()
+        client = boto3.client("secretsmanager", "us-east-1", endpoint_url=s3.server.url)
+        login = {"username": wrds.user, "password": PLANTED[secret]}
+        client.create_secret(Name="wrds-credentials", SecretString=json.dumps(login))
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr("sys.argv", ["ftm", "prefetch", "--quarter", QUARTER])
+    with Told() as told, pytest.raises(SystemExit) as ended:
+        cli_main.main()
+    assert ended.value.code == 1
+    out, err = capfd.readouterr()
+    assert "refused the login" in err
+    assert not leaks(out + err)
+    assert not told.leaking

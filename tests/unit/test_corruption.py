@@ -1,0 +1,400 @@
+"""Any byte of any object changed: whoever reads it says which and what to do, or is right."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import cache
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ftm.analysis.attrition import read_attrition
+from ftm.analysis.results import read_linked, read_result
+from ftm.analysis.sql_views import StoreViews
+from ftm.connectors.s3_connector import S3TranscriptConnector
+from ftm.core.errors import CorruptObjectError
+from ftm.core.layout import RunLayout
+from ftm.core.quarter import Quarter
+from ftm.core.schemas import PROCESSED_TABLES
+from ftm.mapping.batch_ledger import BatchLedger
+from ftm.mapping.run_inputs import check_batch, read_batch, read_run_manifest, read_run_spec
+from ftm.storage.assigned import ASSIGNED_TABLES
+from ftm.storage.claims import claim_model, claimed_jobs
+from ftm.storage.footers import read_footer
+from ftm.storage.object_store import ObjectStore
+from ftm.storage.parquet import to_bytes
+from ftm.storage.parquet_layout import parse_footer
+from ftm.storage.quarter_reader import iter_chunks, read_turns, sections_of
+from ftm.storage.run_reader import list_runs, read_table
+from ftm.storage.run_records import (
+    BatchOutcome,
+    BatchProgress,
+    JobClaim,
+    JobRecord,
+    ModelClaim,
+    StageOutcome,
+    decode_job,
+    decode_outcome,
+    decode_progress,
+)
+from ftm.storage.sealed import SEAL, decode_sealed, encode_sealed
+from ftm.storage.stage_records import read_stage_table, require_stage
+from tests.support.business_firms import QUARTER
+from tests.support.damage import copy_of, damaged, examples, told
+from tests.support.fake_source import FakeSource
+from tests.support.linked_quarters import link_quarters
+from tests.support.planted_run import RUN_ID, plant_run
+from tests.support.planted_stages import do_all
+from tests.support.prefetch_quarter import Killed, everything, firms, killed_at, prefetch
+from tests.support.published_quarter import assign_quarter, publish_quarter
+
+LAYOUT = RunLayout(QUARTER, RUN_ID)
+FIRST, SECOND = Quarter(2016, 2), Quarter(2016, 3)
+Damage = tuple[str, bytes]
+
+
+@cache
+def run_objects() -> dict[str, bytes]:
+    """A prefetched quarter, its complete run and published tables, and all a job leaves behind."""
+    store = copy_of({})
+    do_all(plant_run(store, ((0, 1), (0, 1), (1, 0), (0,), ()), batch_size=3))
+    job = JobRecord(name="j", stage="map", attempt=1, batch_ids=["2023Q1_batch_0000"])
+    ended = BatchOutcome(batch_id="2023Q1_batch_0000", state="SUCCEEDED", seconds=2.5)
+    for key, record in {
+        LAYOUT.jobs("map", 1): job,
+        LAYOUT.outcome("map", 1): StageOutcome(name="j", batches=[ended]),
+        LAYOUT.job_claim("map", 1): JobClaim(job_id="a-1", claimed_at="2023-04-03T12:00:00+00:00"),
+        LAYOUT.model_claim: MODEL,
+    }.items():
+        store.put(key, record.encode())
+    return everything(store)
+
+
+MODEL = ModelClaim(model={"seed": "42"}, ftm_version="0.1.0")
+
+
+def read_prefetch(store: ObjectStore) -> object:
+    """What a connector, the plan's reader and attrition see."""
+    with S3TranscriptConnector(store, QUARTER) as connector:
+        said = connector.fetch_transcripts(None).firms
+    return said, read_attrition(store, QUARTER)
+
+
+def read_whole_run(store: ObjectStore) -> object:
+    """What later stages and loaders see."""
+    (run,) = list_runs(store, QUARTER)
+    assert run.is_complete
+    manifest = read_run_manifest(store, LAYOUT, run.spec)
+    return (
+        run.spec,
+        [sections_of(c, read_turns(store, manifest, c)) for c in iter_chunks(store, manifest)],
+        (run.batches, run.progress),
+        [read_table(store, run, name) for name in ("firm-topics", "firm-sentences")],
+        read_stage_table(store, LAYOUT, require_stage(store, LAYOUT, "reduce"), "themes"),
+        [read_result(store, QUARTER, table) for table in PROCESSED_TABLES],
+    )
+
+
+def read_jobs(store: ObjectStore) -> object:
+    """What a watching command sees of what was submitted, and a worker of who may work."""
+    keys = LAYOUT.jobs("map", 1), LAYOUT.outcome("map", 1)
+    claim = claimed_jobs(store, LAYOUT, stage="map", attempt=1)
+    return (
+        decode_job(store.get(keys[0]), key=store.name(keys[0])),
+        decode_outcome(store.get(keys[1]), key=store.name(keys[1])),
+        (claim, claim is not None and claim.is_younger(1)),
+        claim_model(store, LAYOUT, MODEL),
+    )
+
+
+def read_work(store: ObjectStore) -> object:
+    """What a worker is told to do; parts that are not what they were are made again."""
+    spec = read_run_spec(store, LAYOUT)
+    line = read_batch(store, LAYOUT.batch_manifest(1), batch_id=None, index=1)
+    check_batch(store, LAYOUT, spec, line)
+    return spec, line
+
+
+def must_be_said(
+    objects: Mapping[str, bytes], damage: Damage, read: Callable[[ObjectStore], object]
+) -> None:
+    """Reading gives what it gave before the damage, or an error with the key and a fix."""
+    key, data = damage
+    store = store_of(objects)
+    store.put(key, data)
+    try:
+        found = told(lambda: read(store), key)
+    finally:
+        store.put(key, objects[key])
+    if found is not None:
+        if (read, id(objects)) not in _EXPECTED:
+            _EXPECTED[read, id(objects)] = read(store)
+        assert found == _EXPECTED[read, id(objects)]
+
+
+_STORES: dict[int, ObjectStore] = {}
+_EXPECTED: dict[tuple[object, int], object] = {}
+
+
+def store_of(objects: Mapping[str, bytes]) -> ObjectStore:
+    """A store with these; whoever damages one puts it right again."""
+    if id(objects) not in _STORES:
+        _STORES[id(objects)] = copy_of(objects)
+    return _STORES[id(objects)]
+
+
+def part_of(objects: Mapping[str, bytes], *prefixes: str) -> dict[str, bytes]:
+    """Those below a prefix."""
+    found = {k: v for k, v in objects.items() if k.startswith(prefixes)}
+    assert found
+    return found
+
+
+@examples(40)
+@given(st.data())
+def test_a_prefetch_with_any_damage_is_not_read_wrongly(data: st.DataObject) -> None:
+    """Chunks, components, plan and manifest."""
+    damage = data.draw(damaged(part_of(run_objects(), "prefetch/")))
+    must_be_said(run_objects(), damage, read_prefetch)
+
+
+@examples(40)
+@given(st.data())
+def test_a_run_with_any_damage_is_not_read_wrongly(data: st.DataObject) -> None:
+    """Spec, batches, progress, parts, stage records and tables, what is published."""
+    damage = data.draw(damaged(run_objects()))
+    must_be_said(run_objects(), damage, read_whole_run)
+
+
+@examples(40)
+@given(st.data())
+def test_a_job_with_damaged_records_does_no_wrong_work(data: st.DataObject) -> None:
+    """Job records, outcomes, claims, batch manifests and specs."""
+    objects = run_objects()
+    damage = data.draw(damaged(part_of(objects, "runs/", "progress/", "manifests/")))
+    must_be_said(objects, damage, read_jobs)
+    must_be_said(objects, damage, read_work)
+
+
+@examples(40)
+@given(st.data())
+def test_a_worker_takes_up_no_damaged_batch_as_it_is(data: st.DataObject) -> None:
+    """What its record lists after resuming is whole, the rest is pending, or it stops."""
+    own = ("2023Q1_batch_0000",)
+    objects = {k: v for k, v in run_objects().items() if own[0] in k}
+    key, changed = data.draw(damaged(objects))
+    store = copy_of(run_objects())
+    store.put(key, changed)
+    line = read_batch(store, LAYOUT.batch_manifest(1), batch_id=own[0], index=None)
+    ledger = BatchLedger(store, LAYOUT, line, part_firms=50, unavailable={})
+    if told(lambda: ledger.resume() or True, key) is None:
+        return
+    intact = {k for k, v in objects.items() if store.get(k) == v}
+    assert {k.rpartition("/")[2] for k in ledger.progress.parts} <= {
+        k.rpartition("/")[2] for k in intact
+    }
+    whole = not list(ledger.pending())
+    assert whole or not ledger.progress.complete
+    assert whole == (ledger.progress.done == line.firm_ids)
+
+
+@cache
+def published_objects() -> dict[str, bytes]:
+    """Two published quarters, linked, the second one also scored with the themes of the first."""
+    store = copy_of({})
+    for quarter in (FIRST, SECOND):
+        publish_quarter(store, quarter)
+    link_quarters(store, [FIRST, SECOND])
+    assign_quarter(store, SECOND, themes_from=FIRST)
+    return everything(store)
+
+
+def read_published_things(store: ObjectStore) -> object:
+    """What loaders and SQL give."""
+    views = StoreViews(store)
+    return (
+        [read_result(store, q, t) for q in (FIRST, SECOND) for t in PROCESSED_TABLES],
+        [read_result(store, SECOND, t, themes_from=FIRST) for t in ASSIGNED_TABLES],
+        [read_linked(store, t) for t in ("series", "theme_links")],
+        [views.reader(t).read_all() for t in ("themes", "panel", "panel_assigned", "series")],
+        [views.count(t) for t in ("themes", "panel", "panel_assigned", "series", "calls")],
+    )
+
+
+@examples(40)
+@given(st.data())
+def test_published_tables_with_any_damage_are_not_read_wrongly(data: st.DataObject) -> None:
+    """Pointers, tables, links, series, assigned tables and pointers: loaders and SQL."""
+    objects = published_objects()
+    damage = data.draw(damaged(part_of(objects, "processed/", "series/", "assigned/")))
+    must_be_said(objects, damage, read_published_things)
+
+
+@examples(40)
+@given(st.data())
+def test_the_rows_that_sql_counts_by_footers_are_right(data: st.DataObject) -> None:
+    """No hash is asked for a count, so footers must not contradict themselves."""
+    objects = published_objects()
+    key, changed = data.draw(damaged(part_of(objects, "processed/quarter=2016Q2/run=")))
+    tail = min(len(changed), len(objects[key]), 600)
+    changed = objects[key][:-tail] + changed[-tail:]
+    store = copy_of(objects)
+    store.put(key, changed)
+
+    def count() -> int:
+        return StoreViews(store).count("themes")
+
+    assert told(count, key) in (None, 8)
+
+
+@cache
+def interrupted(nth: int) -> dict[str, bytes]:
+    """A prefetch of eleven firms that died at a write."""
+    store = copy_of({})
+    with killed_at(store, nth), pytest.raises(Killed):
+        prefetch(store, FakeSource(firms(11)))
+    return everything(store)
+
+
+@cache
+def whole_prefetch() -> dict[str, bytes]:
+    """The same prefetch, undisturbed."""
+    store = copy_of({})
+    prefetch(store, FakeSource(firms(11)))
+    return everything(store)
+
+
+@examples(50)
+@given(data=st.data(), nth=st.sampled_from([8, 14, 21, 30]))
+def test_a_damaged_unfinished_prefetch_ends_as_an_undamaged_one_or_says_why(
+    data: st.DataObject, nth: int
+) -> None:
+    """Checkpoint, plan, parts and closed chunks: never another quarter than the whole one."""
+    objects = interrupted(nth)
+    key, changed = data.draw(damaged(objects))
+    store = copy_of(objects)
+    store.put(key, changed)
+    if told(lambda: prefetch(store, FakeSource(firms(11))), key) is not None:
+        found = everything(store)
+        if key.rpartition("/")[2].startswith(("chunk_0", "components_0")):
+            # Closed for ever, with its hash in the manifest: whoever reads it will say so.
+            found[key] = whole_prefetch()[key]
+        assert found == whole_prefetch()
+
+
+def test_a_batch_that_a_later_attempts_manifest_names_with_other_firms_is_refused() -> None:
+    """Otherwise one firm would be done twice and another one lost."""
+    store = copy_of(run_objects())
+    spec = read_run_spec(store, LAYOUT)
+    line = read_batch(store, LAYOUT.batch_manifest(1), batch_id=None, index=0)
+    other = line.model_copy(update={"firm_ids": ["999", *line.firm_ids[1:]]})
+    with pytest.raises(CorruptObjectError, match=r"is no batch of run .*map_1.jsonl; delete it"):
+        check_batch(store, LAYOUT, spec, other)
+
+
+def test_a_spec_of_another_run_is_refused() -> None:
+    """A folder copied to the wrong place is noticed, by who reads runs and by workers."""
+    store = copy_of(run_objects())
+    store.put(LAYOUT.spec.replace(RUN_ID, "other"), store.get(LAYOUT.spec))
+    with pytest.raises(CorruptObjectError, match=f"other/spec.json is the spec of run {RUN_ID}"):
+        list_runs(store, QUARTER)
+
+
+def test_a_stage_record_in_another_ones_place_is_refused() -> None:
+    """Package would otherwise take the themes of reduce for those that were named."""
+    store = copy_of(run_objects())
+    store.put(LAYOUT.stage_record("name"), store.get(LAYOUT.stage_record("reduce")))
+    with pytest.raises(CorruptObjectError, match=r"stages/name is the record of stage reduce"):
+        require_stage(store, LAYOUT, "name")
+
+
+OTHER_RUN = "intermediate/firm-topics/quarter=2023Q1/run=other/2023Q1_batch_0000_part_0000.parquet"
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        (lambda p: {"done": p.done[:-1]}, "is complete and speaks of 2 of 3 firms"),
+        (lambda p: {"done": [*p.done, p.done[0]]}, "names firms twice, or of another batch"),
+        (lambda _: {"failed": {"999": "no"}}, "names firms twice, or of another batch"),
+        (lambda p: {"parts": {**p.parts, OTHER_RUN: "0"}}, "progress of another batch or run"),
+        (lambda _: {"batch_id": "2023Q1_batch_0001"}, "progress of another batch or run"),
+    ],
+)
+def test_progress_that_cannot_be_is_refused(
+    change: Callable[[BatchProgress], dict[str, Any]], problem: str
+) -> None:
+    """A firm would be lost or counted twice, or another run's rows taken for this one's."""
+    store = copy_of(run_objects())
+    key = LAYOUT.progress("2023Q1_batch_0000")
+    record = decode_progress(store.get(key), key=key)
+    store.put(key, record.model_copy(update=change(record)).encode())
+    with pytest.raises(CorruptObjectError, match=rf"batch_0000.json .*{problem}; delete it"):
+        list_runs(store, QUARTER)
+
+
+BOMBS = {
+    "deep list": b"[" * 100_000,
+    "deep object": b'{"a":' * 100_000,
+    "huge number": b'{"a":' + b"9" * 10_000 + b"}",
+    "a name twice": b'{"run_id":"a","run_id":"b"}',
+    "not text": b"\xff\xfe\x00",
+    "lone surrogate": b'{"run_id":"\\ud800"}',
+    "another folder": b'{"run_id":"../../x"}',
+}
+
+
+@pytest.mark.parametrize("bomb", BOMBS.values(), ids=BOMBS)
+@pytest.mark.parametrize(
+    "key",
+    [
+        LAYOUT.spec,
+        LAYOUT.progress("2023Q1_batch_0000"),
+        LAYOUT.stage_record("reduce"),
+        "processed/quarter=2023Q1/_current.json",
+        LAYOUT.manifest,
+    ],
+)
+def test_json_bombs_are_damage_like_any_other(key: str, bomb: bytes) -> None:
+    """Nesting, numbers and names that no ftm writes: one line, no traceback."""
+    store = copy_of(run_objects())
+    store.put(key, bomb)
+    assert told(lambda: read_whole_run(store), key) is None
+
+
+@given(st.dictionaries(st.text(), st.none() | st.text() | st.integers() | st.floats(), max_size=5))
+def test_a_sealed_document_is_read_as_it_was(fields: dict[str, Any]) -> None:
+    """Whatever it holds; one without a seal, by an older ftm, is read too."""
+    fields.pop(SEAL, None)
+    data = encode_sealed(fields)
+    # NaN is not equal to itself.
+    assert repr(decode_sealed(data)) == repr(dict(sorted(fields.items())))
+
+
+def test_a_document_of_before_seals_is_read() -> None:
+    """Runs that an older ftm began go on."""
+    assert decode_sealed(b'{"run_id": "a"}') == {"run_id": "a"}
+    with pytest.raises(ValueError, match="its own hash differs"):
+        decode_sealed(encode_sealed({"run_id": "a"}).replace(b'"a"', b'"b"'))
+
+
+def test_a_footer_that_counts_other_rows_contradicts_itself() -> None:
+    """Every bit whose flip leaves a footer that can be parsed and counts something else."""
+    data = to_bytes(pa.table({"a": pa.array(range(8))}), pa.schema([("a", pa.int64())]))
+    n_found = 0
+    for bit in range(8 * (len(data) - 400), 8 * (len(data) - 8)):
+        flipped = bytearray(data)
+        flipped[bit // 8] ^= 1 << bit % 8
+        try:
+            n_rows = parse_footer(bytes(flipped)).num_rows
+        except CorruptObjectError:
+            continue
+        if n_rows != 8:
+            store = copy_of({"a.parquet": bytes(flipped)})
+            with pytest.raises(CorruptObjectError, match=r"a.parquet: its footer contradicts"):
+                read_footer(store, "a.parquet")
+            n_found += 1
+    assert n_found
