@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 from itertools import count
 
 import numpy as np
@@ -21,6 +20,7 @@ from ftm.reduce.link_quarters import link_quarters
 from ftm.storage.assigned import read_assigned_table, require_assigned
 from ftm.storage.object_store import ObjectStore, open_store
 from ftm.storage.published import read_published_table, require_published
+from ftm.storage.sealed import decode_sealed, encode_sealed
 from tests.support.killed import kill_at
 from tests.support.planted_run import plant_run
 from tests.support.planted_stages import do_all, objects
@@ -190,7 +190,7 @@ def test_themes_that_have_changed_since_are_refused_until_assigned_again(
 
 def rename_and_exclude(store: ObjectStore, **cells: str) -> None:
     """Fill in the first theme's row of the earlier quarter's labels, and put them in use."""
-    rows = list(csv.DictReader(io.StringIO(labels_template(store, Q1).decode("utf-8-sig"))))
+    rows = list(csv.DictReader(io.StringIO(labels_template(store, Q1)[0].decode("utf-8-sig"))))
     rows[0] |= cells
     text = io.StringIO()
     writer = csv.DictWriter(text, list(rows[0]))
@@ -205,9 +205,9 @@ def test_themes_of_other_embeddings_are_refused(published: dict[str, bytes], nam
     store = copy(published)
     for quarter in (Q1, Q2):
         key = RunLayout(quarter, f"run-{quarter}").spec
-        spec = json.loads(store.get(key))
+        spec = decode_sealed(store.get(key))
         spec["model"][name] = f"that of {quarter}"
-        store.put(key, json.dumps(spec).encode())
+        store.put(key, encode_sealed(spec))
     before = objects(store)
     with pytest.raises(ConfigError, match=rf"{name} is 'that of 2022Q1' .* 'that of 2022Q2'"):
         assign_quarter(store, Q2, Q1)

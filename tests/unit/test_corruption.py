@@ -219,7 +219,7 @@ def read_published_things(store: ObjectStore) -> object:
         [read_result(store, q, t) for q in (FIRST, SECOND) for t in PROCESSED_TABLES],
         [read_result(store, SECOND, t, themes_from=FIRST) for t in ASSIGNED_TABLES],
         [read_linked(store, t) for t in ("series", "theme_links")],
-        [views.reader(t).read_all() for t in ("themes", "panel", "panel_assigned", "series")],
+        [views.scan(t).read_all() for t in ("themes", "panel", "panel_assigned", "series")],
         [views.count(t) for t in ("themes", "panel", "panel_assigned", "series", "calls")],
     )
 
