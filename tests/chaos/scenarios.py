@@ -28,6 +28,7 @@ from ftm.storage.parquet import from_bytes
 from ftm.storage.published import read_published_table, require_published
 from ftm.storage.run_reader import list_runs, read_table
 from ftm.storage.run_records import encode_batches
+from ftm.storage.sealed import decode_sealed
 from ftm.wiring import get_model_fingerprint, get_prefetcher, resolve_run_settings
 from tests.chaos.harness import Scenario, nothing
 from tests.support.business_firms import QUARTER, make_firms
@@ -325,11 +326,11 @@ class _AskedOnce:
 def forget_asking(key: str, data: bytes) -> object:
     """When and how fast the model answered, and what the record of the stage counts of it."""
     if key.startswith("cache/llm/"):
-        return {**json.loads(data), "asked_at": "", "latency_s": 0}
+        return {**decode_sealed(data), "asked_at": "", "latency_s": 0}
     if key.endswith("/naming_audit.parquet"):
         return from_bytes(data, NAMING_AUDIT).drop_columns(["asked_at", "latency_s"])
     if key.endswith("/stages/name"):
-        fields = json.loads(data)
+        fields = decode_sealed(data)
         audit = next(file for file in fields["files"] if file.endswith("/naming_audit.parquet"))
         fields["files"][audit] = ""
         for name in ("n_asked", "n_cached", "prompt_tokens", "completion_tokens"):

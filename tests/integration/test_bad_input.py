@@ -148,7 +148,7 @@ def test_no_server_no_password_no_right(bench: Bench, wrds: PostgresServer) -> N
     with wrds.role(schemas=["crsp"]) as role:
         mine = {"WRDS_USERNAME": role.user, "WRDS_PASSWORD": "wr0ng"}
         line = bench.refused(**mine)
-        assert "wrong password" in line
+        assert "wrong or expired password" in line
         assert "wr0ng" not in line
         assert role.logins(role.user) == 0
         line = bench.refused(**{**mine, "WRDS_PASSWORD": role.password})
