@@ -44,6 +44,7 @@ def tables(store: ObjectStore, *arguments: str, **variables: str) -> list[pa.Tab
     ]
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 @pytest.mark.xdist_group("forge")
 def test_batch_sizes_5_and_20_give_the_same_topics(store: ObjectStore) -> None:

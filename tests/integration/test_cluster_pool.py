@@ -72,6 +72,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 @pytest.mark.xdist_group("models")
 def test_umap_in_a_pool_gives_the_bits_of_an_inline_fit(tmp_path: Path) -> None:

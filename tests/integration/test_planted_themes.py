@@ -31,13 +31,11 @@ from ftm.reduce.link_quarters import link_quarters
 from ftm.storage.object_store import open_store
 from tests.support.planted_quarters import PlantedQuarters, publish_planted_quarters
 
-pytestmark = pytest.mark.xdist_group("models")
-
 QUARTERS = Quarter.parse_range("2022Q1..2022Q4")
 STORY = four_quarter_story(QUARTERS)
 NOTHING = Rates(0, 0, 0, 0)
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("planted")]
 
 
 @pytest.fixture(scope="module")

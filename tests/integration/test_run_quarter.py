@@ -22,6 +22,7 @@ from ftm.orchestrate.quarter_orchestrator import QuarterOrchestrator
 from ftm.orchestrate.run_watch import BatchView, SilentWatcher
 from ftm.storage.object_store import ObjectStore, open_store
 from ftm.storage.run_reader import list_runs, published_run
+from ftm.storage.sealed import decode_sealed, encode_sealed
 from ftm.wiring import get_model_fingerprint, get_orchestrator, resolve_run_settings
 from ftm.wiring.stages import get_stage_tools
 from tests.support.business_firms import QUARTER
@@ -202,9 +203,9 @@ def test_what_every_batch_would_meet_stops_the_run_after_the_first(store: Object
     with pytest.raises(BatchFailedError):
         planned.run_quarter("2023Q1", batch_size=3)
     (key,) = [info.key for info in store.list("runs") if info.key.endswith("spec.json")]
-    spec = json.loads(store.get(key))
+    spec = decode_sealed(store.get(key))
     spec["model"]["clustering"] = "ward"
-    store.put(key, json.dumps(spec).encode())
+    store.put(key, encode_sealed(spec))
 
     failed = run_ftm(*RUN, "--workers", "1", FTM_STORE=store.url)
     assert failed.returncode == 1

@@ -107,9 +107,9 @@ def test_status_of_a_run_that_was_stopped_says_what_is_saved(folder: ObjectStore
     lines = make_lines(sorted(manifest.firm_to_chunk), batch_size=2, quarter=QUARTER)
     layout = write_run(folder, manifest, lines, run_id="abc")
     kept, failed = lines[0].firm_ids[:1], {lines[0].firm_ids[1]: "ValueError: x"}
-    begun = BatchProgress(
-        batch_id=lines[0].batch_id, partial={"part": "hash"}, kept=kept, failed=failed
-    )
+    first = lines[0].batch_id
+    partial = {layout.firm_topics_part(first, 0): "0" * 64}
+    begun = BatchProgress(batch_id=first, partial=partial, kept=kept, failed=failed)
     folder.put(layout.progress(lines[0].batch_id), begun.encode())
     out = run_ftm(*STATUS, FTM_STORE=folder.url).stdout
     for text in (

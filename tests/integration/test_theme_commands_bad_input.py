@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +12,7 @@ from ftm.cli.main import main
 from ftm.core.layout import RunLayout
 from ftm.core.quarter import Quarter
 from ftm.storage.object_store import open_store
+from ftm.storage.sealed import decode_sealed, encode_sealed
 from tests.support.planted_run import plant_run
 from tests.support.planted_stages import do_all
 
@@ -30,9 +30,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for quarter in (Q1, Q2, Q3):
         do_all(plant_run(store, FIRMS, quarter=quarter, run_id=f"run-{quarter}"))
     key = RunLayout(Q3, f"run-{Q3}").spec
-    spec = json.loads(store.get(key))
+    spec = decode_sealed(store.get(key))
     spec["model"]["embedding_model"] = "another-model"
-    store.put(key, json.dumps(spec).encode())
+    store.put(key, encode_sealed(spec))
     return found
 
 
