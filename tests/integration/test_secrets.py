@@ -289,6 +289,7 @@ def test_a_refused_login_shows_no_password(
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
     tmp_path: Path,
+    request: pytest.FixtureRequest,
 ) -> None:
     """A wrong password from each place it may come from, every library at DEBUG."""
     given = {
@@ -307,6 +308,9 @@ def test_a_refused_login_shows_no_password(
         client = boto3.client("secretsmanager", "us-east-1", endpoint_url=s3.server.url)
         login = {"username": wrds.user, "password": PLANTED[secret]}
         client.create_secret(Name="wrds-credentials", SecretString=json.dumps(login))
+        # moto's state is the process's: the next test must not find it.
+        gone = {"SecretId": "wrds-credentials", "ForceDeleteWithoutRecovery": True}
+        request.addfinalizer(lambda: client.delete_secret(**gone))
     for name, value in given.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr("sys.argv", ["ftm", "prefetch", "--quarter", QUARTER])
