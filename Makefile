@@ -60,7 +60,7 @@ test-exhaustive: setup  ## what CI has no time for
 	$(BIN)/python -m pytest -n 2 --dist loadgroup -m exhaustive
 
 # Damage to stored objects and junk for parsers: N times the inputs of CI, other ones each time.
-fuzz: setup  ## make fuzz N=150: about 20,000 inputs for each parser (about an hour)
+fuzz: setup  ## make fuzz N=150: about 20,000 inputs for each parser (hours)
 	FTM_FUZZ=$(or $(N),150) $(BIN)/python -m pytest -n 2 --timeout 0 \
 		tests/unit/test_fuzz_parsers.py tests/unit/test_corruption.py
 
@@ -75,7 +75,7 @@ test-fast: setup  ## what a pre-commit can wait for
 	$(BIN)/python -m pytest -n 2 -m "not slow"
 
 # ONLY=prefetch,map chooses; SEED repeats a run whose seed was printed.
-chaos: setup  ## kill every stage N times at random and compare (N=200: about an hour)
+chaos: setup  ## kill every stage N times at random and compare (N=200: hours)
 	$(BIN)/python -m tests.chaos -n $(or $(N),200) $(if $(SEED),--seed $(SEED)) $(if $(ONLY),--only "$(ONLY)")
 
 bench: setup  ## figures for docs/benchmarks.md (about 20 minutes)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from hashlib import sha256
 
-from ftm.core.errors import ObjectNotFoundError
+from ftm.core.errors import CorruptObjectError
+from ftm.storage.checked import MissingObjectError, checked
 from ftm.storage.object_store import ObjectStore
 
 
@@ -122,7 +122,9 @@ class Inventory:
         if not self.deep:
             return None
         try:
-            data = self.store.get(key)
-        except ObjectNotFoundError:
+            checked(self.store, key, digest)
+        except MissingObjectError:
             return "it is gone"
-        return None if sha256(data).hexdigest() == digest else "its bytes are not those recorded"
+        except CorruptObjectError:
+            return "its bytes are not those recorded"
+        return None
