@@ -35,6 +35,8 @@ from ftm.storage.run_reader import list_runs
 
 PREFETCH_GB = 2.0
 READ_GB = 1.5
+CTRL_C = 130
+"""Exit code of a command that was told so, by whoever has waited long enough."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,8 @@ def run(*arguments: str, environment: dict[str, str], minutes: float | None = No
                 os.kill(process.pid, signal.SIGINT)
                 stopped = True
             time.sleep(0.2)
-        if status and not stopped:
+        interrupted = stopped or os.waitstatus_to_exitcode(status) == CTRL_C
+        if status and not interrupted:
             told.seek(0)
             raise SystemExit(told.read())
         return Command(
@@ -144,6 +147,13 @@ def map_some(bucket: Bucket, minutes: float) -> list[Line]:
     ]  # fmt: skip
 
 
+def told(lines: list[Line]) -> list[Line]:
+    """The same, said at once: an hour's figures are not lost with what comes after."""
+    for line in lines:
+        print(f"{line.what}: {line.value:{line.form}}; {line.detail}", file=sys.stderr, flush=True)
+    return lines
+
+
 def firms_mapped(store: ObjectStore) -> tuple[int, int]:
     """Firms whose topics are durable, and firms that are left."""
     (found,) = list_runs(store, Quarter.parse(QUARTER))
@@ -165,10 +175,10 @@ def main() -> int:
     os.environ.update(CREDENTIALS)
     with S3Server() as server:
         bucket = server.new_bucket()
-        lines = prefetch(bucket, asked.firms, asked.sentences)
-        lines += read_back(bucket)
+        lines = told(prefetch(bucket, asked.firms, asked.sentences))
+        lines += told(read_back(bucket))
         if asked.map_minutes:
-            lines += map_some(bucket, asked.map_minutes)
+            lines += told(map_some(bucket, asked.map_minutes))
     lines.append(
         Line("this process, with the S3 server, GB",
              resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20)

@@ -11,6 +11,7 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -172,7 +173,8 @@ class Job:
     def signal(self, number: signal.Signals) -> None:
         """To the whole group of the process, if it is there."""
         if self.process is not None and self.process.poll() is None:
-            os.killpg(self.process.pid, number)
+            with suppress(ProcessLookupError):  # it ended since
+                os.killpg(self.process.pid, number)
 
     def _is_tried_again(self, ended: Ended) -> bool:
         strategy = self.request.get("retryStrategy") or self.definition.get("retryStrategy", {})

@@ -37,27 +37,26 @@ class Server:
         self._listener = listener
         self._waiting: dict[int, socket.socket] = {}
         self._bound: dict[socket.socket, int] = {}
-        signal.signal(signal.SIGCHLD, self._reap)
+        # Reaping in the signal's handler would be interrupted by the next one, and lose an end.
+        self._woken, self._wakes = os.pipe()
+        for end_of_it in (self._woken, self._wakes):
+            os.set_blocking(end_of_it, False)
+        signal.set_wakeup_fd(self._wakes, warn_on_full_buffer=False)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
 
     def serve(self) -> tuple[Order, list[int], socket.socket] | None:
         """Until standard input ends; in a child, the order it is to do, its files, who gave it."""
         while True:
-            ready = self._wait()
+            ready = select.select([self._woken, self._listener, sys.stdin, *self._bound], [], [])[0]
             if sys.stdin in ready:
                 return None
             for client in self._bound.keys() & set(ready):
                 os.kill(self._bound.pop(client), signal.SIGKILL)
+            if self._woken in ready:
+                os.read(self._woken, 4096)
+                self._reap()
             if self._listener in ready and (asked := self._fork()):
                 return asked
-
-    def _wait(self) -> list[Any]:
-        """What can be read; SIGCHLD, which reaps, comes only meanwhile."""
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGCHLD])
-        ready: list[Any] = []
-        with suppress(OSError):  # one of the bound ended just now
-            ready = select.select([self._listener, sys.stdin, *self._bound], [], [])[0]
-        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGCHLD])
-        return ready
 
     def _fork(self) -> tuple[Order, list[int], socket.socket] | None:
         client = self._listener.accept()[0]
@@ -65,6 +64,10 @@ class Server:
         order = json.loads(message)
         prepare(order)
         if not (pid := os.fork()):
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            signal.set_wakeup_fd(-1)
+            for pipe in (self._woken, self._wakes):
+                os.close(pipe)
             for each in (self._listener, *self._waiting.values()):
                 each.close()
             return order, files, client
@@ -75,7 +78,7 @@ class Server:
             os.close(file)
         return None
 
-    def _reap(self, *_: object) -> None:
+    def _reap(self) -> None:
         while self._waiting:
             pid, status = os.waitpid(-1, os.WNOHANG)
             if not pid:
@@ -116,8 +119,6 @@ def load(*modules: str) -> None:
 
 def become(order: Order, files: list[int], client: socket.socket) -> Any:
     """Make of this process what `python -m module` would be, and return the module."""
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGCHLD])
     if order["new_session"]:
         os.setsid()
     for number, file in enumerate(files):
