@@ -24,8 +24,8 @@ from ftm.core.errors import (
     StoreUnavailableError,
 )
 from ftm.storage.checked import checked
-from ftm.storage.object_store import BULK_BYTES, ObjectStore, RetryPolicy, open_store
-from ftm.storage.retrying import Bounds, Retrier
+from ftm.storage.object_store import BULK_BYTES, ObjectStore, open_store
+from ftm.storage.retrying import Bounds, Retrier, RetryPolicy
 from ftm.storage.store_errors import TransientStoreError
 from tests.support.s3_server import Answer, Bucket, error
 

@@ -21,7 +21,9 @@ from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta, tzinfo
 from pathlib import Path
 
+from ftm.storage import conditional_lease
 from ftm.storage.object_store import ObjectStore
+from tests.support.lease_clock import lease_age
 
 _VARIABLE = "CHAOS_FAILPOINT"
 ROOT = Path(__file__).parents[2]
@@ -36,7 +38,7 @@ class Failpoint:
         signal: which.
         log: file that gets a line `moment key` for every moment.
         once: file that whoever gets the signal removes first: one process of several does.
-        clock: what the modules below take for the time.
+        clock: what the modules below take for the time, and so does the store for leases.
         clocked: modules of ours whose `datetime.now` is the clock.
         jump_s: by so much the clock is later after the signal, as on a machine that slept.
     """
@@ -67,6 +69,8 @@ class Failpoint:
         counter = _Counter(self)
         for name in self.clocked:
             _set_clock(name, counter.time)
+        if self.clocked:
+            conditional_lease.age_in_store = lease_age(counter.time)
         _hook_every_store(counter)
 
 

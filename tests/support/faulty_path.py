@@ -21,7 +21,8 @@ from ftm.mapping.stop_signal import StopSignal
 from ftm.orchestrate.quarter_orchestrator import QuarterOrchestrator
 from ftm.orchestrate.stages import StageSpan
 from ftm.reduce.link_quarters import link_quarters
-from ftm.storage.object_store import ObjectStore, RetryPolicy
+from ftm.storage.object_store import ObjectStore
+from ftm.storage.retrying import RetryPolicy
 from ftm.wiring import get_model_fingerprint
 from ftm.worker import map_batch
 from tests.support.business_firms import QUARTER

@@ -11,15 +11,20 @@ import time
 from dataclasses import replace
 from typing import Any
 
+import obstore
 import pytest
 
 from ftm.core.errors import CorruptObjectError, LeaseHeldError, LeaseLostError, StoreError
-from ftm.storage.conditional_lease import LEASE_LASTS, ConditionalLease
+from ftm.storage import conditional_lease
+from ftm.storage.conditional_lease import FOLLOWED_AFTER, ConditionalLease
 from ftm.storage.file_lease import lock_path, who_locks
 from ftm.storage.lease import LIVE_NONCES, LeasedObject, Writer, process_is_alive
-from ftm.storage.object_store import ObjectStore, open_store
+from ftm.storage.object_store import PROBE, ObjectStore, open_store
 from ftm.storage.open_lease import open_leased, peek_leased
+from ftm.storage.store_clock import age_in_store
+from tests.support.lease_clock import lease_age
 from tests.support.prefetch_quarter import Clock
+from tests.support.s3_server import Bucket
 
 KEY = "some/_checkpoint.json"
 
@@ -156,23 +161,101 @@ def test_a_look_at_the_holder_keeps_no_writer_out(tmp_path: Any) -> None:
         second.acquire()
 
 
-def test_a_holder_elsewhere_is_followed_when_its_lease_ran_out() -> None:
+def test_a_holder_elsewhere_is_followed_when_its_lease_ran_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """Nobody can know whether a process of another host is dead."""
     store, clock, said = open_store("memory://"), Clock(), []
+    monkeypatch.setattr(conditional_lease, "age_in_store", lease_age(clock))
     lease(store, writer(1, host="there"), clock=clock).acquire()
-    with pytest.raises(LeaseHeldError, match="until 2024-03-01T12:05"):
+    clock.advance(minutes=5, seconds=4)
+    with pytest.raises(LeaseHeldError, match="until 2024-03-01T12:05:05"):
         lease(store, writer(2, alive=False), clock=clock).acquire()
-    clock.advance(minutes=5)
+    clock.advance(seconds=1)
     lease(store, writer(2, alive=False), clock=clock, say=said.append).acquire()
     assert "its lease ran out" in said[0]
 
 
-def test_who_slept_and_was_followed_writes_no_more() -> None:
+@pytest.mark.parametrize("hours", [-1, 1])
+def test_a_wrong_clock_follows_no_living_holder(hours: int) -> None:
+    """The store's clock decides; the end of the lease is told in the asker's own time."""
+    store, clock, wrong = open_store("memory://"), Clock(), Clock()
+    wrong.advance(hours=hours)
+    lease(store, writer(1, host="there"), clock=clock).acquire()
+    with pytest.raises(LeaseHeldError, match=f"until 2024-03-01T{12 + hours}:0[45]:"):
+        lease(store, writer(2), clock=wrong).acquire()
+    assert not store.exists(PROBE)
+
+
+def test_a_dead_holder_whose_clock_was_ahead_is_not_waited_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its lease says an hour more than the store has seen of it."""
+    store, ahead = open_store("memory://"), Clock()
+    ahead.advance(hours=1)
+    lease(store, writer(1, host="there"), clock=ahead).acquire()
+    monkeypatch.setattr(conditional_lease, "age_in_store", lambda *_: FOLLOWED_AFTER)
+    lease(store, writer(2)).acquire()
+
+
+def test_age_is_told_by_the_store(s3: Bucket) -> None:
+    """From its own two times; what is not there has none, and the probe is removed."""
+    store = open_store(s3.url, endpoint_url=s3.server.url)
+    assert age_in_store(store, KEY) is None
+    store.put(KEY, b"x")
+    time.sleep(1.1)
+    age = age_in_store(store, KEY)
+    assert age is not None
+    assert 1 <= age.total_seconds() < 60
+    assert [info.key for info in store.list()] == [KEY]
+
+
+def test_a_delete_whose_answer_got_lost_takes_nothing_from_the_next_holder(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It is tried again only while the object is still ours."""
+    store, clock = open_store("memory://"), Clock()
+    first, second = (conditional(store, writer(n), clock) for n in (1, 2))
+    first.acquire()
+    delete = obstore.delete
+
+    def delete_and_lose_the_answer(backend: object, key: str) -> None:
+        monkeypatch.setattr(obstore, "delete", delete)
+        obstore.delete(backend, key)  # type: ignore[arg-type]
+        second.acquire()
+        second.write({"n": 2})
+        raise obstore.exceptions.GenericError("HTTP error: the connection was reset")
+
+    monkeypatch.setattr(obstore, "delete", delete_and_lose_the_answer)
+    first.delete()
+    assert peek_leased(store, KEY) == {"n": 2}
+    second.delete()
+    assert not store.exists(KEY)
+
+
+def test_a_delete_that_did_not_arrive_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is still ours goes at the second try."""
+    store = open_store("memory://")
+    held = conditional(store, writer(1), Clock())
+    held.acquire()
+    delete = obstore.delete
+
+    def refuse(_backend: object, _key: str) -> None:
+        monkeypatch.setattr(obstore, "delete", delete)
+        raise obstore.exceptions.GenericError("HTTP error: no route")
+
+    monkeypatch.setattr(obstore, "delete", refuse)
+    held.delete()
+    assert not store.exists(KEY)
+
+
+def test_who_slept_and_was_followed_writes_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither the object nor, after `ensure_held`, anything else."""
     store, clock = open_store("memory://"), Clock()
+    monkeypatch.setattr(conditional_lease, "age_in_store", lease_age(clock))
     first, second = (conditional(store, writer(n, host=f"h{n}"), clock) for n in (1, 2))
     first.acquire()
-    clock.advance(seconds=LEASE_LASTS.total_seconds() + 1)
+    clock.advance(seconds=FOLLOWED_AFTER.total_seconds())
     with pytest.raises(LeaseLostError):
         first.ensure_held()
     second.acquire()

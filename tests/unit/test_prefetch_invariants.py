@@ -12,11 +12,13 @@ from ftm.core.errors import (
     LeaseLostError,
 )
 from ftm.core.schemas import CHUNK
+from ftm.storage import conditional_lease
 from ftm.storage.checkpoint import decode_session
 from ftm.storage.object_store import ObjectStore, open_store
 from ftm.storage.open_lease import peek_leased
 from ftm.storage.parquet import from_bytes
 from tests.support.fake_source import FakePreprocessor, FakeSource
+from tests.support.lease_clock import lease_age
 from tests.support.prefetch_quarter import (
     LAYOUT,
     QUARTER,
@@ -185,10 +187,11 @@ def test_invariant_6_a_second_writer_is_refused_while_one_runs(store: ObjectStor
 
 
 def test_invariant_6_a_writer_that_slept_and_was_followed_stops_before_it_writes(
-    memory: ObjectStore,
+    memory: ObjectStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its lease ran out, another finished: it says so, and what the other wrote stands."""
     clock, slept = Clock(), []
+    monkeypatch.setattr(conditional_lease, "age_in_store", lease_age(clock))
 
     def sleep(moment: str, key: str) -> None:
         if moment == "before put" and "chunk_part_00001" in key and not slept:

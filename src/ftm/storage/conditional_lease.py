@@ -1,7 +1,9 @@
 """A lease inside the object it protects, for stores that replace by If-Match: S3 and memory.
 
 The lease runs out unless a thread renews it, so a writer that hangs or loses its network is
-followed by another, and finds out before it writes again.
+followed by another, and finds out before it writes again. Whether another's ran out the clock of
+the store says, so that a machine whose clock is wrong neither follows a living writer nor waits
+for a dead one; the holder asks its own, of which only the pace counts.
 """
 
 from __future__ import annotations
@@ -32,8 +34,11 @@ from ftm.storage.lease import (
     lease_of,
 )
 from ftm.storage.object_store import ObjectStore
+from ftm.storage.store_clock import age_in_store
 
 LEASE_LASTS = timedelta(minutes=5)
+FOLLOWED_AFTER = LEASE_LASTS + timedelta(seconds=5)
+"""By the store's clock, which counts whole seconds."""
 RENEW_EVERY_S = 60.0
 ATTEMPTS = 3
 
@@ -88,16 +93,18 @@ class ConditionalLease(LeasedObject):
             self._take({}, etag=None)
         else:
             document = decode_document(data, key=name)
-            self._refuse_or_say(lease_of(document, key=name))
+            if (lease := lease_of(document, key=name)) is not None:
+                self._refuse_or_say(lease)
             self._take({k: v for k, v in document.items() if k != LEASE_FIELD}, etag=etag)
 
-    def _refuse_or_say(self, lease: LeaseRecord | None) -> None:
-        if lease is None:
-            return
-        expired = datetime.fromisoformat(lease.expires) <= self._clock()
-        if not expired and not self._writer.knows_dead(lease):
-            raise held_error(self._what, lease.holder, until=lease.expires)
-        why = "its lease ran out" if expired else "that process is gone"
+    def _refuse_or_say(self, lease: LeaseRecord) -> None:
+        why = "that process is gone"
+        if not self._writer.knows_dead(lease):
+            age = age_in_store(self._store, self._key)
+            if age is not None and age < FOLLOWED_AFTER:
+                until = (self._clock() + FOLLOWED_AFTER - age).isoformat(timespec="seconds")
+                raise held_error(self._what, lease.holder, until=until)
+            why = "its lease ran out"
         self._say(f"{self._what}: taking over from {lease.holder}: {why}")
 
     def _take(self, content: Document, *, etag: str | None) -> None:
@@ -164,12 +171,19 @@ class ConditionalLease(LeasedObject):
             raise self._lose()
         return data, etag
 
+    def _is_ours(self) -> bool:
+        try:
+            self._find_ours()
+        except LeaseLostError:
+            return False
+        return True
+
     def delete(self) -> None:
         """See LeasedObject."""
         self._end()
         with self._guard:
             self.ensure_held()
-            self._store.delete(self._key)
+            self._store.delete(self._key, again_if=self._is_ours)
 
     def release(self) -> None:
         """See LeasedObject; a lease that cannot be given up runs out by itself."""

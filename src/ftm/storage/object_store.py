@@ -8,9 +8,10 @@ around every write; it does nothing unless a test gives one.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -28,12 +29,13 @@ from ftm.core.errors import (
 )
 from ftm.core.urls import without_user
 from ftm.storage.backends import BULK_TIMEOUT_S, check_key, file_backend, folder_of, s3_backends
-from ftm.storage.retrying import Bounds, Retrier
+from ftm.storage.retrying import Bounds, Retrier, RetryPolicy
 from ftm.storage.store_errors import TransientStoreError, explain
 
 _LOG = logging.getLogger(__name__)
 _T = TypeVar("_T")
-_PROBE = "_probe"
+PROBE = "_probe"
+"""A small object that is put and removed at once."""
 _SIGHTINGS = 3
 
 BULK_BYTES = 2**18
@@ -49,34 +51,24 @@ def _no_hook(_moment: str, _key: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class ObjectInfo:
-    """What a listing or head says of an object; etag only tells versions apart in If-Match."""
+    """What a listing or head says of an object.
+
+    Args:
+        key: where.
+        size_bytes: of the whole.
+        etag: only tells versions apart in If-Match.
+        modified: when it was put, by the store's clock; UTC.
+    """
 
     key: str
     size_bytes: int
     etag: str
+    modified: datetime
 
-
-@dataclass(frozen=True, slots=True)
-class RetryPolicy:
-    """How long transient errors are borne, request by request.
-
-    A wrong endpoint shows at once and is said in seconds; a store that has answered before is
-    given longer, because a prefetch that stops asks for another login. One that was given up is as
-    one that has never answered: what follows, such as giving up a lease, ends soon.
-
-    Args:
-        first_contact_s: while the store does not answer at all.
-        later_s: once it has.
-        wait_s: before the first retry; doubles up to 10 s.
-        attempts: at most so many tries of a request, the first included.
-        stall_s: without a byte for so long a try has failed; S3 only.
-    """
-
-    first_contact_s: float = 6.0
-    later_s: float = 120.0
-    wait_s: float = 0.2
-    attempts: int = 30
-    stall_s: float = 30.0
+    @classmethod
+    def of(cls, meta: Mapping[str, Any], key: str) -> ObjectInfo:
+        """From what obstore says."""
+        return cls(key, int(meta["size"]), str(meta["e_tag"] or ""), meta["last_modified"])
 
 
 class ObjectStore:
@@ -224,8 +216,7 @@ class ObjectStore:
         """Size and etag, or None if there is no such object."""
 
         def read() -> ObjectInfo:
-            meta = obstore.head(self._backend, key)
-            return ObjectInfo(key, int(meta["size"]), str(meta["e_tag"] or ""))
+            return ObjectInfo.of(obstore.head(self._backend, key), key)
 
         try:
             return self._call("read", key, read)
@@ -241,7 +232,7 @@ class ObjectStore:
 
         def read() -> Iterable[ObjectInfo]:
             return [
-                ObjectInfo(str(m["path"]), int(m["size"]), str(m["e_tag"] or ""))
+                ObjectInfo.of(m, str(m["path"]))
                 for page in obstore.list(self._backend, prefix or None)
                 for m in page
             ]
@@ -260,12 +251,26 @@ class ObjectStore:
 
         return self._call("list", prefix, read)
 
-    def delete(self, key: str) -> None:
-        """Remove an object; one that is not there is fine."""
+    def delete(self, key: str, *, again_if: Callable[[], bool] = lambda: True) -> None:
+        """Remove an object; one that is not there is fine.
+
+        Args:
+            key: where.
+            again_if: asked before every try but the first: the answer to one that succeeded may
+                have got lost, and the object be another's since.
+        """
+        n_tries = 0
+
+        def remove() -> None:
+            nonlocal n_tries
+            n_tries += 1
+            if n_tries == 1 or again_if():
+                obstore.delete(self._backend, key)
+
         check_key(key)
         self.hook("before delete", key)
         with suppress(ObjectNotFoundError):
-            self._call("delete", key, lambda: obstore.delete(self._backend, key))
+            self._call("delete", key, remove)
         self.hook("after delete", key)
 
     def check_writable(self) -> None:
@@ -276,9 +281,9 @@ class ObjectStore:
         """
         data = b"ftm asks whether it may write here; this object may be deleted\n"
         try:
-            self._call("write", _PROBE, lambda: obstore.put(self._backend, _PROBE, data))
-            self._call("read", _PROBE, lambda: obstore.get(self._backend, _PROBE).bytes())
-            self._call("delete", _PROBE, lambda: obstore.delete(self._backend, _PROBE))
+            self._call("write", PROBE, lambda: obstore.put(self._backend, PROBE, data))
+            self._call("read", PROBE, lambda: obstore.get(self._backend, PROBE).bytes())
+            self._call("delete", PROBE, lambda: obstore.delete(self._backend, PROBE))
         except ObjectNotFoundError:
             _LOG.debug("another process removed the probe of %s first", self.url)
         except StoreUnavailableError:

@@ -42,6 +42,29 @@ class Bounds:
     wait_s: float
 
 
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """How long transient errors are borne, request by request.
+
+    A wrong endpoint shows at once and is said in seconds; a store that has answered before is
+    given longer, because a prefetch that stops asks for another login. One that was given up is as
+    one that has never answered: what follows, such as giving up a lease, ends soon.
+
+    Args:
+        first_contact_s: while the store does not answer at all.
+        later_s: once it has.
+        wait_s: before the first retry; doubles up to 10 s.
+        attempts: at most so many tries of a request, the first included.
+        stall_s: without a byte for so long a try has failed; S3 only.
+    """
+
+    first_contact_s: float = 6.0
+    later_s: float = 120.0
+    wait_s: float = 0.2
+    attempts: int = 30
+    stall_s: float = 30.0
+
+
 class Retrier:
     """Tries requests to one service again, and tells; may be used by several threads.
 
