@@ -7,8 +7,10 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from ftm.core.errors import CorruptObjectError
+from ftm.core.quarter import Quarter
 from ftm.storage.checked import MissingObjectError, checked
 from ftm.storage.object_store import ObjectStore
+from ftm.storage.run_reader import run_ids
 
 
 class Grade(StrEnum):
@@ -77,13 +79,19 @@ class Inventory:
     Args:
         store: whose.
         deep: whether every byte is to be read.
+        ignored_runs: looked at as if they were not there.
     """
 
     store: ObjectStore
     deep: bool
+    ignored_runs: frozenset[str] = frozenset()
     sizes: dict[str, int] = field(default_factory=dict)
     seen: set[str] = field(default_factory=set)
     _listed: set[str] = field(default_factory=set)
+
+    def runs(self, quarter: Quarter) -> list[str]:
+        """Ids of the runs of a quarter that have a spec."""
+        return [run for run in run_ids(self.store, quarter) if run not in self.ignored_runs]
 
     def list(self, folder: str) -> list[str]:
         """Keys below a folder, listed once."""

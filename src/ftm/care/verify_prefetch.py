@@ -21,7 +21,7 @@ from ftm.storage.open_lease import peek_leased
 from ftm.storage.parquet import from_bytes
 from ftm.storage.parquet_layout import firm_runs, parse_footer
 from ftm.storage.quarter_reader import Chunk, sections_of
-from ftm.storage.run_reader import read_calls, read_run_manifest, run_ids
+from ftm.storage.run_reader import read_calls, read_run_manifest
 
 
 def verify_prefetch(inventory: Inventory, quarter: Quarter) -> Iterator[Fault]:
@@ -229,7 +229,7 @@ def _leftovers(
     """What lies in the quarter's folder and is named by nobody: manifest, session or run."""
     store = inventory.store
     named = {layout.manifest, layout.checkpoint, *_named(layout, manifest)}
-    for run_id in run_ids(store, layout.quarter):
+    for run_id in inventory.runs(layout.quarter):
         # A run that cannot be read is told of where runs are verified.
         with suppress(FtmError):
             named |= set(
@@ -242,7 +242,7 @@ def _leftovers(
             continue
         if session is not None and _belongs_to(key, layout, session):
             continue
-        fix = "it may be deleted, once no prefetch of the quarter is running"
+        fix = f"`ftm clean --quarter {layout.quarter}` removes it"
         yield Fault(key, "no manifest, run or unfinished prefetch names it", fix, Grade.LEFT_OVER)
 
 

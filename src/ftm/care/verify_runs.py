@@ -12,11 +12,13 @@ from ftm.core.layout import (
     RunLayout,
     assigned_root,
     current_pointer,
+    runs_root,
     sentiment_ready,
 )
 from ftm.core.quarter import Quarter
 from ftm.storage.assigned import read_assigned
 from ftm.storage.linked import LINK_FILES, link_record, linked_file
+from ftm.storage.object_store import ObjectStore
 from ftm.storage.published import SENTIMENT, read_published
 from ftm.storage.run_reader import RunRecords, read_run, read_run_manifest, run_ids
 from ftm.storage.stage_records import STAGES, read_stage
@@ -30,14 +32,19 @@ def verify_runs(inventory: Inventory, quarter: Quarter) -> Iterator[Fault]:
     Raises:
         StoreError: the store cannot be read.
     """
-    known = run_ids(inventory.store, quarter)
+    known = inventory.runs(quarter)
     for run_id in known:
         yield from _run(inventory, RunLayout(quarter, run_id))
     for folder in inventory.store.list_folders(f"progress/{quarter}"):
         run_id = folder.removeprefix("run=")
-        if run_id not in known:
+        if run_id not in {*known, *inventory.ignored_runs}:
             fix = f"the `ftm run-quarter --quarter {quarter}` command that began it writes it again"
             yield Fault(RunLayout(quarter, run_id).spec, "it is gone, and its run has begun", fix)
+    for run_id in runs_without_spec(inventory.store, quarter):
+        layout = RunLayout(quarter, run_id)
+        for key in inventory.list(layout.root) if run_id not in inventory.ignored_runs else ():
+            fix = f"`ftm clean --quarter {quarter}` removes it"
+            yield Fault(key, "its run has no spec, so nothing reads it", fix, Grade.LEFT_OVER)
     yield from _guarded(inventory, current_pointer(quarter), lambda: _published(inventory, quarter))
     yield from _superseded(inventory, quarter)
     yield from _guarded(inventory, link_record(quarter), lambda: _linked(inventory, quarter))
@@ -45,6 +52,13 @@ def verify_runs(inventory: Inventory, quarter: Quarter) -> Iterator[Fault]:
         themes_from = Quarter.parse(folder.removeprefix("themes="))
         root = assigned_root(quarter, themes_from)
         yield from _guarded(inventory, root, partial(_assigned, inventory, quarter, themes_from))
+
+
+def runs_without_spec(store: ObjectStore, quarter: Quarter) -> list[str]:
+    """Runs of which little more is there than that they were about to begin, or were removed."""
+    begun = {each.removeprefix("run=") for each in store.list_folders(f"progress/{quarter}")}
+    known = {*run_ids(store, quarter), *begun}
+    return [each for each in store.list_folders(runs_root(quarter)) if each not in known]
 
 
 def _guarded(
@@ -113,7 +127,7 @@ def _unlisted(inventory: Inventory, layout: RunLayout, run: RunRecords) -> Itera
         folder = f"intermediate/{dataset}/quarter={layout.quarter}/run={layout.run_id}"
         for key in inventory.list(folder):
             if key not in listed:
-                fix = "nothing reads it; the run's next worker writes it anew, if it is needed"
+                fix = f"`ftm clean --quarter {layout.quarter}` removes it once the run is complete"
                 yield Fault(key, "no batch of its run lists it", fix, Grade.LEFT_OVER)
 
 
@@ -148,7 +162,8 @@ def _superseded(inventory: Inventory, quarter: Quarter) -> Iterator[Fault]:
     for key in inventory.list(f"processed/quarter={quarter}"):
         if key not in inventory.seen and key.endswith(".parquet"):
             what = "an earlier version of the table, nothing points to it"
-            yield Fault(key, what, "it may be deleted", Grade.LEFT_OVER)
+            fix = f"`ftm clean --quarter {quarter}` removes it"
+            yield Fault(key, what, fix, Grade.LEFT_OVER)
 
 
 def _linked(inventory: Inventory, quarter: Quarter) -> Iterator[Fault]:

@@ -41,6 +41,7 @@ COMMANDS = {
     "series": "ftm.cli.themes:series",
     "assign": "ftm.cli.themes:assign",
     "verify": "ftm.cli.verify:verify",
+    "clean": "ftm.cli.clean:clean",
     "doctor": "ftm.cli.doctor:doctor",
     "config": "ftm.cli.config:config",
     "demo": "ftm.cli.demo:demo",
