@@ -11,8 +11,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from ftm.core.errors import ConfigError, OrchestratorError
-from ftm.reduce.label_themes import labels_template
+from ftm.core.errors import ConfigError, LeaseHeldError, OrchestratorError
+from ftm.reduce.label_themes import apply_labels, labels_template
 from ftm.reduce.labels import (
     COLUMNS,
     Labels,
@@ -21,12 +21,15 @@ from ftm.reduce.labels import (
     read_labels,
     write_labels,
 )
+from ftm.storage.lease import Writer
 from ftm.storage.object_store import open_store
+from ftm.storage.open_lease import open_leased
 from ftm.storage.published import read_published_table, require_published
 from ftm.storage.stage_records import read_stage_table, require_stage
 from tests.support.business_firms import QUARTER
 from tests.support.planted_run import Planted, plant_run
 from tests.support.planted_stages import FIRMS, do_all, made_tables, objects
+from tests.support.prefetch_quarter import Clock
 
 ONE, TWO, THREE, FOUR = (f"theme_2023Q1_00{i}" for i in range(4))
 
@@ -319,6 +322,39 @@ def test_both_editions_are_kept_and_the_pointer_moves(planted: Planted) -> None:
     do_all(planted)
     assert store.get("processed/quarter=2023Q1/_current.json") == pointer
     assert require_published(store, QUARTER) == first
+
+
+def test_while_another_command_is_at_the_run_labels_are_refused(planted: Planted) -> None:
+    """It is named, and the file in use stays."""
+    store, layout = planted.store, planted.layout
+    elsewhere = Writer("ann", "elsewhere", 7, "nonce")
+    now = Clock()
+    held = open_leased(
+        store, layout.lease, lock_name=layout.lock_name, writer=elsewhere, clock=now, say=print
+    )
+    held.acquire()
+    before = objects(store)
+    with pytest.raises(LeaseHeldError, match="ann on host elsewhere"):
+        apply_labels(store, QUARTER, edit(planted, one={"name": "New"}), name="l.csv")
+    assert {k: v for k, v in objects(store).items() if k != layout.lease} == {
+        k: v for k, v in before.items() if k != layout.lease
+    }
+
+
+def test_labels_move_no_pointer_back_to_their_run(planted: Planted) -> None:
+    """Another run is published while they are applied: it stays published."""
+    store, data = planted.store, edit(planted, one={"name": "New"})
+
+    def publish_another(moment: str, key: str) -> None:
+        if moment == "before put" and key == planted.layout.labels:
+            store.hook = lambda _moment, _key: None
+            do_all(plant_run(store, FIRMS, run_id="another"))
+
+    store.hook = publish_another
+    with pytest.raises(OrchestratorError, match="run another of 2023Q1 was published while"):
+        apply_labels(store, QUARTER, data, name="l.csv")
+    assert require_published(store, QUARTER).run_id == "another"
+    assert not store.exists(planted.layout.lease)
 
 
 def test_a_file_made_for_other_themes_is_refused(planted: Planted) -> None:

@@ -205,3 +205,20 @@ def test_a_damaged_record_is_named_with_its_fix(published: dict[str, bytes], rec
         CorruptObjectError, match=rf"link\.json is damaged.*--redo-from {QUARTERS[1]}"
     ):
         link_quarters(store, QUARTERS[1:3])
+
+
+def test_linking_moves_no_pointer_back(published: dict[str, bytes]) -> None:
+    """Another run of a quarter is published while it is linked: it stays, and the error says so."""
+    store = store_of(published)
+    quarter = QUARTERS[1]
+
+    def publish_another(moment: str, key: str) -> None:
+        if moment == "after put" and key == link_record(quarter):
+            store.hook = lambda _moment, _key: None
+            do_all(plant_run(store, PLANTED[1], quarter=quarter, run_id="another"))
+
+    store.hook = publish_another
+    with pytest.raises(OrchestratorError, match="run another of 2022Q2 was published while"):
+        link_quarters(store, QUARTERS[:2])
+    assert require_published(store, quarter).run_id == "another"
+    assert not [key for key in objects(store) if key.endswith("lease.json")]

@@ -117,7 +117,7 @@ def label(file: Path | None, quarter: str, store: str | None, remove: bool) -> N
         raise click.UsageError("give a FILE, or --remove")
     data = None if file is None else _read(file)
     labels, published = apply_labels(
-        _open(store), Quarter.parse(quarter), data, name=str(file or "")
+        _open(store), Quarter.parse(quarter), data, name=str(file or ""), say=_say
     )
     what = (
         f"{len(labels.names)} renamed, {len(labels.merges)} merged into others, "
@@ -221,6 +221,10 @@ def assign(themes_from: str, quarter: str, store: str | None, as_json: bool) -> 
         _print_json(dataclasses.asdict(found))
     else:
         click.echo("\n".join(describe_assigned(found, store)))
+
+
+def _say(line: str) -> None:
+    click.echo(line, err=True)
 
 
 def _open(store: str | None) -> ObjectStore:

@@ -10,13 +10,13 @@ from ftm.core.errors import OrchestratorError
 from ftm.core.settings import Settings, variables_of, with_variables
 from ftm.core.urls import without_user
 from ftm.jobs.base import JobBackend
-from ftm.orchestrate.run_lease import Held
 from ftm.orchestrate.run_plan import RunPlan
 from ftm.orchestrate.stage_runner import StageRunner
 from ftm.orchestrate.stage_work import LaterWork
 from ftm.orchestrate.stages import LATER, Done, Say, StagesEnd, StageSpan, StageTools, run_stages
 from ftm.orchestrate.worker_environment import LATER_SETTINGS
 from ftm.storage.object_store import ObjectStore
+from ftm.storage.run_lease import Held
 from ftm.storage.run_reader import RunRecords
 from ftm.storage.run_records import JobRecord
 from ftm.storage.stage_records import STAGES, StageRecord

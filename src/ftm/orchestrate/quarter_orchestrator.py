@@ -22,7 +22,6 @@ from ftm.orchestrate.attempts import find_submitted
 from ftm.orchestrate.later_stages import Asked, LaterStages, MakeTools, StagePlace, read_asked
 from ftm.orchestrate.prefetch_check import check_complete, require_manifest
 from ftm.orchestrate.prefetched import Prefetched
-from ftm.orchestrate.run_lease import Held, alone
 from ftm.orchestrate.run_plan import RunPlan, mend_batches, plan_run, record_plan
 from ftm.orchestrate.run_watch import ProgressReader, RunWatcher, SilentWatcher
 from ftm.orchestrate.stage_runner import Attempt, StageRunner
@@ -32,6 +31,7 @@ from ftm.orchestrate.summary import RunState, RunSummary, collect, submitted_sta
 from ftm.orchestrate.usage import Estimate, estimate, read_usage
 from ftm.storage.manifest import decode_manifest
 from ftm.storage.object_store import ObjectStore
+from ftm.storage.run_lease import Held, alone
 from ftm.storage.run_reader import damaged_batches, published_run, read_calls, read_run
 from ftm.storage.run_records import BatchLine, JobRecord
 from ftm.storage.stage_records import STAGES
@@ -206,7 +206,7 @@ class QuarterOrchestrator(Prefetched):
         return ""
 
     def _alone(self, plan: RunPlan) -> AbstractContextManager[Held]:
-        return alone(self._store, plan, clock=self._clock, say=self._watcher.message)
+        return alone(self._store, plan.layout, say=self._watcher.message, clock=self._clock)
 
     def estimate_quarter(
         self,

@@ -11,11 +11,13 @@ from ftm.reduce.link_quarters import read_series_ids
 from ftm.reduce.package_stage import (
     check_names,
     package_run,
-    publish_package,
+    publish_again,
     read_label_bytes,
 )
+from ftm.storage.lease import Say
 from ftm.storage.object_store import ObjectStore
 from ftm.storage.published import Published, require_published
+from ftm.storage.run_lease import alone
 from ftm.storage.run_reader import RunRecords, read_run
 from ftm.storage.stage_records import read_stage_table, require_stage
 
@@ -50,7 +52,12 @@ def labels_template(store: ObjectStore, quarter: Quarter) -> tuple[bytes, int]:
 
 
 def apply_labels(
-    store: ObjectStore, quarter: Quarter, data: bytes | None, *, name: str
+    store: ObjectStore,
+    quarter: Quarter,
+    data: bytes | None,
+    *,
+    name: str,
+    say: Say = lambda _line: None,
 ) -> tuple[Labels, Published]:
     """Put a labels file in use, and publish the themes it makes.
 
@@ -59,12 +66,23 @@ def apply_labels(
         quarter: which.
         data: of the file; None: no labels any more.
         name: of the file, for messages.
+        say: told of a lease that is taken over.
 
     Raises:
         ConfigError: the file does not fit the themes; nothing was changed.
-        OrchestratorError: the quarter is not published.
+        LeaseHeldError: another command is at the run; nothing was changed.
+        OrchestratorError: the quarter is not published, or another run of it is by now.
     """
     run = _published_run(store, quarter)
+    with alone(store, run.layout, say=say) as held:
+        labels = _put_labels(store, run, data, name=name)
+        series = read_series_ids(store, quarter, run.spec.run_id)
+        record = package_run(store, run, series=series)
+        held()
+        return labels, publish_again(store, run, record)
+
+
+def _put_labels(store: ObjectStore, run: RunRecords, data: bytes | None, *, name: str) -> Labels:
     labels = Labels()
     if data is None:
         store.delete(run.layout.labels)
@@ -73,9 +91,7 @@ def apply_labels(
         contributions = read_stage_table(store, run.layout, reduced, "theme_contributions")
         labels = read_labels(data, contributions, name=name)
         store.put(run.layout.labels, data)
-    series = read_series_ids(store, quarter, run.spec.run_id)
-    record = package_run(store, run, series=series)
-    return labels, publish_package(store, run, record)
+    return labels
 
 
 def _published_run(store: ObjectStore, quarter: Quarter) -> RunRecords:

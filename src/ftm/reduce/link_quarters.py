@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from itertools import pairwise
@@ -15,8 +15,9 @@ from ftm.core.layout import series_root
 from ftm.core.quarter import Quarter
 from ftm.core.schemas import SERIES, THEME_LINKS
 from ftm.reduce.matching import Link, carry_on, find_links
-from ftm.reduce.package_stage import package_run, publish_package
+from ftm.reduce.package_stage import package_run, publish_again
 from ftm.reduce.theme_vectors import PublishedThemes, check_comparable, read_themes
+from ftm.storage.lease import Say
 from ftm.storage.linked import (
     LINK_FILES,
     link_record,
@@ -26,6 +27,7 @@ from ftm.storage.linked import (
 )
 from ftm.storage.object_store import ObjectStore
 from ftm.storage.parquet import from_rows, to_bytes
+from ftm.storage.run_lease import alone
 from ftm.storage.sealed import encode_sealed
 
 THRESHOLD = 0.65
@@ -35,8 +37,6 @@ SERIES_THRESHOLD = 0.75
 one by one, matches above it are right and most of those below are about something else: a series
 that ends is better than one that changes its subject."""
 LINK_VERSION = 2
-
-Say = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +86,10 @@ def link_quarters(
         ConfigError: what is linked was linked otherwise (another run, threshold, first quarter or
             version), the series threshold is under the other, or embedding models differ;
             nothing was written.
-        OrchestratorError: a quarter is not published; nothing was written.
+        OrchestratorError: a quarter is not published, and nothing was written; or another run of
+            one was meanwhile.
+        LeaseHeldError: another command is at a run whose panel is to be published again; the same
+            command goes on.
     """
     thresholds = _thresholds(threshold, series_threshold)
     themes = [read_themes(store, quarter) for quarter in quarters]
@@ -109,7 +112,7 @@ def link_quarters(
         if is_new:
             _write(store, each, earlier, record)
         # Also for one that is linked: a command that was killed may not have got to it.
-        _republish(store, each)
+        _republish(store, each, say)
         found.append(_describe(store, each.quarter, earlier, is_new=is_new))
         say(f"{each.quarter}: {'linked' if is_new else 'was linked'}")
     return found
@@ -284,13 +287,15 @@ def read_series_ids(store: ObjectStore, quarter: Quarter, run_id: str) -> dict[s
     return _ids(series) if run_id in series["run_id"].to_pylist() else {}
 
 
-def _republish(store: ObjectStore, each: PublishedThemes) -> None:
+def _republish(store: ObjectStore, each: PublishedThemes, say: Say) -> None:
     """The panel with its series."""
-    series = read_series_ids(store, each.quarter, each.published.run_id)
-    record = package_run(store, each.run, series=series)
-    files = {key.rpartition("/")[2]: digest for key, digest in record.files.items()}
-    if files != dict(each.published.files):
-        publish_package(store, each.run, record)
+    with alone(store, each.run.layout, say=say) as held:
+        series = read_series_ids(store, each.quarter, each.published.run_id)
+        record = package_run(store, each.run, series=series)
+        files = {key.rpartition("/")[2]: digest for key, digest in record.files.items()}
+        if files != dict(each.published.files):
+            held()
+            publish_again(store, each.run, record)
 
 
 def _describe(

@@ -25,7 +25,7 @@ from ftm.reduce.run_sentences import iter_sentences
 from ftm.reduce.sentence_tables import sentiment_table, split_sentences
 from ftm.storage.object_store import ObjectStore
 from ftm.storage.parquet import fit, to_bytes
-from ftm.storage.published import Published, publish, put_table
+from ftm.storage.published import Published, publish, put_table, require_published
 from ftm.storage.run_reader import RunRecords, read_calls, read_run_manifest, read_table
 from ftm.storage.stage_records import (
     StageRecord,
@@ -113,6 +113,21 @@ def _hash(
         failed=run.failed,
         skipped=run.skipped,
     )
+
+
+def publish_again(store: ObjectStore, run: RunRecords, record: StageRecord) -> Published:
+    """Point the quarter at other tables of the run that it points at.
+
+    Raises:
+        OrchestratorError: it points at another run by now.
+    """
+    published = require_published(store, run.layout.quarter)
+    if published.run_id != run.spec.run_id:
+        raise OrchestratorError(
+            f"run {published.run_id} of {run.layout.quarter} was published while this command "
+            f"worked on run {run.spec.run_id}; nothing is published, run the same command again"
+        )
+    return publish_package(store, run, record)
 
 
 def publish_package(store: ObjectStore, run: RunRecords, record: StageRecord) -> Published:

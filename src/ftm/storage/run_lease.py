@@ -1,14 +1,17 @@
-"""The right to carry a run through: two commands on one run would do its work twice."""
+"""The right to carry a run through, or to publish tables of it otherwise: one command at a time.
+
+Two on one run would do its work twice, and the later one publish what the earlier one knew.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from datetime import datetime
+from datetime import UTC, datetime
 
 from ftm.core.errors import FtmError, LeaseHeldError
-from ftm.orchestrate.run_plan import RunPlan
-from ftm.storage.lease import Writer
+from ftm.core.layout import RunLayout
+from ftm.storage.lease import Clock, Say, Writer
 from ftm.storage.object_store import ObjectStore
 from ftm.storage.open_lease import open_leased
 
@@ -18,7 +21,11 @@ Held = Callable[[], None]
 
 @contextmanager
 def alone(
-    store: ObjectStore, plan: RunPlan, *, clock: Callable[[], datetime], say: Callable[[str], None]
+    store: ObjectStore,
+    layout: RunLayout,
+    *,
+    say: Say,
+    clock: Clock = lambda: datetime.now(UTC),
 ) -> Iterator[Held]:
     """Hold the run's lease.
 
@@ -27,17 +34,17 @@ def alone(
 
     Args:
         store: where the run is.
-        plan: the run.
-        clock: UTC now.
+        layout: the run's keys.
         say: told of a lease that is taken over.
+        clock: UTC now.
 
     Raises:
         LeaseHeldError: another command holds it; it is named.
     """
     lease = open_leased(
         store,
-        plan.layout.lease,
-        lock_name=plan.layout.lock_name,
+        layout.lease,
+        lock_name=layout.lock_name,
         writer=Writer.current(),
         clock=clock,
         say=say,
@@ -46,7 +53,7 @@ def alone(
         lease.acquire()
     except LeaseHeldError as error:
         raise LeaseHeldError(
-            f"{error}; `ftm status --quarter {plan.quarter}` says how far it is"
+            f"{error}; `ftm status --quarter {layout.quarter}` says how far it is"
         ) from error
     try:
         yield lease.ensure_held
