@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator
-from contextlib import suppress
-from hashlib import sha256
 
 import numpy as np
 import pyarrow as pa
 
 from ftm.care.faults import Fault, Grade, Inventory
-from ftm.core.errors import FtmError, ManifestNotFoundError, ObjectNotFoundError, StoreError
-from ftm.core.layout import PrefetchLayout, RunLayout
+from ftm.core.errors import (
+    CorruptObjectError,
+    FtmError,
+    ManifestNotFoundError,
+    ManifestVersionError,
+    StoreError,
+)
+from ftm.core.layout import PrefetchLayout, RunLayout, runs_root
 from ftm.core.quarter import Quarter
 from ftm.core.schemas import CHUNK, COMPONENTS
+from ftm.storage.checked import MissingObjectError, checked
 from ftm.storage.checkpoint import Session, decode_session, finishing_command
 from ftm.storage.manifest import FileEntry, PrefetchManifest, firms_of, load_manifest
 from ftm.storage.object_store import ObjectStore
@@ -21,7 +26,7 @@ from ftm.storage.open_lease import peek_leased
 from ftm.storage.parquet import from_bytes
 from ftm.storage.parquet_layout import firm_runs, parse_footer
 from ftm.storage.quarter_reader import Chunk, sections_of
-from ftm.storage.run_reader import read_calls, read_run_manifest, run_ids
+from ftm.storage.run_reader import read_calls, read_run_manifest
 
 
 def verify_prefetch(inventory: Inventory, quarter: Quarter) -> Iterator[Fault]:
@@ -33,6 +38,7 @@ def verify_prefetch(inventory: Inventory, quarter: Quarter) -> Iterator[Fault]:
 
     Raises:
         ManifestNotFoundError: nothing of it is published, and no prefetch of it is unfinished.
+        ManifestVersionError: a newer ftm writes it; not damage, and nothing to be replaced.
         StoreError: the store cannot be read.
     """
     store, layout = inventory.store, PrefetchLayout(quarter)
@@ -45,7 +51,7 @@ def verify_prefetch(inventory: Inventory, quarter: Quarter) -> Iterator[Fault]:
         if session is None and not faults:
             raise
         return
-    except StoreError:
+    except (StoreError, ManifestVersionError):
         raise
     except FtmError as error:
         yield Fault(layout.manifest, str(error), f"`{_refresh(quarter)}`")
@@ -64,7 +70,7 @@ def _session(store: ObjectStore, layout: PrefetchLayout) -> tuple[Session | None
     key = layout.checkpoint
     try:
         session = decode_session(peek_leased(store, key), key=store.name(key))
-    except StoreError:
+    except (StoreError, ManifestVersionError):
         raise
     except FtmError as error:
         return None, [Fault(key, str(error), "delete it: what is published stays")]
@@ -139,10 +145,7 @@ class _Check:
         if entry is None:
             return None
         key = self._layout.key(file)
-        try:
-            what, table = self._look(key, entry, schema)
-        except ObjectNotFoundError:
-            what, table = "it is gone", None
+        what, table = self._look(key, entry, schema)
         if what is not None:
             yield Fault(key, what, self._repair, file=file)
         return table
@@ -156,14 +159,14 @@ class _Check:
         if size != entry.bytes:
             return f"it has {size:,} bytes, the manifest records {entry.bytes:,}", None
         name, deep, footer = self._store.name(key), self._inventory.deep, entry.footer
-        data = (
-            self._store.get(key)
-            if deep
-            else self._store.get_range(key, footer.offset, footer.bytes)
-        )
-        what = "its bytes are" if deep else "the bytes of its footer are"
-        if sha256(data).hexdigest() != (entry.sha256 if deep else footer.sha256):
-            return f"{what} not those recorded", None
+        part = None if deep else (footer.offset, footer.bytes)
+        try:
+            data = checked(self._store, key, entry.sha256 if deep else footer.sha256, part=part)
+        except MissingObjectError:
+            return "it is gone", None
+        except CorruptObjectError:
+            what = "its bytes" if deep else "the bytes of its footer"
+            return f"{what} are not those recorded", None
         try:
             if not deep:
                 parse_footer(data, key=name)
@@ -227,14 +230,8 @@ def _leftovers(
     session: Session | None,
 ) -> Iterator[Fault]:
     """What lies in the quarter's folder and is named by nobody: manifest, session or run."""
-    store = inventory.store
-    named = {layout.manifest, layout.checkpoint, *_named(layout, manifest)}
-    for run_id in run_ids(store, layout.quarter):
-        # A run that cannot be read is told of where runs are verified.
-        with suppress(FtmError):
-            named |= set(
-                _named(layout, read_run_manifest(store, RunLayout(layout.quarter, run_id)))
-            )
+    of_runs, unread = _named_by_runs(inventory, layout)
+    named = {layout.manifest, layout.checkpoint, *_named(layout, manifest), *of_runs}
     if session is not None:
         named |= set(_named_by_session(layout, session))
     for key in inventory.list(layout.root):
@@ -243,7 +240,27 @@ def _leftovers(
         if session is not None and _belongs_to(key, layout, session):
             continue
         fix = "it may be deleted, once no prefetch of the quarter is running"
+        if unread:
+            fix = f"keep it as long as run {unread[0]} matters: what that run reads cannot be told"
         yield Fault(key, "no manifest, run or unfinished prefetch names it", fix, Grade.LEFT_OVER)
+
+
+def _named_by_runs(inventory: Inventory, layout: PrefetchLayout) -> tuple[set[str], list[str]]:
+    """Keys that runs read, and the runs of which that is not known; those are told of as runs."""
+    named: set[str] = set()
+    unread = []
+    root = runs_root(layout.quarter)
+    keys = [key.split("/") for key in inventory.list(root)]
+    for run_id in sorted({parts[2] for parts in keys if len(parts) > 3}):
+        try:
+            manifest = read_run_manifest(inventory.store, RunLayout(layout.quarter, run_id))
+        except StoreError:
+            raise
+        except FtmError:
+            unread.append(run_id)
+        else:
+            named |= set(_named(layout, manifest))
+    return named, unread
 
 
 def _named(layout: PrefetchLayout, manifest: PrefetchManifest) -> list[str]:
