@@ -9,11 +9,13 @@ from obstore.store import MemoryStore
 
 from ftm.care.faults import Fault, Grade, Inventory, Verification
 from ftm.care.verify import verify_quarter
+from ftm.care.verify_session import named_by_session, verify_session
 from ftm.core.errors import ManifestVersionError
 from ftm.core.layout import RunLayout
-from ftm.storage.checkpoint import CHECKPOINT_VERSION
+from ftm.storage.checkpoint import CHECKPOINT_VERSION, Session, decode_session
 from ftm.storage.lease import encode_document
-from ftm.storage.object_store import ObjectStore, RetryPolicy
+from ftm.storage.object_store import ObjectStore, RetryPolicy, open_store
+from ftm.storage.open_lease import peek_leased
 from ftm.storage.run_records import (
     BatchOutcome,
     JobClaim,
@@ -27,8 +29,10 @@ from tests.support.planted_run import RUN_ID
 from tests.support.prefetch_quarter import (
     LAYOUT,
     QUARTER,
+    Killed,
     everything,
     firms,
+    killed_at,
     manifest,
     prefetch,
 )
@@ -217,3 +221,51 @@ class Stale(ObjectStore):
 def test_one_wrong_answer_is_no_damage(deep: bool) -> None:
     """As for every other reader; --repair would ask WRDS for a login otherwise."""
     assert verify_quarter(Stale(prefetched()), QUARTER, deep=deep).damaged == []
+
+
+def unfinished() -> tuple[dict[str, bytes], Session]:
+    """A prefetch that was killed with a closed chunk and open parts."""
+    store = open_store("memory://")
+    with pytest.raises(Killed), killed_at(store, 44):
+        prefetch(store, FakeSource(firms(11)))
+    session = decode_session(peek_leased(store, LAYOUT.checkpoint), key="")
+    assert session is not None
+    assert session.chunks
+    assert session.parts
+    return everything(store), session
+
+
+def test_what_is_durable_of_an_unfinished_prefetch_is_verified() -> None:
+    """It will be published as it is, or stop the command that goes on with it."""
+    objects, session = unfinished()
+    assert found_in(objects).damaged == []
+    for key in named_by_session(LAYOUT, session):
+        rest = {k: v for k, v in objects.items() if k != key}
+        assert damaged_keys(found_in(rest, deep=False)) == {key}
+        assert damaged_keys(found_in({**objects, key: flipped(objects[key])})) == {key}
+
+
+def test_a_part_that_became_a_chunk_meanwhile_is_not_gone() -> None:
+    """A prefetch at work unnames parts before it deletes them: the checkpoint is asked again."""
+    objects, session = unfinished()
+    store = holding(objects)
+    inventory = Inventory(store, deep=True)
+    prefetch(store, FakeSource(firms(11)))
+    assert list(verify_session(inventory, LAYOUT, session)) == []
+
+
+def test_a_lost_manifest_comes_back_from_a_run() -> None:
+    """Gone, not never there: the files are, and the newest copy that a run holds is named."""
+    objects, _ = refreshed()
+    store = holding(objects)
+    whole = objects[LAYOUT.manifest]
+    newer = RunLayout(LAYOUT.quarter, "a-newer-run")
+    store.put(newer.manifest, whole)
+    store.delete(LAYOUT.manifest)
+    found = verify_quarter(store, QUARTER)
+    assert f"by a copy of {newer.manifest}; " in told_of(found, LAYOUT.manifest)[0].fix
+    store.put(LAYOUT.manifest, b"{nonsense")
+    found = verify_quarter(store, QUARTER)
+    assert f"by a copy of {newer.manifest}; " in told_of(found, LAYOUT.manifest)[0].fix
+    store.put(LAYOUT.manifest, store.get(newer.manifest))
+    assert verify_quarter(store, QUARTER).damaged == []

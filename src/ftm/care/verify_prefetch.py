@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator
+from contextlib import suppress
 
 import numpy as np
 import pyarrow as pa
 
 from ftm.care.faults import Fault, Grade, Inventory
+from ftm.care.verify_session import (
+    belongs_to,
+    named_by_session,
+    read_session,
+    verify_session,
+)
+from ftm.core.counted import counted
 from ftm.core.errors import (
     CorruptObjectError,
     FtmError,
@@ -15,14 +23,12 @@ from ftm.core.errors import (
     ManifestVersionError,
     StoreError,
 )
-from ftm.core.layout import PrefetchLayout, RunLayout, runs_root
+from ftm.core.layout import RUN_MANIFEST, PrefetchLayout, RunLayout, run_of_key, runs_root
 from ftm.core.quarter import Quarter
 from ftm.core.schemas import CHUNK, COMPONENTS
 from ftm.storage.checked import MissingObjectError, checked
-from ftm.storage.checkpoint import Session, decode_session, finishing_command
+from ftm.storage.checkpoint import Session
 from ftm.storage.manifest import FileEntry, PrefetchManifest, firms_of, load_manifest
-from ftm.storage.object_store import ObjectStore
-from ftm.storage.open_lease import peek_leased
 from ftm.storage.parquet import from_bytes
 from ftm.storage.parquet_layout import firm_runs, parse_footer
 from ftm.storage.quarter_reader import Chunk, sections_of
@@ -43,42 +49,53 @@ def verify_prefetch(inventory: Inventory, quarter: Quarter) -> Iterator[Fault]:
     """
     store, layout = inventory.store, PrefetchLayout(quarter)
     inventory.list(layout.root)
-    session, faults = _session(store, layout)
+    session, faults = read_session(store, layout)
     yield from faults
     try:
         manifest = load_manifest(store, quarter)
     except ManifestNotFoundError:
-        if session is None and not faults:
-            raise
+        if session is not None:
+            yield from verify_session(inventory, layout, session)
+        elif not faults:
+            if not (files := _generations(inventory, layout)):
+                raise
+            what = f"it is gone, and {counted(len(files), 'file')} of its generations are there"
+            other = f"`ftm prefetch --quarter {quarter}`, if none was ever complete"
+            yield Fault(layout.manifest, what, _restore(inventory, layout, other))
         return
     except (StoreError, ManifestVersionError):
         raise
     except FtmError as error:
-        yield Fault(layout.manifest, str(error), f"`{_refresh(quarter)}`")
+        other = f"`{_refresh(quarter)}`"
+        yield Fault(layout.manifest, str(error), _restore(inventory, layout, other))
         return
     inventory.size(layout.manifest)
     yield from _Check(inventory, layout, manifest).run()
+    if session is not None:
+        yield from verify_session(inventory, layout, session)
     yield from _leftovers(inventory, layout, manifest, session)
+
+
+def _generations(inventory: Inventory, layout: PrefetchLayout) -> list[str]:
+    """Chunks, components and plans, of whatever generation."""
+    keys = inventory.list(layout.root)
+    return [k for k in keys if k.endswith(".parquet") and not k.startswith(f"{layout.parts}/")]
+
+
+def _restore(inventory: Inventory, layout: PrefetchLayout, other: str) -> str:
+    """What to do about a lost manifest: the runs hold copies of it, byte for byte."""
+    copies = []
+    for key in inventory.list(runs_root(layout.quarter)):
+        if key.endswith(f"/{RUN_MANIFEST}"):
+            with suppress(CorruptObjectError, ManifestVersionError):
+                found = read_run_manifest(inventory.store, run_of_key(key))
+                copies.append((found.generation, found.n_firms, key))
+    copy = f", or by a copy of {max(copies)[2]}" if copies else ""
+    return f"restore it from a backup{copy}; else {other}"
 
 
 def _refresh(quarter: Quarter) -> str:
     return f"ftm prefetch --quarter {quarter} --refresh"
-
-
-def _session(store: ObjectStore, layout: PrefetchLayout) -> tuple[Session | None, list[Fault]]:
-    """The unfinished prefetch, if there is one; that there is one is worth a note."""
-    key = layout.checkpoint
-    try:
-        session = decode_session(peek_leased(store, key), key=store.name(key))
-    except (StoreError, ManifestVersionError):
-        raise
-    except FtmError as error:
-        return None, [Fault(key, str(error), "delete it: what is published stays")]
-    if session is None:
-        return None, []
-    command = finishing_command(session, str(layout.quarter))
-    what = f"an unfinished {session.kind}, {session.n_attempted} firms tried so far"
-    return session, [Fault(key, what, f"`{command}` goes on with it", Grade.NOTE)]
 
 
 class _Check:
@@ -233,11 +250,11 @@ def _leftovers(
     of_runs, unread = _named_by_runs(inventory, layout)
     named = {layout.manifest, layout.checkpoint, *_named(layout, manifest), *of_runs}
     if session is not None:
-        named |= set(_named_by_session(layout, session))
+        named |= set(named_by_session(layout, session))
     for key in inventory.list(layout.root):
         if key in named:
             continue
-        if session is not None and _belongs_to(key, layout, session):
+        if session is not None and belongs_to(key, layout, session):
             continue
         fix = "it may be deleted, once no prefetch of the quarter is running"
         if unread:
@@ -266,21 +283,3 @@ def _named_by_runs(inventory: Inventory, layout: PrefetchLayout) -> tuple[set[st
 def _named(layout: PrefetchLayout, manifest: PrefetchManifest) -> list[str]:
     files = [manifest.plan.file, *manifest.chunks, *manifest.components]
     return [layout.key(file) for file in files]
-
-
-def _named_by_session(layout: PrefetchLayout, session: Session) -> Iterator[str]:
-    yield layout.key(layout.plan_file(session.generation))
-    pairs = [(part.chunk, part.components) for part in session.parts]
-    for named in (file for pair in pairs for file in pair):
-        if named is not None:
-            yield layout.key(named.file)
-    for closed in session.chunks:
-        for entry in (closed.chunk, closed.components):
-            if entry is not None:
-                yield layout.key(entry.file)
-
-
-def _belongs_to(key: str, layout: PrefetchLayout, session: Session) -> bool:
-    """Whether an unfinished prefetch may have put it and not got to naming it."""
-    folder = layout.generation(session.generation)
-    return key.startswith((f"{layout.parts}/", *([layout.key(folder)] if folder else [])))
