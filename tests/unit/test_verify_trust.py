@@ -126,6 +126,16 @@ def test_a_part_that_a_killed_worker_was_completing_is_a_note() -> None:
     assert "computes it again" in notes[0].fix
 
 
+def test_a_batch_that_was_reduced_and_has_no_record_is_damage() -> None:
+    """Its parts look like a dead worker's; before stage reduce it may just not have begun."""
+    objects = packaged()
+    key = next(k for k in objects if k.startswith(RUN.progress_root) and k.endswith(".json"))
+    rest = {k: v for k, v in objects.items() if k != key}
+    assert damaged_keys(found_in(rest, deep=False)) == {key}
+    del rest[RUN.stage_record("reduce")]
+    assert damaged_keys(found_in(rest, deep=False)) == set()
+
+
 def test_an_old_generation_that_a_run_reads_is_verified_too() -> None:
     """Its plan, its sizes and, if deep, its bytes: the run and its tables stand on them."""
     objects, read = refreshed()

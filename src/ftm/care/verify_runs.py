@@ -8,7 +8,7 @@ from functools import partial
 from typing import Protocol
 
 from ftm.care.faults import Fault, Grade, Inventory
-from ftm.core.errors import FtmError, ObjectNotFoundError, StoreError
+from ftm.core.errors import CorruptObjectError, FtmError, ObjectNotFoundError, StoreError
 from ftm.core.layout import (
     PrefetchLayout,
     RunLayout,
@@ -96,14 +96,31 @@ def _records(inventory: Inventory, layout: RunLayout) -> Iterator[Fault]:
         f"the `ftm run-quarter --quarter {layout.quarter}` command that began the run computes it "
         "again"
     )
-    for batch_id in run.progress:
-        inventory.size(layout.progress(batch_id))
+    yield from _progress(inventory, layout, run, again)
     parts, partial_parts = _parts(run)
     yield from inventory.compare(parts, fix=again)
     # A worker that is killed while it completes one leaves it other than its record says.
     anew = f"nobody reads it before it is complete; {again}"
     yield from inventory.compare(partial_parts, fix=anew, grade=Grade.NOTE)
     yield from _unlisted(inventory, layout, {*parts, *partial_parts})
+
+
+def _progress(
+    inventory: Inventory, layout: RunLayout, run: RunRecords, again: str
+) -> Iterator[Fault]:
+    """The batches' records: before stage reduce one may not have begun, afterwards each has."""
+    for batch_id in run.progress:
+        inventory.size(layout.progress(batch_id))
+    try:
+        reduced = read_stage(inventory.store, layout, STAGES[1])
+    except CorruptObjectError:
+        return  # it is told as damaged
+    if reduced is None or reduced.is_partial:
+        return
+    for batch in run.batches:
+        if batch.batch_id not in run.progress:
+            key = layout.progress(batch.batch_id)
+            yield Fault(key, "it is gone, and stage reduce has read its batch", again)
 
 
 def _small_record(inventory: Inventory, layout: RunLayout, key: str) -> Iterator[Fault]:
