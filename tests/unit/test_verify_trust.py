@@ -7,12 +7,14 @@ from typing import Any
 import pytest
 from obstore.store import MemoryStore
 
+from ftm.analysis.attempt_records import find_attempt
 from ftm.care.faults import Fault, Grade, Inventory, Verification
 from ftm.care.verify import verify_quarter
 from ftm.care.verify_session import named_by_session, verify_session
-from ftm.core.errors import ManifestVersionError
+from ftm.core.errors import CorruptObjectError, ManifestVersionError
 from ftm.core.layout import RunLayout
 from ftm.storage.checkpoint import CHECKPOINT_VERSION, Session, decode_session
+from ftm.storage.claims import claimed_jobs
 from ftm.storage.lease import encode_document
 from ftm.storage.object_store import ObjectStore, RetryPolicy, open_store
 from ftm.storage.open_lease import peek_leased
@@ -183,6 +185,22 @@ def test_every_small_record_of_a_run_is_read() -> None:
         found = found_in({**objects, key: data.replace(b"{", b"[", 1)}, deep=False)
         (fault,) = found.damaged
         assert (fault.key, bool(fault.fix)) == (key, True)
+
+
+@pytest.mark.parametrize("key", [RUN.jobs("map", 1), RUN.job_claim("map", 1)])
+def test_no_fix_is_a_command_that_stops_at_the_same_record(key: str) -> None:
+    """`ftm cancel`, `watch` and `logs` find jobs by these; with one deleted they go on."""
+    store = holding({**packaged(), **small_records(), key: b"{nonsense"})
+    with pytest.raises(CorruptObjectError, match="; delete it and run the same command again"):
+        (find_attempt(store, RUN, "local"), claimed_jobs(store, RUN, stage="map", attempt=1))
+    (fault,) = told_of(verify_quarter(store, QUARTER), key)
+    assert "ftm" not in fault.fix
+    store.delete(key)
+    attempt, claim = (
+        find_attempt(store, RUN, "local"),
+        claimed_jobs(store, RUN, stage="map", attempt=1),
+    )
+    assert [attempt is None, claim is None].count(True) == 1
 
 
 def test_a_fix_is_a_command_that_can_be_typed() -> None:
