@@ -23,6 +23,7 @@ from ftm.core.progress import NoProgress, Progress
 from ftm.core.quarter import Quarter
 from ftm.core.records import FirmCall
 from ftm.core.schemas import CHUNK, COMPONENTS
+from ftm.core.version import VERSION
 from ftm.prefetch.base import Preprocessor
 from ftm.prefetch.firm_files import serialise
 from ftm.prefetch.on_demand import OnDemand
@@ -249,12 +250,14 @@ class _Repair:
     def _why_other(self, failed: str, *, from_wrds: bool) -> str:
         """What made a file come out differently, as far as that can be told."""
         manifest = self._manifest
-        why = failed or (
+        elsewhere = (
             f"ftm {manifest.ftm_version} or the pyarrow it wrote with is another than here: repair "
             "it there, or restore it from a backup"
         )
+        why = failed or elsewhere
         if from_wrds and not failed:
-            why = f"WRDS has moved on since, or {why}"
+            is_ours = manifest.ftm_version == VERSION
+            why = "WRDS has moved on since" + ("" if is_ours else f", or {elsewhere}")
         return f"made anew it has other bytes than those recorded on {manifest.created_at}: {why}"
 
     def _entry(self, file: str) -> FileEntry:
