@@ -195,6 +195,21 @@ def test_retries_are_bounded_in_number(s3: Bucket) -> None:
     assert len(s3.server.traffic) == 4
 
 
+@pytest.mark.parametrize(("code", "n_requests"), [("SlowDown", 4), ("", 1)])
+def test_a_store_that_is_busy_at_first_contact_is_there(
+    s3: Bucket, code: str, n_requests: int
+) -> None:
+    """It is borne as long as later; a page of some server on the way is no answer of a store."""
+    impatient = RetryPolicy(first_contact_s=1e-6, later_s=60, wait_s=0.001, attempts=4)
+    store = open_store(s3.url, endpoint_url=s3.server.url, retry=impatient)
+    s3.server.script = lambda *_: (
+        error("503 Slow Down", code) if code else Answer("503 Busy", [], b"<html>busy</html>")
+    )
+    with pytest.raises(StoreUnavailableError, match=f"tried {n_requests} time"):
+        store.get("k")
+    assert len(s3.server.traffic) == n_requests
+
+
 def test_after_a_store_was_given_up_the_next_request_does_not_wait_as_long(s3: Bucket) -> None:
     """A lease that is given up on the way out must not double the wait."""
     impatient = RetryPolicy(first_contact_s=1e-6, later_s=60, wait_s=0.001, attempts=4)

@@ -20,6 +20,7 @@ from ftm.core.quarter import Quarter
 from ftm.storage.lease import Writer
 from ftm.storage.object_store import ObjectStore, open_store
 from ftm.storage.open_lease import open_leased, peek_leased
+from ftm.storage.run_records import JobRecord
 from tests.support.fake_source import FakeSource
 from tests.support.planted_run import plant_run
 from tests.support.planted_stages import do_all
@@ -42,6 +43,11 @@ REPLACED = OldRuns(replaced=True)
 LABELS = RunLayout(CHOSEN, "a-first").labels
 
 
+def submitted(stage: str) -> bytes:
+    """A record of jobs."""
+    return JobRecord(name=f"jobs-{stage}-1", stage=stage, attempt=1, batch_ids=["one"]).encode()
+
+
 @cache
 def two_runs() -> dict[str, bytes]:
     """A quarter with a run that was published, with labels by hand, and one that replaced it."""
@@ -50,7 +56,7 @@ def two_runs() -> dict[str, bytes]:
         run = plant_run(store, FIRMS, run_id=run_id, quarter=CHOSEN)
         do_all(run)
         for stage in ("map", "reduce"):
-            store.put(run.layout.jobs(stage, 1), b"{}")
+            store.put(run.layout.jobs(stage, 1), submitted(stage))
     store.put(LABELS, b"theme_id,name\n")
     return everything(store)
 
@@ -116,7 +122,7 @@ def test_a_replaced_run_that_jobs_may_be_at_stays_unless_it_is_named() -> None:
     store = open_store("memory://")
     given = {"run_id": "a-first", "quarter": CHOSEN, "batch_size": 2, "incomplete": [1]}
     first = plant_run(store, FIRMS, **given)  # type: ignore[arg-type]
-    store.put(first.layout.jobs("map", 1), b"{}")
+    store.put(first.layout.jobs("map", 1), submitted("map"))
     do_all(plant_run(store, FIRMS, run_id="b-second", quarter=CHOSEN))
     part = next(k for k in everything(store) if "firm-topics" in k and "a-first" in k)
     store.put(part.replace("_part_0000", "_part_0009"), b"PAR1")

@@ -10,6 +10,7 @@ import pytest
 from ftm.connectors.discovery import PlanOptions
 from ftm.core.errors import (
     ConfigError,
+    CorruptObjectError,
     PreprocessingError,
     WRDSConnectionError,
 )
@@ -276,3 +277,16 @@ def test_a_prefetch_killed_while_cleaning_up_stands_in_nobodys_way(memory: Objec
         then(store)
         assert manifest(store).complete
         assert not store.exists(LAYOUT.checkpoint)
+
+
+def test_a_lost_manifest_of_a_refresh_is_no_quarter_that_was_never_begun() -> None:
+    """A prefetch would follow the first generation's plan again, and read WRDS for it."""
+    store = open_store("memory://")
+    prefetch(store, FakeSource(firms(5)))
+    prefetch(store, FakeSource(firms(5), version="v2"), refresh=True)
+    store.delete(LAYOUT.manifest)
+    before, source = everything(store), FakeSource(firms(5))
+    with pytest.raises(CorruptObjectError, match=r"manifest\.json is gone.*generation 2; `ftm ver"):
+        prefetch(store, source)
+    assert (everything(store), source.n_delivered) == (before, 0)
+    assert prefetch(store, source, refresh=True).generation == 3

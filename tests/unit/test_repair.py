@@ -9,6 +9,7 @@ import pytest
 from ftm.core.errors import CorruptObjectError, FingerprintMismatchError, LeaseHeldError
 from ftm.prefetch.repair import RepairSummary, is_left_by_repair, repair_quarter
 from ftm.storage.lease import Writer
+from ftm.storage.manifest import encode_manifest
 from ftm.storage.object_store import ObjectStore, open_store
 from ftm.storage.open_lease import open_leased
 from tests.support.fake_source import FakePreprocessor, FakeSource
@@ -22,6 +23,7 @@ from tests.support.prefetch_quarter import (
     everything,
     firms,
     killed_at,
+    manifest,
     prefetch,
 )
 
@@ -112,11 +114,32 @@ def test_what_wrds_no_longer_delivers_stays_as_it_is_and_is_said(store: ObjectSt
     assert everything(store) == before
 
 
+def test_sentences_that_come_out_differently_are_not_blamed_on_wrds(store: ObjectStore) -> None:
+    """It was not asked: another pyarrow writes other bytes of the same rows, so that is said."""
+    whole = manifest(store)
+    other = whole.chunks[CHUNK].model_copy(update={"sha256": "0" * 64})
+    changed = whole.model_copy(update={"chunks": {**whole.chunks, CHUNK: other}})
+    store.put(LAYOUT.manifest, encode_manifest(changed))
+    why = repair(store, FakeSource(firms(11), texts=TEXTS), CHUNK).not_repaired[CHUNK]
+    assert "pyarrow" in why
+    assert "WRDS" not in why
+
+
+def test_a_firm_that_fails_in_a_repair_is_said(store: ObjectStore) -> None:
+    """With its error: that can be mended, unlike what WRDS has changed."""
+    damage(store, TURNS)
+    done = repair(store, FakeSource(firms(11), texts=TEXTS | {"1005": ["BAD"]}), TURNS)
+    assert "firm 1005 failed: " in done.not_repaired[TURNS]
+    assert "moved on" not in done.not_repaired[TURNS]
+
+
 def test_another_text_pipeline_is_refused_before_anything_is_read(store: ObjectStore) -> None:
     """It could not make the same bytes; the message names both."""
     damage(store, TURNS)
     before, source = everything(store), FakeSource(firms(11))
-    with pytest.raises(FingerprintMismatchError, match=r"'fake', this is 'other'.*--refresh"):
+    with pytest.raises(
+        FingerprintMismatchError, match=r"'fake', this is 'other'.*--nlp.*--refresh"
+    ):
         repair(store, source, TURNS, text=FakePreprocessor("other"))
     assert (everything(store), source.queries) == (before, [])
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from types import MappingProxyType
 
 from ftm.core.errors import CorruptObjectError
 from ftm.core.quarter import Quarter
@@ -80,6 +81,9 @@ class Inventory:
         store: whose.
         deep: whether every byte is to be read.
         ignored_runs: looked at as if they were not there.
+        sizes: of what was listed or looked at.
+        seen: what was looked at, and is there.
+        judged: what was looked at, there or not.
     """
 
     store: ObjectStore
@@ -87,6 +91,7 @@ class Inventory:
     ignored_runs: frozenset[str] = frozenset()
     sizes: dict[str, int] = field(default_factory=dict)
     seen: set[str] = field(default_factory=set)
+    judged: set[str] = field(default_factory=set)
     _listed: set[str] = field(default_factory=set)
 
     def runs(self, quarter: Quarter) -> list[str]:
@@ -101,30 +106,45 @@ class Inventory:
         return [key for key in self.sizes if key.startswith(f"{folder}/")]
 
     def size(self, key: str) -> int | None:
-        """Bytes of an object, now counted as looked at; None: it is not there."""
-        if key not in self.sizes and not any(key.startswith(f"{f}/") for f in self._listed):
-            info = self.store.head(key)
-            if info is not None:
-                self.sizes[key] = info.size_bytes
+        """Bytes of an object, now counted as looked at; None: it is not there.
+
+        One that was not listed is asked for: a writer may have put it since.
+        """
+        self.judged.add(key)
+        if key not in self.sizes and (info := self.store.head(key)) is not None:
+            self.sizes[key] = info.size_bytes
         if key in self.sizes:
             self.seen.add(key)
         return self.sizes.get(key)
 
-    def compare(self, files: Mapping[str, str], *, fix: str) -> Iterator[Fault]:
+    def compare(
+        self,
+        files: Mapping[str, str],
+        *,
+        fix: str,
+        sizes: Mapping[str, int] = MappingProxyType({}),
+        grade: Grade = Grade.DAMAGED,
+        user: str = "",
+    ) -> Iterator[Fault]:
         """Objects against their recorded hashes: there, not empty, and, if deep, these bytes.
 
         Args:
             files: key → sha256.
             fix: what makes them anew.
+            sizes: key → bytes, of those whose size is on record.
+            grade: of those that differ.
+            user: who needs them, to be told; "": everybody.
         """
         for key, digest in files.items():
-            if (what := self._differs(key, digest)) is not None:
-                yield Fault(key, what, fix)
+            if (what := self._differs(key, digest, sizes.get(key))) is not None:
+                yield Fault(key, f"{what}, and {user}" if user else what, fix, grade)
 
-    def _differs(self, key: str, digest: str) -> str | None:
+    def _differs(self, key: str, digest: str, recorded: int | None) -> str | None:
         size = self.size(key)
         if size is None:
             return "it is gone"
+        if recorded is not None and size != recorded:
+            return f"it has {size:,} bytes, {recorded:,} are recorded"
         if size == 0:
             return "it is empty"
         if not self.deep:

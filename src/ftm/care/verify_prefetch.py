@@ -4,20 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator
 from contextlib import suppress
-from hashlib import sha256
 
 import numpy as np
 import pyarrow as pa
 
 from ftm.care.faults import Fault, Grade, Inventory
-from ftm.core.errors import FtmError, ManifestNotFoundError, ObjectNotFoundError, StoreError
-from ftm.core.layout import PrefetchLayout, RunLayout
+from ftm.care.verify_session import (
+    belongs_to,
+    named_by_session,
+    read_session,
+    verify_session,
+)
+from ftm.core.counted import counted
+from ftm.core.errors import (
+    CorruptObjectError,
+    FtmError,
+    ManifestNotFoundError,
+    ManifestVersionError,
+    StoreError,
+)
+from ftm.core.layout import RUN_MANIFEST, PrefetchLayout, RunLayout, run_of_key, runs_root
 from ftm.core.quarter import Quarter
 from ftm.core.schemas import CHUNK, COMPONENTS
-from ftm.storage.checkpoint import Session, decode_session, finishing_command
+from ftm.storage.checked import MissingObjectError, checked
+from ftm.storage.checkpoint import Session
 from ftm.storage.manifest import FileEntry, PrefetchManifest, firms_of, load_manifest
-from ftm.storage.object_store import ObjectStore
-from ftm.storage.open_lease import peek_leased
 from ftm.storage.parquet import from_bytes
 from ftm.storage.parquet_layout import firm_runs, parse_footer
 from ftm.storage.quarter_reader import Chunk, sections_of
@@ -33,46 +44,58 @@ def verify_prefetch(inventory: Inventory, quarter: Quarter) -> Iterator[Fault]:
 
     Raises:
         ManifestNotFoundError: nothing of it is published, and no prefetch of it is unfinished.
+        ManifestVersionError: a newer ftm writes it; not damage, and nothing to be replaced.
         StoreError: the store cannot be read.
     """
     store, layout = inventory.store, PrefetchLayout(quarter)
     inventory.list(layout.root)
-    session, faults = _session(store, layout)
+    session, faults = read_session(store, layout)
     yield from faults
     try:
         manifest = load_manifest(store, quarter)
     except ManifestNotFoundError:
-        if session is None and not faults:
-            raise
+        if session is not None:
+            yield from verify_session(inventory, layout, session)
+        elif not faults:
+            if not (files := _generations(inventory, layout)):
+                raise
+            what = f"it is gone, and {counted(len(files), 'file')} of its generations are there"
+            other = f"`ftm prefetch --quarter {quarter}`, if none was ever complete"
+            yield Fault(layout.manifest, what, _restore(inventory, layout, other))
         return
-    except StoreError:
+    except (StoreError, ManifestVersionError):
         raise
     except FtmError as error:
-        yield Fault(layout.manifest, str(error), f"`{_refresh(quarter)}`")
+        other = f"`{_refresh(quarter)}`"
+        yield Fault(layout.manifest, str(error), _restore(inventory, layout, other))
         return
     inventory.size(layout.manifest)
     yield from _Check(inventory, layout, manifest).run()
+    if session is not None:
+        yield from verify_session(inventory, layout, session)
     yield from _leftovers(inventory, layout, manifest, session)
+
+
+def _generations(inventory: Inventory, layout: PrefetchLayout) -> list[str]:
+    """Chunks, components and plans, of whatever generation."""
+    keys = inventory.list(layout.root)
+    return [k for k in keys if k.endswith(".parquet") and not k.startswith(f"{layout.parts}/")]
+
+
+def _restore(inventory: Inventory, layout: PrefetchLayout, other: str) -> str:
+    """What to do about a lost manifest: the runs hold copies of it, byte for byte."""
+    copies = []
+    for key in inventory.list(runs_root(layout.quarter)):
+        if key.endswith(f"/{RUN_MANIFEST}"):
+            with suppress(CorruptObjectError, ManifestVersionError):
+                found = read_run_manifest(inventory.store, run_of_key(key))
+                copies.append((found.generation, found.n_firms, key))
+    copy = f", or by a copy of {max(copies)[2]}" if copies else ""
+    return f"restore it from a backup{copy}; else {other}"
 
 
 def _refresh(quarter: Quarter) -> str:
     return f"ftm prefetch --quarter {quarter} --refresh"
-
-
-def _session(store: ObjectStore, layout: PrefetchLayout) -> tuple[Session | None, list[Fault]]:
-    """The unfinished prefetch, if there is one; that there is one is worth a note."""
-    key = layout.checkpoint
-    try:
-        session = decode_session(peek_leased(store, key), key=store.name(key))
-    except StoreError:
-        raise
-    except FtmError as error:
-        return None, [Fault(key, str(error), "delete it: what is published stays")]
-    if session is None:
-        return None, []
-    command = finishing_command(session, str(layout.quarter))
-    what = f"an unfinished {session.kind}, {session.n_attempted} firms tried so far"
-    return session, [Fault(key, what, f"`{command}` goes on with it", Grade.NOTE)]
 
 
 class _Check:
@@ -139,10 +162,7 @@ class _Check:
         if entry is None:
             return None
         key = self._layout.key(file)
-        try:
-            what, table = self._look(key, entry, schema)
-        except ObjectNotFoundError:
-            what, table = "it is gone", None
+        what, table = self._look(key, entry, schema)
         if what is not None:
             yield Fault(key, what, self._repair, file=file)
         return table
@@ -156,14 +176,14 @@ class _Check:
         if size != entry.bytes:
             return f"it has {size:,} bytes, the manifest records {entry.bytes:,}", None
         name, deep, footer = self._store.name(key), self._inventory.deep, entry.footer
-        data = (
-            self._store.get(key)
-            if deep
-            else self._store.get_range(key, footer.offset, footer.bytes)
-        )
-        what = "its bytes are" if deep else "the bytes of its footer are"
-        if sha256(data).hexdigest() != (entry.sha256 if deep else footer.sha256):
-            return f"{what} not those recorded", None
+        part = None if deep else (footer.offset, footer.bytes)
+        try:
+            data = checked(self._store, key, entry.sha256 if deep else footer.sha256, part=part)
+        except MissingObjectError:
+            return "it is gone", None
+        except CorruptObjectError:
+            what = "its bytes" if deep else "the bytes of its footer"
+            return f"{what} are not those recorded", None
         try:
             if not deep:
                 parse_footer(data, key=name)
@@ -227,43 +247,40 @@ def _leftovers(
     session: Session | None,
 ) -> Iterator[Fault]:
     """What lies in the quarter's folder and is named by nobody: manifest, session or run."""
-    store = inventory.store
-    named = {layout.manifest, layout.checkpoint, *_named(layout, manifest)}
-    for run_id in inventory.runs(layout.quarter):
-        # A run that cannot be read is told of where runs are verified.
-        with suppress(FtmError):
-            named |= set(
-                _named(layout, read_run_manifest(store, RunLayout(layout.quarter, run_id)))
-            )
+    of_runs, unread = _named_by_runs(inventory, layout)
+    named = {layout.manifest, layout.checkpoint, *_named(layout, manifest), *of_runs}
     if session is not None:
-        named |= set(_named_by_session(layout, session))
+        named |= set(named_by_session(layout, session))
     for key in inventory.list(layout.root):
         if key in named:
             continue
-        if session is not None and _belongs_to(key, layout, session):
+        if session is not None and belongs_to(key, layout, session):
             continue
         fix = f"`ftm clean --quarter {layout.quarter}` removes it"
+        if unread:
+            fix = f"keep it as long as run {unread[0]} matters: what that run reads cannot be told"
         yield Fault(key, "no manifest, run or unfinished prefetch names it", fix, Grade.LEFT_OVER)
+
+
+def _named_by_runs(inventory: Inventory, layout: PrefetchLayout) -> tuple[set[str], list[str]]:
+    """Keys that runs read, and the runs of which that is not known; those are told of as runs."""
+    named: set[str] = set()
+    unread = []
+    root = runs_root(layout.quarter)
+    keys = [key.split("/") for key in inventory.list(root)]
+    found = {parts[2] for parts in keys if len(parts) > 3}
+    for run_id in sorted(found - inventory.ignored_runs):
+        try:
+            manifest = read_run_manifest(inventory.store, RunLayout(layout.quarter, run_id))
+        except StoreError:
+            raise
+        except FtmError:
+            unread.append(run_id)
+        else:
+            named |= set(_named(layout, manifest))
+    return named, unread
 
 
 def _named(layout: PrefetchLayout, manifest: PrefetchManifest) -> list[str]:
     files = [manifest.plan.file, *manifest.chunks, *manifest.components]
     return [layout.key(file) for file in files]
-
-
-def _named_by_session(layout: PrefetchLayout, session: Session) -> Iterator[str]:
-    yield layout.key(layout.plan_file(session.generation))
-    pairs = [(part.chunk, part.components) for part in session.parts]
-    for named in (file for pair in pairs for file in pair):
-        if named is not None:
-            yield layout.key(named.file)
-    for closed in session.chunks:
-        for entry in (closed.chunk, closed.components):
-            if entry is not None:
-                yield layout.key(entry.file)
-
-
-def _belongs_to(key: str, layout: PrefetchLayout, session: Session) -> bool:
-    """Whether an unfinished prefetch may have put it and not got to naming it."""
-    folder = layout.generation(session.generation)
-    return key.startswith((f"{layout.parts}/", *([layout.key(folder)] if folder else [])))

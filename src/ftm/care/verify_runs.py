@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import partial
+from typing import Protocol
 
 from ftm.care.faults import Fault, Grade, Inventory
-from ftm.core.errors import FtmError, StoreError
+from ftm.core.errors import (
+    ConfigError,
+    CorruptObjectError,
+    FtmError,
+    ObjectNotFoundError,
+    StoreError,
+)
 from ftm.core.layout import (
     PrefetchLayout,
     RunLayout,
@@ -17,13 +25,24 @@ from ftm.core.layout import (
 )
 from ftm.core.quarter import Quarter
 from ftm.storage.assigned import read_assigned
-from ftm.storage.linked import LINK_FILES, link_record, linked_file
+from ftm.storage.lease import decode_document
+from ftm.storage.linked import LINK_FILES, link_record, linked_file, mend_link
 from ftm.storage.object_store import ObjectStore
 from ftm.storage.published import SENTIMENT, read_published
 from ftm.storage.run_reader import RunRecords, read_run, read_run_manifest, run_ids
+from ftm.storage.run_records import (
+    decode_job,
+    decode_job_claim,
+    decode_model_claim,
+    decode_outcome,
+)
 from ftm.storage.stage_records import STAGES, read_stage
 
 _PARTS = ("firm-topics", "firm-sentences")
+
+
+class _Decoder(Protocol):
+    def __call__(self, data: bytes, *, key: str) -> object: ...
 
 
 def verify_runs(inventory: Inventory, quarter: Quarter) -> Iterator[Fault]:
@@ -49,7 +68,10 @@ def verify_runs(inventory: Inventory, quarter: Quarter) -> Iterator[Fault]:
     yield from _superseded(inventory, quarter)
     yield from _guarded(inventory, link_record(quarter), lambda: _linked(inventory, quarter))
     for folder in inventory.store.list_folders(f"assigned/quarter={quarter}"):
-        themes_from = Quarter.parse(folder.removeprefix("themes="))
+        try:
+            themes_from = Quarter.parse(folder.removeprefix("themes="))
+        except ConfigError:
+            continue  # not a folder of ours
         root = assigned_root(quarter, themes_from)
         yield from _guarded(inventory, root, partial(_assigned, inventory, quarter, themes_from))
 
@@ -79,6 +101,8 @@ def _run(inventory: Inventory, layout: RunLayout) -> Iterator[Fault]:
     inventory.list(layout.root)
     inventory.list(layout.progress_root)
     yield from _guarded(inventory, layout.spec, lambda: _records(inventory, layout))
+    for key in inventory.list(layout.root) + inventory.list(layout.progress_root):
+        yield from _guarded(inventory, key, partial(_small_record, inventory, layout, key))
     for stage in STAGES[1:]:
         yield from _guarded(
             inventory, layout.stage_record(stage), partial(_stage, inventory, layout, stage)
@@ -86,43 +110,97 @@ def _run(inventory: Inventory, layout: RunLayout) -> Iterator[Fault]:
 
 
 def _records(inventory: Inventory, layout: RunLayout) -> Iterator[Fault]:
-    """A run's own records, the chunks it reads, and the parts its batches list."""
+    """A run's own records, the files it reads, and the parts its batches list."""
     store = inventory.store
     run = read_run(store, layout.quarter, layout.run_id)
     inventory.size(layout.spec)
-    yield from _guarded(inventory, layout.manifest, lambda: _chunks_of(inventory, layout))
+    yield from _guarded(inventory, layout.manifest, lambda: _read_by(inventory, layout))
     again = (
         f"the `ftm run-quarter --quarter {layout.quarter}` command that began the run computes it "
         "again"
     )
-    yield from inventory.compare(_listed(inventory, run), fix=again)
-    yield from _unlisted(inventory, layout, run)
+    yield from _progress(inventory, layout, run, again)
+    parts, partial_parts = _parts(run)
+    yield from inventory.compare(parts, fix=again)
+    # A worker that is killed while it completes one leaves it other than its record says.
+    anew = f"nobody reads it before it is complete; {again}"
+    yield from inventory.compare(partial_parts, fix=anew, grade=Grade.NOTE)
+    yield from _unlisted(inventory, layout, {*parts, *partial_parts})
 
 
-def _chunks_of(inventory: Inventory, layout: RunLayout) -> Iterator[Fault]:
+def _progress(
+    inventory: Inventory, layout: RunLayout, run: RunRecords, again: str
+) -> Iterator[Fault]:
+    """The batches' records: before stage reduce one may not have begun, afterwards each has."""
+    for batch_id in run.progress:
+        inventory.size(layout.progress(batch_id))
+    try:
+        reduced = read_stage(inventory.store, layout, STAGES[1])
+    except CorruptObjectError:
+        return  # it is told as damaged
+    if reduced is None or reduced.is_partial:
+        return
+    for batch in run.batches:
+        if batch.batch_id not in run.progress:
+            key = layout.progress(batch.batch_id)
+            yield Fault(key, "it is gone, and stage reduce has read its batch", again)
+
+
+def _small_record(inventory: Inventory, layout: RunLayout, key: str) -> Iterator[Fault]:
+    """A record of jobs, a claim, or the lease: commands stop at one that cannot be read."""
+    decode = _decoder(layout, key)
+    if decode is None:
+        return
+    # One that has gone since it was listed is of a command that ended meanwhile.
+    with suppress(ObjectNotFoundError):
+        decode(inventory.store.get(key), key=inventory.store.name(key))
+        inventory.size(key)
+    yield from ()
+
+
+def _decoder(layout: RunLayout, key: str) -> _Decoder | None:
+    """What reads a small record, by its key; None for all that is looked at elsewhere."""
+    if key == layout.lease:
+        return decode_document
+    if key == layout.model_claim:
+        return decode_model_claim
+    if key.startswith(f"{layout.progress_root}/claims/"):
+        return decode_job_claim
+    if not key.startswith(f"{layout.root}/jobs/"):
+        return None
+    return decode_outcome if key.endswith(".outcome.json") else decode_job
+
+
+def _read_by(inventory: Inventory, layout: RunLayout) -> Iterator[Fault]:
     """Files of the prefetch generation a run reads; those of the current one are verified there."""
     manifest = read_run_manifest(inventory.store, layout)
     inventory.size(layout.manifest)
     prefetch = PrefetchLayout(layout.quarter)
     inventory.list(prefetch.root)
-    for file in (*manifest.chunks, *manifest.components):
-        key = prefetch.key(file)
-        if inventory.size(key) is None:
-            what = f"it is gone, and run {layout.run_id} reads it"
-            yield Fault(key, what, f"`ftm run-quarter --quarter {layout.quarter}` begins a new run")
+    entries = {**manifest.chunks, **manifest.components}
+    hashes = {file: entry.sha256 for file, entry in entries.items()}
+    hashes[manifest.plan.file] = manifest.plan.sha256
+    files = {prefetch.key(file): digest for file, digest in hashes.items()}
+    yield from inventory.compare(
+        {key: digest for key, digest in files.items() if key not in inventory.judged},
+        fix=f"`ftm run-quarter --quarter {layout.quarter}` begins a new run",
+        sizes={prefetch.key(file): entry.bytes for file, entry in entries.items()},
+        user=f"run {layout.run_id} reads it",
+    )
 
 
-def _listed(inventory: Inventory, run: RunRecords) -> dict[str, str]:
-    found: dict[str, str] = {}
-    for batch_id, progress in run.progress.items():
-        inventory.size(run.layout.progress(batch_id))
-        found |= progress.parts | progress.partial
-    return dict(sorted(found.items()))
+def _parts(run: RunRecords) -> tuple[dict[str, str], dict[str, str]]:
+    """{key: sha256} of the parts that are listed, and of those that are to be completed."""
+    listed: dict[str, str] = {}
+    partial_parts: dict[str, str] = {}
+    for _, progress in sorted(run.progress.items()):
+        listed |= progress.parts
+        partial_parts |= progress.partial
+    return dict(sorted(listed.items())), dict(sorted(partial_parts.items()))
 
 
-def _unlisted(inventory: Inventory, layout: RunLayout, run: RunRecords) -> Iterator[Fault]:
+def _unlisted(inventory: Inventory, layout: RunLayout, listed: set[str]) -> Iterator[Fault]:
     """Parts that no batch lists: a worker died between a part and its record, or still works."""
-    listed = _listed(inventory, run)
     for dataset in _PARTS:
         folder = f"intermediate/{dataset}/quarter={layout.quarter}/run={layout.run_id}"
         for key in inventory.list(folder):
@@ -171,9 +249,7 @@ def _linked(inventory: Inventory, quarter: Quarter) -> Iterator[Fault]:
     if inventory.size(link_record(quarter)) is None:
         return
     found = [linked_file(store, quarter, dataset) for dataset in LINK_FILES]
-    yield from inventory.compare(
-        dict(found), fix=f"`ftm link --redo-from {quarter}` writes it again"
-    )
+    yield from inventory.compare(dict(found), fix=mend_link(quarter))
 
 
 def _assigned(inventory: Inventory, quarter: Quarter, themes_from: Quarter) -> Iterator[Fault]:
@@ -182,4 +258,4 @@ def _assigned(inventory: Inventory, quarter: Quarter, themes_from: Quarter) -> I
         return
     root = assigned_root(quarter, themes_from)
     files = {f"{root}/{file}": digest for file, digest in assigned.files.items()}
-    yield from inventory.compare(files, fix=f"{assigned.mend} writes it again")
+    yield from inventory.compare(files, fix=assigned.mend)

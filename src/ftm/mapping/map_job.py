@@ -293,5 +293,5 @@ class _Pipeline:
 def _not_delivered(missing: set[str]) -> CorruptObjectError:
     return CorruptObjectError(
         f"the source did not deliver firm {min(missing)} ({len(missing)} missing); "
-        "check the quarter with `ftm status` and prefetch it again with `--refresh`"
+        "`ftm verify --deep` of the quarter says what is damaged and what mends it"
     )

@@ -107,6 +107,8 @@ def choose_opening(
             "out others that are stored; leave out --firms and --limit"
         )
     starts_anew = request.kind != "prefetch"
+    if found is None and not starts_anew and published.manifest is None:
+        _check_never_refreshed(store, layout)
     return open_session(
         request,
         found=found,
@@ -115,6 +117,22 @@ def choose_opening(
         generations=find_generations(store, layout) if starts_anew else (),
         now=now,
     )
+
+
+def _check_never_refreshed(store: ObjectStore, layout: PrefetchLayout) -> None:
+    """Refuse to go back to the first generation's plan where the manifest of a later one is gone.
+
+    Raises:
+        CorruptObjectError: with what brings it back.
+    """
+    newest = max(find_generations(store, layout), default=1)
+    if newest > 1:
+        raise CorruptObjectError(
+            f"{store.name(layout.manifest)} is gone, and there are files of generation {newest}; "
+            f"`ftm verify --quarter {layout.quarter}` says where a copy is; or make the quarter "
+            f"anew with `ftm prefetch --quarter {layout.quarter} --refresh`",
+            key=layout.manifest,
+        )
 
 
 def options_so_far(store: ObjectStore, layout: PrefetchLayout) -> PlanChoice | None:

@@ -76,13 +76,13 @@ def keep_plan(
     Raises:
         UnknownFirmError: a firm asked for has no call in the quarter; nothing is stored.
         WRDSConnectionError, WRDSQueryError: discovery failed.
+        CorruptObjectError: it is gone or damaged, and firms were read by it.
     """
-    plan = find_plan(store, layout, writer.session.generation)
-    check_plan(plan, request, writer.session, writer.base)
-    if plan is not None and _is_another(plan, writer):
-        # No firm was tried yet, so nothing follows it: it is damaged, or of a writer taken over.
-        writer.drop_plan()
-        plan = None
+    try:
+        plan = _find_own(store, layout, writer)
+        check_plan(plan, request, writer.session, writer.base)
+    except CorruptObjectError as error:
+        raise _plan_error(error, store, layout, writer.session) from error
     if plan is None:
         return _make_and_put(store, layout, writer, request, get_source())
     check_firm_ids(plan, request.selection, request.quarter)
@@ -90,10 +90,41 @@ def keep_plan(
     return plan
 
 
-def _is_another(plan: StoredPlan, writer: QuarterWriter) -> bool:
-    """Whether it has other bytes than this session was about to put."""
-    recorded = writer.session.plan_sha256
-    return writer.base is None and recorded is not None and plan.sha256 != recorded
+def _find_own(
+    store: ObjectStore, layout: PrefetchLayout, writer: QuarterWriter
+) -> StoredPlan | None:
+    """The plan in the store; one that is not what this session was about to put goes.
+
+    That one is damaged, or of a writer taken over. Where firms were tried it stays, for they were
+    read by it.
+    """
+    session = writer.session
+    is_followed = session.n_attempted or writer.base is not None or session.plan_sha256 is None
+    try:
+        plan = find_plan(store, layout, session.generation)
+    except CorruptObjectError:
+        if is_followed:
+            raise
+    else:
+        if plan is None or is_followed or plan.sha256 == session.plan_sha256:
+            return plan
+    writer.drop_plan()
+    return None
+
+
+def _plan_error(
+    error: CorruptObjectError, store: ObjectStore, layout: PrefetchLayout, session: Session
+) -> CorruptObjectError:
+    """The same; a refresh that is to be taken up is not begun anew by asking for it again."""
+    if session.kind != "refresh":
+        return error
+    what = str(error).partition("; ")[0]
+    return CorruptObjectError(
+        f"{what}; restore it from a backup, or delete {store.name(layout.checkpoint)} and run the "
+        "command again: what is published stays, and what the unfinished command had read it reads "
+        "anew",
+        key=error.key,
+    )
 
 
 def adopt_plan(writer: QuarterWriter, plan: StoredPlan) -> None:

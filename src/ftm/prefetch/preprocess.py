@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ftm.core.errors import CorruptObjectError, ManifestNotFoundError
+from ftm.core.errors import CorruptObjectError, ManifestNotFoundError, ObjectExistsError
 from ftm.core.layout import PrefetchLayout
 from ftm.core.progress import NoProgress, Progress
 from ftm.core.quarter import Quarter
@@ -15,7 +15,7 @@ from ftm.prefetch.plan_file import StoredPlan
 from ftm.prefetch.plan_keeping import adopt_plan, find_plan
 from ftm.prefetch.prefetcher import WRDSPrefetcher, utc_now
 from ftm.prefetch.publishing import firms_lost
-from ftm.prefetch.sessions import Request
+from ftm.prefetch.sessions import GIVE_UP, Request
 from ftm.prefetch.stored_turns import StoredTurns
 from ftm.storage.checkpoint import Selection
 from ftm.storage.lease import Clock, Writer
@@ -182,5 +182,13 @@ def _copy_plan(
     if writer.session.plan_sha256 is None:
         writer.session = writer.session.changed(source=old.source, failed=dict(old.failed))
         adopt_plan(writer, plan)
-    writer.put_plan(plan.data)
+    try:
+        writer.put_plan(plan.data)
+    except ObjectExistsError as error:
+        key = layout.key(layout.plan_file(writer.session.generation))
+        raise CorruptObjectError(
+            f"{store.name(key)} is not the plan it was copied from; "
+            f"`{GIVE_UP.format(layout.quarter)}`, then the same command makes it anew",
+            key=key,
+        ) from error
     return plan

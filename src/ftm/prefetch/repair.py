@@ -23,6 +23,7 @@ from ftm.core.progress import NoProgress, Progress
 from ftm.core.quarter import Quarter
 from ftm.core.records import FirmCall
 from ftm.core.schemas import CHUNK, COMPONENTS
+from ftm.core.version import VERSION
 from ftm.prefetch.base import Preprocessor
 from ftm.prefetch.firm_files import serialise
 from ftm.prefetch.on_demand import OnDemand
@@ -179,13 +180,14 @@ class _Repair:
             from_wrds = pair[1] in damaged
             used_wrds |= from_wrds
             source = self._sources.get() if from_wrds else StoredTurns(self._store, self._manifest)
-            made = self._make(own, source, preprocessor)
+            *made, failed = self._make(own, source, preprocessor)
             for file, data in zip(pair, made, strict=True):
-                if file in damaged:
-                    if (why := self._put(file, data)) is None:
-                        repaired.append(file)
-                    else:
-                        not_repaired[file] = why
+                if file not in damaged:
+                    continue
+                if self._put(file, data):
+                    repaired.append(file)
+                else:
+                    not_repaired[file] = self._why_other(failed, from_wrds=from_wrds)
         self._progress.finish()
         return RepairSummary(str(self._layout.quarter), repaired, not_repaired, n_firms, used_wrds)
 
@@ -206,8 +208,9 @@ class _Repair:
             name = next(k for k in sorted({*mine, *theirs}) if mine.get(k) != theirs.get(k))
             raise FingerprintMismatchError(
                 f"{self._layout.quarter} was preprocessed with {name} {theirs.get(name)!r}, this "
-                f"is {mine.get(name)!r}: its files cannot be made as they were; repair with the "
-                f"ftm that wrote it ({self._manifest.ftm_version}), restore them from a backup, or "
+                f"is {mine.get(name)!r}: its files cannot be made as they were; repair with that "
+                f"pipeline (--nlp), or with the ftm that wrote it ({self._manifest.ftm_version}), "
+                "restore them from a backup, or "
                 f"`ftm prefetch --quarter {self._layout.quarter} --refresh`"
             )
         return found
@@ -219,8 +222,8 @@ class _Repair:
 
     def _make(
         self, calls: Sequence[FirmCall], source: PrefetchSource, preprocessor: Preprocessor
-    ) -> tuple[bytes, bytes]:
-        """Sentences and speaker turns of these firms, as a prefetch writes them."""
+    ) -> tuple[bytes, bytes, str]:
+        """Sentences and speaker turns of these firms, as a prefetch writes them; a firm's error."""
         with ReadAhead(source, [calls]) as reader:
             outcomes = []
             for outcome in iter_outcomes(reader, preprocessor, self._layout.quarter):
@@ -231,22 +234,31 @@ class _Repair:
         turns = pa.concat_tables([COMPONENTS.empty_table(), *(o.components for o in outcomes)])
         chunk = serialise(rows, CHUNK, {o.firm_id: o.facts for o in stored})
         components = serialise(turns, COMPONENTS)
-        return (chunk.data if chunk else b"", components.data if components else b"")
+        failed = next((f"firm {o.firm_id} failed: {o.error}" for o in outcomes if o.error), "")
+        return (chunk.data if chunk else b"", components.data if components else b"", failed)
 
-    def _put(self, file: str, data: bytes) -> str | None:
-        """Put a file if it is the one the manifest records; else why not."""
-        entry = self._entry(file)
-        if sha256(data).hexdigest() != entry.sha256:
-            return (
-                f"made anew it has other bytes than those recorded on {self._manifest.created_at}: "
-                "WRDS has moved on since"
-            )
+    def _put(self, file: str, data: bytes) -> bool:
+        """Put a file if it is the one the manifest records; whether it is."""
+        if sha256(data).hexdigest() != self._entry(file).sha256:
+            return False
         key = self._layout.key(file)
-        if self._holds(key, data):
-            return None
-        self._lease.ensure_held()
-        self._store.put(key, data)
-        return None
+        if not self._holds(key, data):
+            self._lease.ensure_held()
+            self._store.put(key, data)
+        return True
+
+    def _why_other(self, failed: str, *, from_wrds: bool) -> str:
+        """What made a file come out differently, as far as that can be told."""
+        manifest = self._manifest
+        elsewhere = (
+            f"ftm {manifest.ftm_version} or the pyarrow it wrote with is another than here: repair "
+            "it there, or restore it from a backup"
+        )
+        why = failed or elsewhere
+        if from_wrds and not failed:
+            is_ours = manifest.ftm_version == VERSION
+            why = "WRDS has moved on since" + ("" if is_ours else f", or {elsewhere}")
+        return f"made anew it has other bytes than those recorded on {manifest.created_at}: {why}"
 
     def _entry(self, file: str) -> FileEntry:
         found = self._manifest.chunks.get(file) or self._manifest.components.get(file)

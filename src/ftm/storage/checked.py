@@ -22,19 +22,25 @@ _LOG = logging.getLogger(__name__)
 WAITS = (1, 5)
 """Times the store's own wait, before the second and the third look."""
 
+Part = tuple[int, int]
+"""Where some bytes of an object begin, and how many they are."""
+
 
 class MissingObjectError(CorruptObjectError):
     """An object that a record names is not there."""
 
 
-def checked(store: ObjectStore, key: str, wanted: str, *, mend: str = "") -> bytes:
+def checked(
+    store: ObjectStore, key: str, wanted: str, *, mend: str = "", part: Part | None = None
+) -> bytes:
     """An object's bytes.
 
     Args:
         store: where it is.
         key: of it.
-        wanted: its sha256.
+        wanted: sha256 of it, or of the part.
         mend: what makes it anew, for the message; "": the caller says it.
+        part: only these bytes, which it is known to be long enough for.
 
     Raises:
         MissingObjectError: it is not there.
@@ -42,7 +48,7 @@ def checked(store: ObjectStore, key: str, wanted: str, *, mend: str = "") -> byt
     """
     for wait in looks(store):
         try:
-            return _look(store, key, wanted, f"; {mend}" if mend else "")
+            return _look(store, key, wanted, f"; {mend}" if mend else "", part)
         except CorruptObjectError as error:
             if wait is None:
                 raise
@@ -57,9 +63,9 @@ def looks(store: ObjectStore) -> tuple[float | None, ...]:
     return (*(store.retry.wait_s * n for n in waits), None)
 
 
-def _look(store: ObjectStore, key: str, wanted: str, end: str) -> bytes:
+def _look(store: ObjectStore, key: str, wanted: str, end: str, part: Part | None) -> bytes:
     try:
-        data = store.get(key)
+        data = store.get(key) if part is None else store.get_range(key, *part)
     except ObjectNotFoundError as error:
         raise MissingObjectError(f"{store.name(key)} is gone{end}", key=key) from error
     if sha256(data).hexdigest() != wanted:

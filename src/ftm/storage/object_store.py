@@ -30,7 +30,7 @@ from ftm.core.errors import (
 from ftm.core.urls import without_user
 from ftm.storage.backends import BULK_TIMEOUT_S, check_key, file_backend, folder_of, s3_backends
 from ftm.storage.retrying import Bounds, Retrier, RetryPolicy
-from ftm.storage.store_errors import TransientStoreError, explain
+from ftm.storage.store_errors import BusyStoreError, TransientStoreError, explain
 
 _LOG = logging.getLogger(__name__)
 _T = TypeVar("_T")
@@ -100,6 +100,7 @@ class ObjectStore:
         self.retry = retry or RetryPolicy()
         self._retrier = Retrier(TransientStoreError, log=_LOG)
         self._answered = False
+        self._is_given_up = False
         self.url = url
         self.scheme = scheme
         self.folder = folder
@@ -300,18 +301,23 @@ class ObjectStore:
         if verb != "list" or key:
             check_key(key)
         policy = self.retry
-        limit_s = policy.later_s + extra_s if self._answered else policy.first_contact_s
         result = self._retrier.call(
             lambda: self._try(verb, key, operation),
-            Bounds(limit_s=limit_s, attempts=policy.attempts, wait_s=policy.wait_s),
+            Bounds(
+                limit_s=policy.later_s + extra_s,
+                attempts=policy.attempts,
+                wait_s=policy.wait_s,
+                silent_s=policy.first_contact_s,
+            ),
             what=f"{verb} {self.name(key)}",
             give_up=self._give_up,
+            answers=lambda: self._answered,
         )
-        self._answered = True
+        self._answered, self._is_given_up = True, False
         return result
 
     def _give_up(self, error: Exception, tried: str) -> StoreUnavailableError:
-        self._answered = False
+        self._answered, self._is_given_up = False, True
         return StoreUnavailableError(f"{error}; {tried}: run the command again")
 
     def _try(self, verb: str, key: str, operation: Callable[[], _T]) -> _T:
@@ -326,7 +332,10 @@ class ObjectStore:
             raise ObjectExistsError(f"{self.name(key)} already exists") from error
         except (obstore_errors.BaseError, OSError, ValueError) as error:
             explained = explain(error, verb=verb, where=self.name(key))
-            self._answered |= not isinstance(explained, TransientStoreError)
+            if isinstance(explained, BusyStoreError):
+                self._answered |= not self._is_given_up
+            else:
+                self._answered |= not isinstance(explained, TransientStoreError)
             raise explained from error
 
     def _check_reach(self, key: str, end: int) -> None:

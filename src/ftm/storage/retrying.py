@@ -8,6 +8,7 @@ in the log at level DEBUG, so that a service which stumbles for hours neither hi
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -35,11 +36,13 @@ class Bounds:
         limit_s: no try begins later than this after the first.
         attempts: at most so many tries.
         wait_s: before the second; doubles up to 10 s, with jitter.
+        silent_s: the same as limit_s, for a service of which no answer is known yet.
     """
 
     limit_s: float
     attempts: int
     wait_s: float
+    silent_s: float = math.inf
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +55,7 @@ class RetryPolicy:
 
     Args:
         first_contact_s: while the store does not answer at all.
-        later_s: once it has.
+        later_s: once it has, be it that it is busy, as it tells jobs that start by the thousand.
         wait_s: before the first retry; doubles up to 10 s.
         attempts: at most so many tries of a request, the first included.
         stall_s: without a byte for so long a try has failed; S3 only.
@@ -89,7 +92,13 @@ class Retrier:
         self._untold = 0
 
     def call(
-        self, operation: Callable[[], _T], bounds: Bounds, *, what: str, give_up: GiveUp
+        self,
+        operation: Callable[[], _T],
+        bounds: Bounds,
+        *,
+        what: str,
+        give_up: GiveUp,
+        answers: Callable[[], bool] = lambda: True,
     ) -> _T:
         """The operation's result.
 
@@ -98,6 +107,7 @@ class Retrier:
             bounds: how often it may be asked.
             what: names the request when it is answered after all.
             give_up: makes the error to be raised when it is not.
+            answers: whether the service is known to answer, be it that it is busy.
 
         Raises:
             Exception: what `give_up` makes of the last error, when a bound is reached; any error
@@ -112,9 +122,10 @@ class Retrier:
                 return False
             n_failed += 1
             self._log.debug("try %d: %s", n_failed, error)
+            limit_s = bounds.limit_s if answers() else min(bounds.silent_s, bounds.limit_s)
             if n_failed == 1:
-                told = self._tell(error, bounds)
-            return True
+                told = self._tell(error, limit_s)
+            return self._clock() - started < limit_s
 
         try:
             for attempt in stamina.retry_context(
@@ -135,7 +146,7 @@ class Retrier:
             self._log.warning("%s: answered at try %d, after %.1f s", what, n_failed + 1, took)
         return result
 
-    def _tell(self, error: Exception, bounds: Bounds) -> bool:
+    def _tell(self, error: Exception, limit_s: float) -> bool:
         """Say that a request is tried again, unless another was said to be a moment ago."""
         with self._lock:
             now = self._clock()
@@ -144,5 +155,5 @@ class Retrier:
                 return False
             untold, self._told_at, self._untold = self._untold, now, 0
         since = f" (since the last such line, {untold} more requests were)" if untold else ""
-        self._log.warning("%s; trying again for up to %.0f s%s", error, bounds.limit_s, since)
+        self._log.warning("%s; trying again for up to %.0f s%s", error, limit_s, since)
         return True

@@ -140,9 +140,10 @@ class JobRecord(Record):
             watches the jobs from elsewhere goes on in the same way.
     """
 
+    # Not `ftm cancel` first: it reads this record to find the jobs.
     mend = (
-        "end the run's jobs (`ftm cancel`), then delete it: it says what an attempt was about to "
-        "submit, no result hangs on it"
+        "delete it and run the same command again: no result hangs on it, and of two sets of jobs "
+        "at the same work one leaves it to the other"
     )
 
     name: str
@@ -161,7 +162,10 @@ class JobClaim(Record):
         claimed_at: ISO 8601 UTC; empty where that is not known.
     """
 
-    mend = "cancel the run's jobs (`ftm cancel`), delete it, and run the same command again"
+    mend = (
+        "delete it and run the same command again: it finds the run's jobs by their name, and puts "
+        "them on record anew"
+    )
 
     job_id: str
     claimed_at: str = ""

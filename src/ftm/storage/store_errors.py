@@ -47,6 +47,10 @@ class TransientStoreError(StoreUnavailableError):
     """The store did not answer, or said to come back later: the only error that is retried."""
 
 
+class BusyStoreError(TransientStoreError):
+    """It answered in S3's own words, so it is there, and the right one."""
+
+
 def explain(error: Exception, *, verb: str, where: str) -> StoreError:
     """The ftm error for an obstore error.
 
@@ -94,7 +98,8 @@ def _from_http(status: int, code: str, verb: str, where: str, bucket: str) -> St
             f"s3:DeleteObject and s3:ListBucket on bucket {bucket!r}"
         )
     if status in _TRANSIENT_STATUS or code in _TRANSIENT_CODES:
-        return TransientStoreError(f"{what}: the store answers {status} {code}".rstrip())
+        kind = BusyStoreError if code else TransientStoreError
+        return kind(f"{what}: the store answers {status} {code}".rstrip())
     return StoreError(f"{what}: the store answers {status} {code}".rstrip())
 
 

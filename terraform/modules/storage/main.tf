@@ -93,7 +93,8 @@ resource "aws_s3_bucket_lifecycle_configuration" "store" {
     }
   }
 
-  # The published tables hold all that later stages read; the parts are only needed to resume.
+  # Off unless asked for: load_topics, ftm label, ftm link and ftm verify read these objects of a
+  # published run, too; a rerun of the map stage makes them again.
   dynamic "rule" {
     for_each = var.intermediate_expiry_days > 0 ? [var.intermediate_expiry_days] : []
 
