@@ -15,7 +15,11 @@ def main() -> None:
     store = open_store(os.environ["FTM_STORE"])
     what = sys.argv[1]
     if what == "child":
-        subprocess.Popen([sys.executable, "-c", "import time; time.sleep(30)"])
+        wait = [sys.executable, "-c", "import time; time.sleep(30)"]
+        subprocess.Popen(wait, start_new_session=True)
+    if what == "fork" and not os.fork():
+        time.sleep(4)
+        os._exit(0)
     if what == "hangs":
         time.sleep(30)
     if what == "twice" and store.exists("result") and not store.exists("tried"):

@@ -117,11 +117,12 @@ def test_another_result_is_seen(what: str, lab: Lab) -> None:
         check_ending(careless(what), ending)
 
 
-def test_a_process_that_stays_is_seen(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("how", ["child", "fork"])
+def test_a_process_that_stays_is_seen(how: str, lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever a killed command leaves at work on the store is an error."""
     monkeypatch.setattr(harness, "MAX_LEFT_S", 0.5)
     with pytest.raises(AssertionError, match="are left"):
-        lab.kill(careless("child"), Blow(at=1))
+        lab.kill(careless(how), Blow(at=1))
 
 
 def test_a_rerun_that_fails_by_itself_is_seen(lab: Lab) -> None:
