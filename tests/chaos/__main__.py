@@ -18,8 +18,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.chaos.harness import Blow, Ending, Lab, Scenario, check_ending
-from tests.chaos.scenarios import PRELOAD, all_scenarios, served
+from tests.chaos.harness import Lab
+from tests.chaos.kills import Blow, Ending, Scenario, check_ending
+from tests.chaos.scenarios import PRELOAD, all_scenarios
+from tests.chaos.services import served
 from tests.support.forge import Forge
 from tests.support.postgres import running_postgres
 
@@ -78,9 +80,7 @@ def every_blow(lab: Lab, scenario: Scenario) -> Iterator[tuple[Blow, ...]]:
 def _duration_s(lab: Lab, scenario: Scenario) -> float:
     """Of an uninterrupted run, its process being warm."""
     lab.writes(scenario)
-    began_s = time.monotonic()
-    lab.kill(scenario, Blow())
-    return (time.monotonic() - began_s) / 2
+    return lab.kill(scenario, Blow()).runs[0].lasted_s
 
 
 def work_off(lab: Lab, scenario: Scenario, *, n: int, every: bool, rng: random.Random) -> Row:

@@ -6,8 +6,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.chaos.harness import Lab, Scenario
-from tests.chaos.scenarios import PRELOAD, all_scenarios, served
+from tests.chaos.harness import Lab
+from tests.chaos.kills import Scenario
+from tests.chaos.scenarios import PRELOAD, all_scenarios
+from tests.chaos.services import served
 from tests.support.forge import Forge
 from tests.support.postgres import PostgresServer
 from tests.support.s3_server import S3Server

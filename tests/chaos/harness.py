@@ -14,15 +14,17 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import subprocess
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from itertools import count, zip_longest
+from itertools import count
 from pathlib import Path
 
 from ftm.storage.object_store import ObjectStore, open_store
+from tests.chaos.kills import Blow, Ended, Ending, Scenario
 from tests.support.cli import ROOT, ftm_environment
 from tests.support.failpoints import Failpoint
 from tests.support.forge import Forge, Forged
@@ -38,111 +40,6 @@ FIRST_START = datetime(2024, 3, 1, 12, tzinfo=UTC)
 BETWEEN_STARTS = timedelta(minutes=1)
 """Shorter than a lease lasts, so that a rerun has to see that the holder is dead."""
 NO_RESULTS = (".locks/", "logs/")
-STOPPED = (130, 143)
-GOES_ON = ("run the same command again", "the next attempt")
-
-
-def as_it_is(_key: str, data: bytes) -> object:
-    """Nothing of an object may differ."""
-    return data
-
-
-def nothing(*_: object) -> None:
-    """No more to see to."""
-
-
-@dataclass(frozen=True)
-class Scenario:
-    """A command on a store, and what has to be true of its end.
-
-    Args:
-        name: of the scenario.
-        stage: for tables.
-        arguments: of the command.
-        prepare: writes what is there before; called once.
-        module: whose main is the command.
-        environment: beyond the store.
-        forget: (key, data) → what has to be equal; None: not compared at all.
-        check: looks at the store of a finished command, however it came to its end.
-        begin: called before every first start, for servers that count.
-        end: called after the last rerun, with the number of reruns.
-        clocked: modules of ours that get a clock which stands still while a process runs; the
-            result has then to be that of an uninterrupted run begun with the first process or with
-            one of the others.
-        workers: also start Python by themselves, and these can be killed, too.
-        again: once more, after it has ended, it finds nothing to do.
-        proven: parts of the keys whose writes are those of another scenario, by the same code:
-            CI kills there, `make chaos` here, too.
-    """
-
-    name: str
-    stage: str
-    arguments: tuple[str, ...]
-    prepare: Callable[[ObjectStore], None]
-    module: str = "ftm.cli.main"
-    environment: Mapping[str, str] = field(default_factory=dict)
-    forget: Callable[[str, bytes], object] = as_it_is
-    check: Callable[[ObjectStore], None] = nothing
-    begin: Callable[[], None] = nothing
-    end: Callable[[int], None] = nothing
-    clocked: tuple[str, ...] = ()
-    workers: bool = False
-    again: bool = True
-    proven: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Blow:
-    """How a process is killed.
-
-    Args:
-        at: moment of a write; -1: none.
-        signal: which.
-        after_s: seconds after its start, where `at` is -1.
-        worker: not the command itself, but a worker that it starts.
-    """
-
-    at: int = -1
-    signal: signal.Signals = signal.SIGKILL
-    after_s: float | None = None
-    worker: bool = False
-
-    def __str__(self) -> str:
-        whom = "worker " if self.worker else ""
-        when = f"write moment {self.at}" if self.at >= 0 else f"{self.after_s or 0:.3f} s"
-        return f"{whom}{self.signal.name} at {when}"
-
-
-@dataclass(frozen=True)
-class Ended:
-    """A process that ended."""
-
-    code: int
-    said: str
-
-
-@dataclass(frozen=True)
-class Ending:
-    """What became of a command that was killed and run again.
-
-    Args:
-        blows: what befell its processes, in turn.
-        runs: every process, the killed one first.
-        differences: from an uninterrupted run.
-        left_s: until the last process that it had started was gone.
-        debris: files of a folder that are no objects.
-    """
-
-    blows: Sequence[Blow]
-    runs: Sequence[Ended]
-    differences: Sequence[str]
-    left_s: float
-    debris: Sequence[str] = ()
-
-    @property
-    def hit(self) -> bool:
-        """Whether the process was killed before its end."""
-        return self.runs[0].code != 0
 
 
 class Lab:
@@ -180,7 +77,7 @@ class Lab:
             if is_done and (blow is None or not scenario.again):
                 break
             runs.append(self._run(scenario, store, place, len(runs), blow))
-            left_s = max(left_s, _wait_for_none(store.url))
+            left_s = max(left_s, _wait_for_none(store.url, self._forge.session))
         assert runs[-1].code == 0, (scenario.name, blows, runs)
         scenario.check(store)
         scenario.end(len(runs) - 1)
@@ -265,9 +162,11 @@ class Lab:
         elif blow is not None:
             point = replace(point, at=blow.at, signal=blow.signal)
         output = place / f"said-{number}"
+        began_s = time.monotonic()
         process = self._start(scenario, environment, point, output)
         _strike_later(process, blow)
-        return Ended(process.wait(LIMIT_S), output.read_text())
+        code = _end_of(process, output)
+        return Ended(code, output.read_text(), time.monotonic() - began_s)
 
     def _environment(self, scenario: Scenario, store: ObjectStore) -> dict[str, str]:
         environment = ftm_environment(**{**scenario.environment, "FTM_STORE": store.url})
@@ -307,8 +206,8 @@ class Lab:
         )
         environment = self._environment(scenario, store)
         process = self._start(scenario, environment, point, place / "said-0")
-        _wait_until_stopped(process)
         try:
+            _wait_until_stopped(process)
             yield Sleeper(self, store, place, process)
         finally:
             process.kill()
@@ -330,11 +229,21 @@ class Sleeper:
     def wake(self) -> Ended:
         """Let it go on to its end."""
         self.process.send_signal(signal.SIGCONT)
-        return Ended(self.process.wait(LIMIT_S), (self.place / "said-0").read_text())
+        output = self.place / "said-0"
+        return Ended(_end_of(self.process, output), output.read_text())
 
     def differences(self, scenario: Scenario) -> list[str]:
         """Keys that are not as an uninterrupted run leaves them."""
         return self.lab._compare(scenario, objects(self.store), 0)
+
+
+def _end_of(process: Forged, output: Path) -> int:
+    """The exit code; a process that hangs is a wrong result like another, and does not stay."""
+    try:
+        return process.wait(LIMIT_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+    raise AssertionError(f"it hung for {LIMIT_S:.0f} s: {output.read_text()[-600:]}")
 
 
 def _wait_until_stopped(process: Forged) -> None:
@@ -372,62 +281,26 @@ def debris(store: ObjectStore) -> list[str]:
     return sorted(file for file in files if file not in listed and not file.startswith(NO_RESULTS))
 
 
-def processes_of(url: str) -> Iterator[int]:
-    """Processes whose command or environment names a store."""
+def processes_of(url: str, session: int) -> Iterator[int]:
+    """Processes whose command or environment names a store, and all of the forge's session.
+
+    What was forked and did not begin a program has the environment of the forge's server.
+    """
     for folder in Path("/proc").glob("[0-9]*"):
         try:
             text = (folder / "environ").read_bytes() + (folder / "cmdline").read_bytes()
+            state, _, _, its_session = (folder / "stat").read_text().rpartition(")")[2].split()[:4]
         except OSError:
             continue
-        if url.encode() in text and int(folder.name) != os.getpid():
+        is_forged = int(its_session) == session and state != "Z"
+        if (url.encode() in text or is_forged) and int(folder.name) not in (os.getpid(), session):
             yield int(folder.name)
 
 
-def _wait_for_none(url: str) -> float:
+def _wait_for_none(url: str, session: int) -> float:
     """Wait until no process works on a store; seconds that took."""
     began_s = time.monotonic()
-    while left := list(processes_of(url)):
+    while left := list(processes_of(url, session)):
         assert time.monotonic() - began_s < MAX_LEFT_S, f"processes {left} are left of {url}"
         time.sleep(0.02)
     return time.monotonic() - began_s
-
-
-def boundaries(scenario: Scenario, moments: Sequence[str]) -> list[int]:
-    """Before every write, and after the last: after any other is before the one that follows."""
-    found = [
-        number
-        for number, text in enumerate(moments)
-        if text.startswith("before") and not any(part in text for part in scenario.proven)
-    ]
-    return [*found, len(moments) - 1] if scenario.again else found
-
-
-def check_ending(scenario: Scenario, ending: Ending) -> None:
-    """What has to be true of a kill, whatever the scenario.
-
-    The result is that of an uninterrupted run; no run shows a traceback; whoever was told to stop
-    and could not end says how to go on.
-    """
-    runs = [(run.code, run.said[-600:]) for run in ending.runs]
-    where = f"{scenario.name}: {', then '.join(map(str, ending.blows))}: {runs}"
-    assert not ending.differences, f"{list(ending.differences)} differ; {where}"
-    for run, blow in zip_longest(ending.runs, ending.blows[: len(ending.runs)]):
-        if blow is None or blow.worker:
-            assert "Traceback" not in run.said, where
-        elif not _was_deaf(run, blow):
-            _check_answer(run, blow, where)
-
-
-def _check_answer(run: Ended, blow: Blow, where: str) -> None:
-    assert "Traceback" not in run.said, where
-    if blow.signal is not signal.SIGKILL and run.code:
-        assert run.code in STOPPED, where
-        assert any(words in run.said for words in GOES_ON), where
-
-
-def _was_deaf(run: Ended, blow: Blow) -> bool:
-    """Hit at a time when Python starts or ends, and no code of ours could say a word."""
-    if blow.after_s is None:
-        return False
-    had_begun = any(name in run.said for name in ("click/core.py", "in map_batch", "in do_or_drop"))
-    return run.code in (0, -blow.signal) or ("Traceback" in run.said and not had_begun)

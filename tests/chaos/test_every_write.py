@@ -8,7 +8,8 @@ import signal
 import pytest
 
 from tests.chaos import harness
-from tests.chaos.harness import Blow, Lab, Scenario, boundaries, check_ending
+from tests.chaos.harness import Lab
+from tests.chaos.kills import Blow, Scenario, boundaries, check_ending
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("chaos")]
 
@@ -47,7 +48,9 @@ def test_told_to_stop_it_says_how_to_go_on_and_a_rerun_does(
     scenario, rng = scenarios[name], random.Random(name)
     moments = lab.writes(scenario)
     for number in SOFT:
-        check_ending(scenario, lab.kill(scenario, Blow(rng.randrange(len(moments) - 1), number)))
+        ending = lab.kill(scenario, Blow(rng.randrange(len(moments) - 1), number))
+        assert ending.hit
+        check_ending(scenario, ending)
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, *SOFT])
@@ -69,10 +72,33 @@ def test_on_s3_a_lease_of_a_dead_process_keeps_nobody_waiting(
     scenario = scenarios[name]
     moments = s3_lab.writes(scenario)
     chosen = random.Random(name).sample(range(len(moments) - 1), 3)
-    for at, number in zip(chosen, (signal.SIGKILL, *SOFT), strict=True):
-        check_ending(scenario, s3_lab.kill(scenario, Blow(at, number)))
-    for at in (len(moments) - 2, len(moments) - 1):
-        check_ending(scenario, s3_lab.kill(scenario, Blow(at)))
+    blows = [Blow(at, how) for at, how in zip(chosen, (signal.SIGKILL, *SOFT), strict=True)]
+    for blow in (*blows, Blow(len(moments) - 2), Blow(len(moments) - 1)):
+        ending = s3_lab.kill(scenario, blow)
+        assert ending.hit, blow
+        check_ending(scenario, ending)
+
+
+def test_what_is_left_out_here_is_killed_in_another_scenario(
+    lab: Lab, scenarios: dict[str, Scenario]
+) -> None:
+    """A write that a scenario calls proven is made under the same name by one that is killed."""
+    killed: set[str] = set()
+    left_out: dict[str, set[str]] = {}
+    for name, scenario in scenarios.items():
+        moments = lab.writes(scenario)
+        chosen = {moments[at] for at in boundaries(scenario, moments)}
+        killed |= {_write(text) for text in chosen}
+        left_out[name] = {_write(text) for text in moments if "before" in text} - {
+            _write(text) for text in chosen
+        }
+    assert {name: left - killed for name, left in left_out.items() if left - killed} == {}
+    assert left_out["publish"]
+
+
+def _write(moment: str) -> str:
+    """What is done to which file, wherever it lies."""
+    return f"{moment.split()[1]} {moment.rpartition('/')[2]}"
 
 
 def careless(what: str) -> Scenario:
@@ -91,11 +117,27 @@ def test_another_result_is_seen(what: str, lab: Lab) -> None:
         check_ending(careless(what), ending)
 
 
-def test_a_process_that_stays_is_seen(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("how", ["child", "fork"])
+def test_a_process_that_stays_is_seen(how: str, lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever a killed command leaves at work on the store is an error."""
     monkeypatch.setattr(harness, "MAX_LEFT_S", 0.5)
     with pytest.raises(AssertionError, match="are left"):
-        lab.kill(careless("child"), Blow(at=1))
+        lab.kill(careless(how), Blow(at=1))
+
+
+def test_a_rerun_that_fails_by_itself_is_seen(lab: Lab) -> None:
+    """One that ends well only when it is tried once more is no resuming."""
+    ending = lab.kill(careless("twice"), Blow(at=1))
+    assert [run.code for run in ending.runs] == [-signal.SIGKILL, 1, 0]
+    with pytest.raises(AssertionError, match="failed by itself"):
+        check_ending(careless("twice"), ending)
+
+
+def test_a_command_that_hangs_is_a_wrong_result(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is killed, and what it said is told."""
+    monkeypatch.setattr(harness, "LIMIT_S", 0.5)
+    with pytest.raises(AssertionError, match="it hung"):
+        lab.kill(careless("hangs"), Blow(at=5))
 
 
 def test_a_stop_without_a_word_is_seen(lab: Lab) -> None:

@@ -11,7 +11,8 @@ import pytest
 from ftm.core.layout import RunLayout
 from ftm.core.settings import Settings
 from ftm.storage.object_store import ObjectStore
-from tests.chaos.harness import Blow, Lab, Scenario, check_ending
+from tests.chaos.harness import Lab
+from tests.chaos.kills import Blow, Scenario, check_ending
 from tests.support.business_firms import QUARTER, make_firms
 from tests.support.forge import Forge
 from tests.support.runs import make_lines, worker_environment, write_run

@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from tests.chaos.harness import Lab, Scenario, objects
+from tests.chaos.harness import Lab, objects
+from tests.chaos.kills import Scenario
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("chaos")]
 

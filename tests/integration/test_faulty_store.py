@@ -14,6 +14,7 @@ from ftm.storage.object_store import ObjectStore, open_store
 from ftm.storage.run_records import ModelClaim
 from tests.support.business_firms import QUARTER
 from tests.support.faulty_path import (
+    HURRIED,
     NEXT,
     PATIENT,
     do_map,
@@ -32,6 +33,8 @@ from tests.support.s3_server import Bucket, S3Server
 
 UNDATED = tuple(fault for fault in FAULTS if fault != "stale")
 """Without stale answers: a pointer read so is what it was a moment ago, which nobody can tell."""
+
+PLAIN: tuple[Fault, ...] = ("500", "503", "reset", "lost answer")
 
 
 @dataclass(frozen=True)
@@ -107,12 +110,16 @@ def check(
     seed: int,
     kinds: tuple[Fault, ...] = FAULTS,
     read_with: tuple[Fault, ...] = UNDATED,
-) -> list[str]:
-    """Work and reading behind a faulty proxy end as without it; what was said at each stop."""
+) -> tuple[list[str], Counter[str]]:
+    """Work and reading behind a faulty proxy end as without it.
+
+    Returns what was said at each stop, and how often which fault befell a request.
+    """
     bucket = server.new_bucket()
     clean = stored(bucket, phase.before)
-    with FaultyProxy(server.url, rate=rate, seed=seed, kinds=kinds, stall_s=2.0) as proxy:
-        store = open_store(bucket.url, endpoint_url=proxy.url, retry=PATIENT)
+    with FaultyProxy(server.url, rate=rate, seed=seed, kinds=kinds, stall_s=4.0) as proxy:
+        patience = HURRIED if "stall" in kinds else PATIENT
+        store = open_store(bucket.url, endpoint_url=proxy.url, retry=patience)
         said = until_done(lambda: phase.work(store, proxy.url))
         proxy.kinds = read_with
         found: list[object] = []
@@ -120,30 +127,39 @@ def check(
         assert proxy.n_requests > 50
     assert settled(clean) == phase.objects
     assert found == [phase.result]
-    return said
+    return said, +proxy.faults
 
 
-@pytest.mark.parametrize(("rate", "seed"), [(0.05, 1), (0.2, 0)])
+# Seeds that bring a fault of each kind: of most, one request in twenty is one or two faults.
+@pytest.mark.parametrize(("rate", "seed", "kinds"), [(0.05, 51, PLAIN), (0.2, 224, FAULTS)])
 def test_a_prefetch_from_a_store_that_fails(
-    prefetching: Phase, s3_server: S3Server, rate: float, seed: int
+    prefetching: Phase, s3_server: S3Server, rate: float, seed: int, kinds: tuple[Fault, ...]
 ) -> None:
     """Faults of every kind: the same objects, and the connector reads the same sentences."""
-    assert check(prefetching, s3_server, rate=rate, seed=seed, read_with=FAULTS) == []
+    said, faults = check(prefetching, s3_server, rate=rate, seed=seed, read_with=FAULTS)
+    assert said == []
+    assert faults.keys() >= set(kinds)
 
 
 def test_a_map_stage_on_a_store_that_fails(mapping: Phase, s3_server: S3Server) -> None:
     """Orchestrator and workers; nothing stops at 5 %."""
-    assert check(mapping, s3_server, rate=0.05, seed=1) == []
+    said, faults = check(mapping, s3_server, rate=0.05, seed=525)
+    assert said == []
+    assert faults.keys() >= set(PLAIN)
 
 
 def test_the_later_stages_on_a_store_that_fails(publishing: Phase, s3_server: S3Server) -> None:
     """Themes, names, tables, pointers and links; nothing stops at 5 %."""
-    assert check(publishing, s3_server, rate=0.05, seed=0) == []
+    said, faults = check(publishing, s3_server, rate=0.05, seed=277)
+    assert said == []
+    assert faults.keys() >= set(PLAIN)
 
 
 def test_requests_that_stall(prefetching: Phase, s3_server: S3Server) -> None:
     """Left without an answer for longer than a client waits: tried again."""
-    assert check(prefetching, s3_server, rate=0.05, seed=2, kinds=("stall",)) == []
+    said, faults = check(prefetching, s3_server, rate=0.05, seed=2, kinds=("stall",))
+    assert said == []
+    assert faults["stall"] > 2
 
 
 @pytest.mark.exhaustive
@@ -154,8 +170,10 @@ def test_many_seeds(
     request: pytest.FixtureRequest, s3_server: S3Server, phase: str, rate: float
 ) -> None:
     """Whatever fails when: the bytes of a faultless run, at once or after runs with one line."""
+    seen: Counter[str] = Counter()
     for seed in range(100, 120):
-        check(request.getfixturevalue(phase), s3_server, rate=rate, seed=seed)
+        seen += check(request.getfixturevalue(phase), s3_server, rate=rate, seed=seed)[1]
+    assert seen.keys() == set(FAULTS)
 
 
 def losing_every_first_answer() -> Callable[[str, str], Fault | None]:

@@ -125,3 +125,18 @@ def test_texts_of_all_kinds_go_through_the_real_pipeline(memory: ObjectStore) ->
         assert {
             f: len(v.sentences) for f, v in connector.fetch_transcripts(None).firms.items()
         } == {firm: len(said) for firm, said in rows.items()}
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("text", ["We sold more units here. " * 50_000, "margin " * 1_500_000])
+def test_calls_of_ten_megabytes_or_fifty_thousand_sentences_lose_no_word(
+    memory: ObjectStore, text: str
+) -> None:
+    """Far beyond any call: stored whole, and the firm beside it as if it were alone."""
+    source = FakeSource(["1", "2"], texts={"1": [text], "2": ["Demand for our products grew."]})
+    with ParallelPreprocessor("rules", 1) as pipeline:
+        prefetch(memory, source, text=pipeline)
+    assert load_manifest(memory, QUARTER).failed == {}
+    rows = stored_rows(memory)
+    assert sum(len(said.split()) for said in rows["1"]) == len(text.split())
+    assert rows["2"] == ["Demand for our products grew."]

@@ -16,11 +16,14 @@ from ftm.cli import main as cli_main
 from ftm.cli.main import COMMANDS
 from ftm.storage.manifest import load_manifest
 from ftm.storage.object_store import open_store
-from tests.support.cli import run_ftm
+from tests.support.cli import ftm_environment, run_ftm
+from tests.support.forge import forge
 from tests.support.hostile import NAMES, OBEYED, hostile_wrds
+from tests.support.llm_server import MODEL, ChatRequest, LLMServer, Reply, error
 from tests.support.planted_run import plant_run
-from tests.support.planted_stages import FIRMS, do_all
+from tests.support.planted_stages import FIRMS, do_all, do_reduce
 from tests.support.postgres import PostgresServer
+from tests.support.runs import worker_environment
 from tests.support.s3_server import Bucket
 
 pytestmark = pytest.mark.slow
@@ -31,14 +34,14 @@ PLANTED = {
     for name in ("wrds", "pgpass", "manager", "aws", "token", "llm", "proxy", "llmurl", "store")
 }
 ARGUMENTS: dict[str, tuple[str, ...]] = {
-    "prefetch": ("--quarter", QUARTER),
+    "prefetch": ("--quarter", "2022Q1"),
     "preprocess": ("--quarter", QUARTER, "--workers", "1"),
     "attrition": ("--quarter", QUARTER),
     "run-quarter": ("--quarter", QUARTER, "--naming", "llm"),
     "run": ("--quarters", "2022Q1..2022Q2"),
     "watch": ("--quarter", QUARTER),
     "cancel": ("--quarter", QUARTER),
-    "logs": ("--quarter", QUARTER),
+    "logs": ("--quarter", QUARTER, "--batch", "0"),
     "status": ("--quarter", QUARTER),
     "show": ("--quarter", QUARTER, "--firm", "100000"),
     "quarters": (),
@@ -56,6 +59,13 @@ ARGUMENTS: dict[str, tuple[str, ...]] = {
     "config": ("--help",),
     "demo": ("--quarters", "no-quarter"),
 }
+
+
+ENDS = {
+    **dict.fromkeys(("prefetch", "run", "assign", "doctor"), 1),
+    **dict.fromkeys(("watch", "cancel", "label", "demo"), 2),
+}
+"""Exit codes other than 0 with a store in a folder; Batch, which needs S3, has tests of its own."""
 
 
 def leaks(text: str | bytes) -> list[str]:
@@ -163,16 +173,54 @@ def test_no_command_shows_a_credential_when_all_fails(
         monkeypatch.setenv(name, value)
     monkeypatch.chdir(tmp_path)
     # Each would wait six seconds for a bucket; all go through the same store.
-    commands = [c for c in ARGUMENTS if c != "doctor"] if kind == "file" else ["status", "doctor"]
+    commands = list(ARGUMENTS) if kind == "file" else ["status", "doctor"]
     with Told() as told:
         for command in commands:
             monkeypatch.setattr("sys.argv", ["ftm", command, *ARGUMENTS[command]])
-            with pytest.raises(SystemExit):
+            with pytest.raises(SystemExit) as ended:
                 cli_main.main()
             out, err = capfd.readouterr()
             assert not leaks(out + err), f"{command}: {out} {err}"
             assert not told.leaking, command
+            assert kind != "file" or ended.value.code == ENDS.get(command, 0), (command, err)
+    assert kind == "url" or logging.DEBUG in told.levels
     assert not store_leaks(published)
+
+
+def authorization(request: ChatRequest) -> str:
+    """What a request was allowed by."""
+    return {name.lower(): value for name, value in request.headers.items()}["authorization"]
+
+
+def test_a_key_that_the_language_model_repeats_is_told_nowhere(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    """A server that quotes it in its refusal, then one that takes it: output and store."""
+    url = f"file://{tmp_path / 'store'}"
+    planted = plant_run(open_store(url), FIRMS)
+    do_reduce(planted.store, planted.run)
+    given = {**environment, **worker_environment(url, planted.layout, 0)}
+    del given["LLM_PATIENCE_S"]
+    given |= {"FTM_NAMING": "llm", "LLM_MODEL_NAME": MODEL, "LLM_MAX_CONCURRENT": "1"}
+
+    def quote(number: int, request: ChatRequest) -> Reply | None:
+        said = f"Incorrect API key provided: {authorization(request)}"
+        return error(401, said, code="invalid_api_key") if number == 0 else None
+
+    codes = []
+    with LLMServer(script=quote) as llm:
+        for _ in range(2):
+            process = forge().start_piped(
+                *("ftm.worker", "name"),
+                environment=ftm_environment(**{**given, "LLM_BASE_URL": llm.url}),
+                cwd=tmp_path,
+            )
+            said = "".join(process.communicate())
+            codes.append(process.returncode)
+            assert not leaks(said), said
+    assert (codes[0] != 0, codes[1]) == (True, 0)
+    assert {authorization(chat) for chat in llm.chats} == {f"Bearer {PLANTED['llm']}"}
+    assert not store_leaks(url)
 
 
 class Told(logging.Handler):
@@ -181,6 +229,7 @@ class Told(logging.Handler):
     def __init__(self) -> None:
         super().__init__()
         self.leaking: list[str] = []
+        self.levels: set[int] = set()
 
     def __enter__(self) -> Told:
         root = logging.getLogger()
@@ -197,8 +246,9 @@ class Told(logging.Handler):
         logging.getLogger("botocore.hooks").setLevel(logging.NOTSET)
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Note who logs a credential."""
-        found = leaks(record.getMessage())
+        """Note who logs a credential, in a traceback too."""
+        self.levels.add(record.levelno)
+        found = leaks(self.format(record))
         # At DEBUG botocore shows the headers it signs; no secret key, but the session's token.
         if found and not (found == ["token"] and record.name.startswith("botocore.")):
             self.leaking.append(f"{record.name}: {found}")

@@ -6,11 +6,11 @@ import contextlib
 import socket
 import struct
 import threading
-from types import TracebackType
-from typing import Self
+
+from tests.support.accepting import Accepting
 
 
-class CuttingProxy:
+class CuttingProxy(Accepting):
     """A context manager; clients connect to `port` of 127.0.0.1.
 
     Args:
@@ -23,33 +23,17 @@ class CuttingProxy:
         self._server = port
         self._reset = reset
         self.cut_after = cut_after
-        self.n_connections = 0
         self.n_bytes = 0
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.port: int = self._listener.getsockname()[1]
+        self.listen()
 
-    def __enter__(self) -> Self:
-        threading.Thread(target=self._accept, daemon=True).start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._listener.close()
-
-    def _accept(self) -> None:
-        while True:
-            try:
-                client, _ = self._listener.accept()
-            except OSError:
-                return
-            self.n_connections += 1
+    def serve(self, client: socket.socket) -> None:
+        try:
             server = socket.create_connection(("127.0.0.1", self._server))
-            for work in (self._ask, self._answer):
-                threading.Thread(target=work, args=(client, server), daemon=True).start()
+        except OSError:
+            client.close()
+            return
+        threading.Thread(target=self._ask, args=(client, server), daemon=True).start()
+        self._answer(client, server)
 
     def _ask(self, client: socket.socket, server: socket.socket) -> None:
         with contextlib.suppress(OSError):

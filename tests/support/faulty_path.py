@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -32,8 +32,10 @@ from tests.support.planted_stages import FIRMS, run_span
 from tests.support.prefetch_quarter import firms, prefetch
 from tests.support.runs import noop_settings
 
-PATIENT = RetryPolicy(first_contact_s=20.0, later_s=20.0, wait_s=0.002, stall_s=0.4)
-"""Bears much and waits little."""
+PATIENT = RetryPolicy(first_contact_s=60.0, later_s=60.0, wait_s=0.002, stall_s=20.0)
+"""Bears much and waits little; a slow machine is not taken for a fault."""
+HURRIED = replace(PATIENT, stall_s=1.0)
+"""The same where requests stall on purpose."""
 
 NEXT = QUARTER.next()
 BEGAN = datetime(2023, 4, 3, 12, tzinfo=UTC)

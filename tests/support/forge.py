@@ -135,6 +135,11 @@ class Forge:
             start_new_session=True,
         )
 
+    @property
+    def session(self) -> int:
+        """Of the server and of all that it forks but what was told to have its own."""
+        return self._server.pid
+
     def __enter__(self) -> Self:
         return self
 

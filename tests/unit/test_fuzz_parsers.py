@@ -145,6 +145,7 @@ def _parse_checkpoint(data: bytes) -> object:
 def test_manifests(data: st.DataObject) -> None:
     """One field changed, or any bytes: read and written again alike, or refused."""
     valid, _ = manifest_and_checkpoint()
+    assert refused(_parse_manifest, _as_json(valid)) is not None
     refused(_parse_manifest, _as_json(data.draw(changed(valid))))
     refused(_parse_manifest, data.draw(raw(_as_json(valid))))
 
@@ -205,6 +206,7 @@ def _parse_claim(data: bytes) -> object:
 def test_batch_manifests(data: st.DataObject) -> None:
     """A line changed, or any bytes between the lines."""
     lines = [line.model_dump(mode="json") for line in LINES]
+    assert refused(_parse_batches, b"\n".join(map(_as_json, lines))) is not None
     other = data.draw(changed(lines[0]))
     refused(_parse_batches, _as_json(other) + b"\n" + _as_json(lines[1]))
     refused(_parse_batches, data.draw(raw(b"\n".join(map(_as_json, lines)))))
@@ -242,6 +244,7 @@ def test_pointers(data: st.DataObject) -> None:
         assert "/" not in published.run_id
         return published.tables
 
+    assert refused(parse, _as_json(valid)) is not None
     assert refused(parse, _as_json({"run_id": "../x"})) is None
     refused(parse, _as_json(data.draw(changed(valid))))
     refused(parse, data.draw(raw(_as_json(valid))))
@@ -284,6 +287,7 @@ def test_settings_files(folder: Path, data: st.DataObject) -> None:
         return Settings.load()
 
     try:
+        assert refused(parse, TOML) is not None
         refused(parse, f"{field} = {value}".encode(errors="surrogatepass"))
         refused(parse, data.draw(raw(TOML)))
     finally:

@@ -183,3 +183,10 @@ def test_reading_starts_no_thread_of_pyarrow(read: str) -> None:
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     )
     assert done.stdout == "True\n"
+
+
+def test_a_footer_that_cannot_be_read_is_told_in_one_line() -> None:
+    """What Thrift says of a footer that ends too early has a line end in it."""
+    with pytest.raises(CorruptObjectError, match="No more data to read") as caught:
+        parse_footer(b"PAR1\x15\x04\x19\x03\0\0\0PAR1", key="a.parquet")
+    assert "\n" not in str(caught.value)

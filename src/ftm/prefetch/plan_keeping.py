@@ -52,11 +52,13 @@ def check_plan(
     if session.n_attempted and recorded is None:
         recorded = session.plan_sha256
     if recorded is not None and (plan is None or plan.sha256 != recorded):
+        layout = PrefetchLayout(Quarter.parse(request.quarter))
+        key = layout.key(layout.plan_file(session.generation))
         state = "is gone" if plan is None else "differs from what was recorded"
         raise CorruptObjectError(
-            f"the plan (calls.parquet) of {request.quarter}, generation {session.generation}, "
-            f"{state}; restore it from a backup, or make the quarter anew with "
-            f"`ftm prefetch --quarter {request.quarter} --refresh`"
+            f"the plan of {request.quarter}, {key}, {state}; restore it from a backup, or make the "
+            f"quarter anew with `ftm prefetch --quarter {request.quarter} --refresh`",
+            key=key,
         )
     if plan is not None and (
         problem := options_error(plan.options, session.options, request.quarter)

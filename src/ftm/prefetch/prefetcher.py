@@ -266,8 +266,8 @@ class WRDSPrefetcher:
         plan = find_plan(self._store, layout, manifest.generation)
         if plan is None or plan.sha256 != manifest.plan.sha256:
             raise CorruptObjectError(
-                f"the plan of {quarter} is gone or differs from what its manifest recorded; "
-                f"`ftm prefetch --quarter {quarter} --refresh` makes a new one"
+                f"the plan of {quarter}, {layout.key(manifest.plan.file)}, is gone or differs from "
+                f"what was recorded; `ftm prefetch --quarter {quarter} --refresh` makes a new one"
             )
         found = self._source.get().discover(layout.quarter, plan_options(plan.options))
         arrived = find_arrived_texts(self._source.get(), plan.calls, manifest.skipped)

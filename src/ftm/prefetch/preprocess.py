@@ -166,9 +166,12 @@ def _published(opened: Opened, layout: PrefetchLayout) -> PrefetchManifest:
 def _plan_of(store: ObjectStore, layout: PrefetchLayout, manifest: PrefetchManifest) -> StoredPlan:
     plan = find_plan(store, layout, manifest.generation)
     if plan is None or plan.sha256 != manifest.plan.sha256:
+        key = layout.key(manifest.plan.file)
         raise CorruptObjectError(
-            f"the plan of {layout.quarter} is gone or differs from what its manifest recorded; "
-            f"make the quarter anew with `ftm prefetch --quarter {layout.quarter} --refresh`"
+            f"the plan of {layout.quarter}, {key}, is gone or differs from what its manifest "
+            "recorded; make the quarter anew with "
+            f"`ftm prefetch --quarter {layout.quarter} --refresh`",
+            key=key,
         )
     return plan
 

@@ -194,10 +194,12 @@ class _Repair:
     def _kept_calls(self) -> list[FirmCall]:
         plan = find_plan(self._store, self._layout, self._manifest.generation)
         if plan is None or plan.sha256 != self._manifest.plan.sha256:
+            key = self._layout.key(self._manifest.plan.file)
             raise CorruptObjectError(
-                f"the plan of {self._layout.quarter} is gone or damaged, and without it nothing "
-                "can be made as it was; restore calls.parquet from a backup, or make the quarter "
-                f"anew with `ftm prefetch --quarter {self._layout.quarter} --refresh`"
+                f"the plan of {self._layout.quarter}, {key}, is gone or damaged, and without it "
+                "nothing can be made as it was; restore it from a backup, or make the quarter "
+                f"anew with `ftm prefetch --quarter {self._layout.quarter} --refresh`",
+                key=key,
             )
         return kept_calls(plan.calls)
 

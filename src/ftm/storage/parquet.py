@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ftm.core.errors import CorruptObjectError, SchemaError
+from ftm.core.plain import one_line
 
 
 def to_bytes(
@@ -73,7 +74,7 @@ def from_bytes(data: bytes, schema: pa.Schema, *, key: str = "") -> pa.Table:
         table = pq.ParquetFile(pa.BufferReader(data)).read(use_threads=False)
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise CorruptObjectError(
-            f"{key or 'Parquet data'} cannot be read: {error}", key=key
+            f"{key or 'Parquet data'} cannot be read: {one_line(str(error))}", key=key
         ) from error
     return fit(table, schema, key=key)
 

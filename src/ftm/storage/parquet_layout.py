@@ -20,6 +20,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ftm.core.errors import CorruptObjectError, SchemaError
+from ftm.core.plain import one_line
 from ftm.storage.manifest import FileEntry, Footer, RowGroup
 from ftm.storage.parquet import to_bytes
 
@@ -147,7 +148,9 @@ def parse_footer(data: bytes, *, key: str = "Parquet data") -> pq.FileMetaData:
     try:
         return pq.read_metadata(pa.BufferReader(whole))
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        raise CorruptObjectError(f"{key}: its footer cannot be read ({error})", key=key) from error
+        # What Thrift says ends with a newline.
+        said = one_line(str(error))
+        raise CorruptObjectError(f"{key}: its footer cannot be read ({said})", key=key) from error
 
 
 def firm_runs(table: pa.Table) -> tuple[list[str], list[int]]:

@@ -21,6 +21,7 @@ from ftm.core.errors import (
     StoreError,
     StoreUnavailableError,
 )
+from ftm.core.plain import one_line
 from ftm.storage.checked import looks
 from ftm.storage.manifest import FileEntry, firms_of
 from ftm.storage.object_store import ObjectStore
@@ -81,7 +82,9 @@ class FirmFileReader:
             file = pq.ParquetFile(source, metadata=footer, pre_buffer=False)
             table = file.read_row_group(number, use_threads=False)
         except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-            raise self._damaged(f"row group {number} cannot be parsed ({error})") from error
+            raise self._damaged(
+                f"row group {number} cannot be parsed ({one_line(str(error))})"
+            ) from error
         self._check_firms(table, group.firms)
         return fit(table, self._schema, key=self._store.name(self._key))
 
