@@ -107,6 +107,14 @@ class WRDSConnector(DataConnector):
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self._quarter or 'of no quarter'} {self._session.state}>"
 
+    def log_in(self) -> None:
+        """Log in now: where a person may be asked, it is not for a thread, nor below a bar.
+
+        Raises:
+            WRDSConnectionError: no credentials, no server, or it refused.
+        """
+        self._session.log_in()
+
     def discover(self, quarter: Quarter, options: PlanOptions) -> Discovery:
         """Every earnings call of the quarter and the one that represents each firm.
 
