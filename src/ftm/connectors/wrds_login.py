@@ -69,7 +69,7 @@ def log_in(
         set_wait_callback(waiter)
         try:
             return psycopg2.connect(**_arguments(settings, credentials, times.dead_s))
-        except psycopg2.Error as error:
+        except (psycopg2.Error, ValueError) as error:  # a password with NUL, or bytes of no UTF-8
             failure = _explain(error, settings, credentials)
         except (WRDSConnectionError, KeyboardInterrupt) as error:
             failure = error.with_traceback(None)
