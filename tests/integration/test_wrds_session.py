@@ -245,6 +245,12 @@ def test_a_wrong_password_is_tried_once(role: PostgresServer) -> None:
     assert role.connections() - connections == 1
 
 
+def test_an_open_end_is_a_day_like_any_other(role: PostgresServer) -> None:
+    """9999-12-31, as people write it: there is no day after it."""
+    with WRDSConnector(settings=role.settings()) as wrds:
+        assert len(wrds.get_firm_ids_in_range(CALL_DAY, "9999-12-31")) == 3
+
+
 @pytest.mark.parametrize("password", ["plant\0word", "plant\udce9word"])
 def test_a_password_that_is_no_text(role: PostgresServer, password: str) -> None:
     """As Secrets Manager may hold one: told as a failed login, without it."""

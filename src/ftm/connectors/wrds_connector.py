@@ -52,6 +52,7 @@ _COMPONENT_TYPES = {
     8: ("Unknown Question and Answer Message", "qa"),
 }
 _OPERATOR_TYPES = {1, 7}
+_DAY = timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,7 +199,8 @@ class WRDSConnector(DataConnector):
 
     def _discover(self, start: date, end: date, options: PlanOptions) -> Discovery:
         tables = self._resolved()
-        days = {"start": start, "after": end + timedelta(days=1)}
+        # People write an open end as 9999-12-31, after which there is no day.
+        days = {"start": start, "after": min(end, date.max - _DAY) + _DAY}
         type_id, type_name = queries.EARNINGS_CALLS
         event = {**days, "type_id": type_id, "type_name": type_name}
         self._check_event_types(tables, event)
