@@ -6,6 +6,7 @@ import fcntl
 import json
 import os
 import pty
+import resource
 import select
 import subprocess
 import sys
@@ -63,6 +64,13 @@ def variables(role: PostgresServer, tmp_path: Path) -> dict[str, str]:
     }
 
 
+def _at_a_terminal() -> None:
+    """Where a crash would leave a core, if the system lets it."""
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+    most = resource.getrlimit(resource.RLIMIT_CORE)[1]
+    resource.setrlimit(resource.RLIMIT_CORE, (most, most))
+
+
 class Terminal:
     """`ftm …` at a terminal of its own, stdout apart; a context manager."""
 
@@ -76,7 +84,7 @@ class Terminal:
             stdout=subprocess.PIPE,
             stderr=theirs,
             start_new_session=True,
-            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+            preexec_fn=_at_a_terminal,
         )
         self._theirs = theirs  # kept open, so that its settings can be asked for at the end
         self.shown = ""
@@ -130,6 +138,7 @@ def test_a_typed_password_is_not_shown(
         terminal.watch(for_s=1)
         assert terminal.shown.endswith(f"{QUESTION}{role.user}: ")
         assert not terminal.echoes
+        assert resource.prlimit(terminal.process.pid, resource.RLIMIT_CORE)[0] == 0
         terminal.type(f"{PASSWORD}\n")
         terminal.watch()
         out, _ = terminal.process.communicate(timeout=60)
