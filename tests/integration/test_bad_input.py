@@ -84,7 +84,17 @@ def is_untouched(folder: Path) -> bool:
 # --- the store
 
 
-@pytest.mark.parametrize("url", ["ftp://host/x", "/plain/path", "file://relative/x", "s3://"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "ftp://host/x",
+        "/plain/path",
+        "file://relative/x",
+        "s3://",
+        f"file:///{'y' * 300}",
+        "file:///a%00b",
+    ],
+)
 def test_a_store_that_is_none(bench: Bench, url: str) -> None:
     """Wrong usage, said before any login, with the value and what a store looks like."""
     before = bench.wrds.connections()

@@ -4,22 +4,30 @@ from __future__ import annotations
 
 import json
 import logging
+import os
+import signal
 import stat
 import threading
+import time
+import traceback
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import boto3
 import pytest
+from pydantic import SecretStr
 
 from ftm.cli import main as cli_main
 from ftm.cli.main import COMMANDS
+from ftm.core.errors import LLMRefusedError
 from ftm.storage.manifest import load_manifest
 from ftm.storage.object_store import open_store
 from tests.support.cli import ftm_environment, run_ftm
 from tests.support.forge import forge
 from tests.support.hostile import NAMES, OBEYED, hostile_wrds
 from tests.support.llm_server import MODEL, ChatRequest, LLMServer, Reply, error
+from tests.support.naming import namer, topic
 from tests.support.planted_run import plant_run
 from tests.support.planted_stages import FIRMS, do_all, do_reduce
 from tests.support.postgres import PostgresServer
@@ -55,6 +63,7 @@ ARGUMENTS: dict[str, tuple[str, ...]] = {
     "series": (),
     "assign": ("--themes", QUARTER, "--quarter", "2023Q2"),
     "verify": ("--quarter", QUARTER),
+    "clean": ("--quarter", QUARTER),
     "doctor": ("--wrds",),
     "config": ("--help",),
     "demo": ("--quarters", "no-quarter"),
@@ -369,5 +378,67 @@ def test_a_refused_login_shows_no_password(
     assert ended.value.code == 1
     out, err = capfd.readouterr()
     assert "refused the login" in err
+    assert not leaks(out + err)
+    assert not told.leaking
+
+
+@pytest.mark.parametrize("asked", ["models", "chat"])
+def test_a_language_model_server_that_echoes_the_key(asked: str) -> None:
+    """In its message, its code, its headers: neither the error nor any library's log has it."""
+    key = PLANTED["llm"]
+    told_back = error(
+        401, f"Incorrect API key provided: Bearer {key}", code=key, WWW_Authenticate=f"Bearer {key}"
+    )
+    with LLMServer() as server:
+        if asked == "models":
+            server.before_models = [told_back]
+        server.script = lambda _n, _request: told_back
+        with (
+            Told() as told,
+            namer(server, open_store("memory://"), api_key=SecretStr(key)) as each,
+            pytest.raises(LLMRefusedError, match="LLM_API_KEY") as caught,
+        ):
+            each.name_all([topic()], done=lambda _: None)
+    assert not leaks("".join(traceback.format_exception(caught.value)))
+    assert not told.leaking
+
+
+def test_ctrl_c_while_wrds_is_asked(
+    wrds: PostgresServer,
+    environment: dict[str, str],
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    tmp_path: Path,
+) -> None:
+    """At once, with exit code 130 and one line, every library at DEBUG, and no credential."""
+    given = {
+        **environment,
+        "FTM_STORE": f"file://{tmp_path / 'store'}",
+        "FTM_WRDS_PORT": str(wrds.port),
+        "FTM_WRDS_DBNAME": wrds.dbname,
+        "WRDS_USERNAME": wrds.user,
+        "WRDS_PASSWORD": PLANTED["wrds"],
+    }
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr("sys.argv", ["ftm", "prefetch", "--quarter", QUARTER])
+    at_login = wrds.logins(wrds.user) + 2
+    with replace(wrds, password=PLANTED["wrds"]).connect() as other, other.cursor() as cursor:
+        cursor.execute("LOCK TABLE ciq.wrds_transcript_detail IN ACCESS EXCLUSIVE MODE")
+
+        def interrupt() -> None:
+            while wrds.logins(wrds.user) < at_login:
+                time.sleep(0.05)
+            time.sleep(0.5)
+            os.kill(os.getpid(), signal.SIGINT)
+
+        threading.Thread(target=interrupt, daemon=True).start()
+        with Told() as told, pytest.raises(SystemExit) as ended:
+            cli_main.main()
+    other.close()
+    out, err = capfd.readouterr()
+    assert ended.value.code == 130, err
+    assert err.splitlines()[-1] == "ftm: stopped; run the same command again to resume"
+    assert "Traceback" not in err
     assert not leaks(out + err)
     assert not told.leaking

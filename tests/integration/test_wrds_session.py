@@ -22,6 +22,7 @@ import pytest
 import sqlalchemy as sa
 import wrds as wrds_package
 from psycopg2.extensions import get_wait_callback
+from pydantic import SecretStr
 
 from ftm.connectors.discovery import PlanOptions, firm_calls
 from ftm.connectors.wrds_connector import WRDSConnector
@@ -242,6 +243,21 @@ def test_a_wrong_password_is_tried_once(role: PostgresServer) -> None:
         with pytest.raises(WRDSConnectionError, match="failed before and is not tried again"):
             wrds.discover(QUARTER, PlanOptions())
     assert role.connections() - connections == 1
+
+
+def test_an_open_end_is_a_day_like_any_other(role: PostgresServer) -> None:
+    """9999-12-31, as people write it: there is no day after it."""
+    with WRDSConnector(settings=role.settings()) as wrds:
+        assert len(wrds.get_firm_ids_in_range(CALL_DAY, "9999-12-31")) == 3
+
+
+@pytest.mark.parametrize("password", ["plant\0word", "plant\udce9word"])
+def test_a_password_that_is_no_text(role: PostgresServer, password: str) -> None:
+    """As Secrets Manager may hold one: told as a failed login, without it."""
+    given = Credentials(role.user, SecretStr(password))
+    with pytest.raises(WRDSConnectionError, match="login at") as caught:
+        log_in(role.settings(), given)
+    assert "plant" not in _everything(caught.value)
 
 
 def test_without_credentials_no_lost_connection_is_spoken_of(

@@ -1,4 +1,4 @@
-"""A TCP proxy in front of a server that cuts connections after so many bytes of its answers."""
+"""A TCP proxy in front of a server that cuts connections, or lets them stand and says no more."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import contextlib
 import socket
 import struct
 import threading
+import time
 
 from tests.support.accepting import Accepting
 
@@ -23,6 +24,8 @@ class CuttingProxy(Accepting):
         self._server = port
         self._reset = reset
         self.cut_after = cut_after
+        self.hangs = False
+        """Set: nothing passes any more, either way, on old connections and new ones."""
         self.n_bytes = 0
         self.listen()
 
@@ -38,13 +41,19 @@ class CuttingProxy(Accepting):
     def _ask(self, client: socket.socket, server: socket.socket) -> None:
         with contextlib.suppress(OSError):
             while data := client.recv(65536):
+                self._pause()
                 server.sendall(data)
         _end(server)
+
+    def _pause(self) -> None:
+        while self.hangs:
+            time.sleep(0.02)
 
     def _answer(self, client: socket.socket, server: socket.socket) -> None:
         passed = 0
         with contextlib.suppress(OSError):
             while data := server.recv(65536):
+                self._pause()
                 left = len(data) if self.cut_after is None else self.cut_after - passed
                 client.sendall(data[:left])
                 passed += min(len(data), left)
@@ -61,4 +70,4 @@ def _end(each: socket.socket, *, reset: bool = False) -> None:
             each.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         # For reading only: it wakes the other thread and tells the peer nothing.
         each.shutdown(socket.SHUT_RD if reset else socket.SHUT_RDWR)
-        each.close()
+    each.close()

@@ -156,3 +156,55 @@ def test_a_run_keeps_a_model_name_that_is_no_folder() -> None:
     """A name of the hub, with or without a slash, is passed on as it is."""
     resolved = resolve_run_settings(Settings.load(embedding_model="org/model", device="cpu"))
     assert resolved.embedding_model == "org/model"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("FTM_WRDS_HOST", "one.example,two.example"),
+        ("FTM_WRDS_HOST", "caf\udce9.example"),
+        ("FTM_WRDS_PORT", "0"),
+        ("FTM_WRDS_PORT", "65536"),
+        ("FTM_STORE", "file:///caf\udce9"),
+        ("FTM_SEED", "4294967296"),
+        ("FTM_POLL_S", "inf"),
+        ("FTM_POLL_S", "1e300"),
+        ("LLM_TIMEOUT_S", "inf"),
+        ("LLM_PATIENCE_S", "nan"),
+    ],
+)
+def test_a_value_that_would_fail_far_away_is_refused_here(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    """Endless waits, two hosts, bytes that are no text: the variable is named."""
+    monkeypatch.setenv(name, value)
+    with pytest.raises(ConfigError, match=name):
+        Settings.load()
+
+
+def test_a_nul_in_the_toml_is_refused(tmp_path: Path) -> None:
+    """TOML can write one, no path and no server takes one."""
+    (tmp_path / "ftm.toml").write_text('store = "file:///a\\u0000b"\n')
+    with pytest.raises(ConfigError, match="NUL"):
+        Settings.load()
+
+
+@pytest.mark.parametrize("key", ["sk-plänt", "sk-plant 7", "“sk-plant”", "sk-\nplant", "sk-\udce9"])
+def test_a_key_that_no_header_holds_is_refused_unseen(
+    monkeypatch: pytest.MonkeyPatch, key: str
+) -> None:
+    """It would look like a server that cannot be reached; the message has none of it."""
+    monkeypatch.setenv("LLM_API_KEY", key)
+    with pytest.raises(ConfigError, match="LLM_API_KEY cannot be used") as caught:
+        Settings.load()
+    assert "sk-" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("given", "taken"), [("sk-plant\n", "sk-plant"), (" \n", None)])
+def test_a_line_break_after_the_key_is_left_out(
+    monkeypatch: pytest.MonkeyPatch, given: str, taken: str | None
+) -> None:
+    """As a file of the key has it."""
+    monkeypatch.setenv("LLM_API_KEY", given)
+    key = Settings.load().llm_api_key
+    assert (key and key.get_secret_value()) == taken

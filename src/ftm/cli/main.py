@@ -90,6 +90,7 @@ def cli(ctx: click.Context) -> None:
 def main() -> None:
     """Run the command; what goes wrong is one line on stderr, 1 a failure and 2 wrong usage."""
     try:
+        _leave_no_core()
         with sigterm_as_interrupt():
             _log_to_stderr()
             _write_what_can_be_written()
@@ -119,6 +120,15 @@ def sigterm_as_interrupt() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def _leave_no_core() -> None:
+    """A dump of this process or its children would hold the password and licensed text."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return
+    resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
 
 
 def _how_to_resume(error: BaseException) -> str:

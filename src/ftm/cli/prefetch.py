@@ -17,6 +17,7 @@ from ftm.cli.many_quarters import for_each_quarter
 from ftm.cli.prefetch_arguments import AsOf, GivenOptions, firm_ids, words
 from ftm.cli.prefetch_texts import Told, tell_given_up, tell_plan, tell_revision, tell_summary
 from ftm.cli.progress import show_progress
+from ftm.core.plain import plain
 from ftm.core.quarter import Quarter
 from ftm.core.settings import Settings
 
@@ -184,7 +185,7 @@ def _tell_each(
         (text, data), mostly_failed = answer(quarter, known)
         failures.append(mostly_failed)
         progress.finish()
-        click.echo(json.dumps(data, sort_keys=True) if as_json else text)
+        click.echo(json.dumps(data, sort_keys=True) if as_json else plain(text))
 
     for quarter in quarters:
         prefetcher.check_begun(quarter)
@@ -245,7 +246,7 @@ def preprocess(
             progress=progress,
         )
     text, data = tell_summary(summary)
-    click.echo(json.dumps(data, sort_keys=True) if as_json else text)
+    click.echo(json.dumps(data, sort_keys=True) if as_json else plain(text))
 
 
 def ask_on_terminal() -> Callable[[str], bool] | None:
@@ -263,7 +264,7 @@ def _give_up(wanted: Iterable[Quarter], store: ObjectStore, *, as_json: bool) ->
     with show_progress() as progress:
         for each in wanted:
             text, data = tell_given_up(give_up_quarter(store, each, progress=progress))
-            click.echo(json.dumps(data, sort_keys=True) if as_json else text)
+            click.echo(json.dumps(data, sort_keys=True) if as_json else plain(text))
 
 
 _OF_A_SELECTION = ("firms", "firms_file", "limit", "refresh", "accept_losses")

@@ -22,6 +22,7 @@ from rich.progress import Progress as RichBar
 from ftm.cli.console import PlainConsole
 from ftm.cli.named_store import runnable
 from ftm.core.counted import counted
+from ftm.core.plain import plain
 from ftm.core.progress import Progress
 
 LINE_EVERY_S = 30.0
@@ -104,7 +105,7 @@ class LineProgress:
 
     def message(self, text: str) -> None:
         """See core.progress.Progress."""
-        self._stream.write(f"{runnable(text)}\n")
+        self._stream.write(f"{plain(runnable(text))}\n")
         self._stream.flush()
 
     def finish(self) -> None:

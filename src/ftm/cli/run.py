@@ -11,6 +11,7 @@ from ftm.cli.run_options import run_options
 from ftm.cli.run_progress import watch_run
 from ftm.cli.run_texts import as_dict, describe, describe_estimate, estimate_as_dict
 from ftm.core.errors import BatchFailedError, FtmError
+from ftm.core.plain import plain
 from ftm.core.quarter import Quarter
 from ftm.core.settings import Settings
 
@@ -143,4 +144,4 @@ def _one(
     summary = runner.run_quarter(
         quarter, wait=not own["no_wait"], publish=not own["no_publish"], span=span, **how
     )
-    return as_dict(summary) if own["as_json"] else "\n".join(describe(summary, store))
+    return as_dict(summary) if own["as_json"] else plain("\n".join(describe(summary, store)))

@@ -19,6 +19,7 @@ from rich.text import Text
 from ftm.cli.console import PlainConsole
 from ftm.cli.named_store import runnable
 from ftm.cli.progress import LINE_EVERY_S, LINE_EVERY_SHARE, format_duration
+from ftm.core.plain import plain
 from ftm.jobs.base import JobState
 from ftm.orchestrate.run_watch import BatchView, RunWatcher
 
@@ -164,7 +165,7 @@ class LineWatcher:
         return done - self._said_at >= step or waited
 
     def _say(self, text: str) -> None:
-        self._stream.write(f"{runnable(text)}\n")
+        self._stream.write(f"{plain(runnable(text))}\n")
         self._stream.flush()
 
 

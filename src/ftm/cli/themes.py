@@ -13,6 +13,7 @@ from ftm.cli.options import json_option, quarter_option, store_option
 from ftm.cli.tables import writes_utf8
 from ftm.core.counted import counted
 from ftm.core.errors import ConfigError
+from ftm.core.plain import plain
 from ftm.core.quarter import Quarter
 from ftm.core.settings import Settings
 
@@ -178,7 +179,7 @@ def link(
     if as_json:
         _print_json([dataclasses.asdict(line) for line in found])
     else:
-        click.echo("\n".join(describe_link(line) for line in found))
+        click.echo(plain("\n".join(describe_link(line) for line in found)))
 
 
 @click.command()
@@ -220,7 +221,7 @@ def assign(themes_from: str, quarter: str, store: str | None, as_json: bool) -> 
     if as_json:
         _print_json(dataclasses.asdict(found))
     else:
-        click.echo("\n".join(describe_assigned(found, store)))
+        click.echo(plain("\n".join(describe_assigned(found, store))))
 
 
 def _say(line: str) -> None:

@@ -12,6 +12,7 @@ from ftm.cli.named_store import runnable
 from ftm.cli.options import json_option, quarter_option, store_option
 from ftm.cli.progress import show_progress
 from ftm.core.errors import CorruptObjectError
+from ftm.core.plain import plain
 from ftm.core.quarter import Quarter
 from ftm.core.settings import Settings
 
@@ -61,7 +62,7 @@ def verify(
         click.echo(json.dumps(_as_data(found, done), indent=1))
     else:
         for line in _describe_repair(done) if done is not None else ():
-            click.echo(line)
+            click.echo(plain(line))
         click.echo(_summary(found))
     if found.damaged:
         click.get_current_context().exit(1)
@@ -100,8 +101,8 @@ def _ignore(_fault: Fault) -> None:
 
 def _tell(fault: Fault) -> None:
     marks = {"damaged": "x", "left over": "-", "note": "!"}
-    click.echo(f"{marks[fault.grade]} {fault.key}: {fault.what}")
-    click.echo(f"    {runnable(fault.fix)}")
+    click.echo(plain(f"{marks[fault.grade]} {fault.key}: {fault.what}"))
+    click.echo(f"    {plain(runnable(fault.fix))}")
 
 
 def _summary(found: Verification) -> str:

@@ -52,6 +52,7 @@ _COMPONENT_TYPES = {
     8: ("Unknown Question and Answer Message", "qa"),
 }
 _OPERATOR_TYPES = {1, 7}
+_DAY = timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +107,14 @@ class WRDSConnector(DataConnector):
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self._quarter or 'of no quarter'} {self._session.state}>"
+
+    def log_in(self) -> None:
+        """Log in now: where a person may be asked, it is not for a thread, nor below a bar.
+
+        Raises:
+            WRDSConnectionError: no credentials, no server, or it refused.
+        """
+        self._session.log_in()
 
     def discover(self, quarter: Quarter, options: PlanOptions) -> Discovery:
         """Every earnings call of the quarter and the one that represents each firm.
@@ -190,7 +199,8 @@ class WRDSConnector(DataConnector):
 
     def _discover(self, start: date, end: date, options: PlanOptions) -> Discovery:
         tables = self._resolved()
-        days = {"start": start, "after": end + timedelta(days=1)}
+        # People write an open end as 9999-12-31, after which there is no day.
+        days = {"start": start, "after": min(end, date.max - _DAY) + _DAY}
         type_id, type_name = queries.EARNINGS_CALLS
         event = {**days, "type_id": type_id, "type_name": type_name}
         self._check_event_types(tables, event)

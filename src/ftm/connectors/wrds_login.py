@@ -18,17 +18,26 @@ LOGIN_TIMEOUT_S = 120.0
 """A person has to find a phone and approve the push within this time."""
 QUIET_S = 2.0
 """A login that takes longer than this is most likely waiting for Duo."""
+SILENT_S = 60.0
+"""A query that brings nothing for so long is spoken of, and waited for."""
+DEAD_S = 120
+"""A host that acknowledges nothing for so long is gone: a laptop's lid, a cable, a NAT's table."""
 
 _GLOBAL = threading.Lock()  # psycopg2 has one wait callback for the whole process
 
 
 @dataclass(frozen=True, slots=True)
 class LoginTimes:
-    """Seconds: until TCP is connected, until the login is through, before Duo is mentioned."""
+    """Seconds: until TCP is connected, until the login is through, before Duo is mentioned.
+
+    Afterwards: before a silent query is mentioned, until a host that acknowledges nothing is gone.
+    """
 
     connect_s: float = CONNECT_TIMEOUT_S
     login_s: float = LOGIN_TIMEOUT_S
     quiet_s: float = QUIET_S
+    silent_s: float = SILENT_S
+    dead_s: int = DEAD_S
 
 
 def log_in(
@@ -52,14 +61,15 @@ def log_in(
     import psycopg2
     from psycopg2.extensions import get_wait_callback, set_wait_callback
 
+    times = times or LoginTimes()
     failure: BaseException
     with _GLOBAL:
         before = get_wait_callback()
-        waiter = _Waiter(settings, notify, times or LoginTimes(), others=before)
+        waiter = _Waiter(settings, notify, times, others=before)
         set_wait_callback(waiter)
         try:
-            return psycopg2.connect(**_arguments(settings, credentials))
-        except psycopg2.Error as error:
+            return psycopg2.connect(**_arguments(settings, credentials, times.dead_s))
+        except (psycopg2.Error, ValueError) as error:  # a password with NUL, or bytes of no UTF-8
             failure = _explain(error, settings, credentials)
         except (WRDSConnectionError, KeyboardInterrupt) as error:
             failure = error.with_traceback(None)
@@ -70,7 +80,7 @@ def log_in(
     raise failure
 
 
-def _arguments(settings: Settings, credentials: Credentials) -> dict[str, Any]:
+def _arguments(settings: Settings, credentials: Credentials, dead_s: int) -> dict[str, Any]:
     """What libpq needs, with everything pinned that it would else take from the environment."""
     on_socket = settings.wrds_host.startswith("/")
     secret = credentials.password
@@ -86,11 +96,11 @@ def _arguments(settings: Settings, credentials: Credentials) -> dict[str, Any]:
         "target_session_attrs": "any",
         "connect_timeout": 0,
         "application_name": "ftm",
-        "keepalives_idle": 60,
-        "keepalives_interval": 15,
+        "keepalives_idle": max(dead_s // 2, 1),
+        "keepalives_interval": max(dead_s // 8, 1),
         "keepalives_count": 4,
         # Keepalives are not sent while a question waits for its acknowledgement.
-        "tcp_user_timeout": 120_000,
+        "tcp_user_timeout": dead_s * 1000,
     }
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
+from ftm.connectors.database_call import CANCEL_S, DatabaseCalls, ask_to_cancel, cut
 from ftm.connectors.wrds_credentials import Notify, find_credentials
 from ftm.connectors.wrds_login import LoginTimes, log_in
 from ftm.core.errors import (
@@ -44,7 +45,7 @@ class WRDSSession:
         attach: makes the `wrds.Connection` around the engine.
         given: a `wrds.Connection` the user already opened; it stays the user's to close.
         notify: told what a person should know while waiting.
-        times: deadlines of the login.
+        times: deadlines of the login, and when a silent server is spoken of.
     """
 
     def __init__(
@@ -66,6 +67,12 @@ class WRDSSession:
         self._connection: Connection | None = None
         self._raw: Any = None  # psycopg2's own connection, once it stands
         self._lost = False
+        self._calls = DatabaseCalls(
+            "WRDS",
+            notify=notify,
+            silent_s=(times or LoginTimes()).silent_s,
+            give_up=self._give_up,
+        )
 
     @property
     def where(self) -> tuple[str, str]:
@@ -86,6 +93,10 @@ class WRDSSession:
         )
         return f"at {here.wrds_host}:{here.wrds_port}/{here.wrds_dbname}: {inside}"
 
+    def log_in(self) -> None:
+        """Log in now, on this thread, unless that is done; else the first query does."""
+        self._open()
+
     def rows(self, statement: str, parameters: Mapping[str, Any] | None = None) -> Iterator[Row]:
         """Run a query and stream its rows, in the one transaction.
 
@@ -99,15 +110,17 @@ class WRDSSession:
         connection = self._open()
         with self._translated():
             # Options of the statement, not of the connection, where they would stay for ever.
-            result = connection.execute(
-                sa.text(statement),
-                dict(parameters or {}),
-                execution_options={"stream_results": True, "max_row_buffer": FETCH_ROWS},
+            result = self._calls.run(
+                lambda: connection.execute(
+                    sa.text(statement),
+                    dict(parameters or {}),
+                    execution_options={"stream_results": True, "max_row_buffer": FETCH_ROWS},
+                )
             )
         try:
             while True:
                 with self._translated():
-                    batch = result.fetchmany(FETCH_ROWS)
+                    batch = self._calls.run(lambda: result.fetchmany(FETCH_ROWS))
                 if not batch:
                     return
                 yield from (tuple(row) for row in batch)
@@ -137,25 +150,22 @@ class WRDSSession:
         connection, self._connection = self._connection, None
         if connection is None or self._lost:
             return
-        self._cancel()
+        self._give_up()
         with suppress(sa.exc.SQLAlchemyError, WRDSConnectionError):
             if self._owned:
-                self._wrds.close()
+                self._calls.run_within(CANCEL_S, self._wrds.close)
                 return
             connection.rollback()
             connection.execution_options(isolation_level="AUTOCOMMIT")
 
-    def _cancel(self) -> None:
-        """Stop the query that runs, if one does: closing would wait for its end.
-
-        PostgreSQL takes a cancellation over a second TCP connection, which needs no login.
-        """
-        import psycopg2
-        from psycopg2.extensions import TRANSACTION_STATUS_ACTIVE
-
-        with suppress(psycopg2.Error):
-            if self._raw.info.transaction_status == TRANSACTION_STATUS_ACTIVE:
-                self._raw.cancel()
+    def _give_up(self) -> None:
+        """End the call that runs, if one does: by a cancellation, else by cutting what is ours."""
+        if self._calls.ended():
+            return
+        ask_to_cancel(self._raw)
+        if not self._calls.ended(CANCEL_S) and self._owned:
+            cut(self._raw)
+            self._calls.ended(CANCEL_S)
 
     def _open(self) -> Connection:
         if self._lost:

@@ -11,7 +11,14 @@ from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal, cast
 
-from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
+from pydantic import (
+    AliasChoices,
+    Field,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 from pydantic.fields import FieldInfo
 from pydantic_settings import (
     BaseSettings,
@@ -42,7 +49,11 @@ class Settings(BaseSettings):
     """
 
     model_config = SettingsConfigDict(
-        extra="ignore", populate_by_name=True, frozen=True, env_ignore_empty=True
+        extra="ignore",
+        populate_by_name=True,
+        frozen=True,
+        env_ignore_empty=True,
+        allow_inf_nan=False,
     )
 
     # where
@@ -52,7 +63,7 @@ class Settings(BaseSettings):
     aws_region: str | None = Field(None, validation_alias=_env("AWS_REGION", "AWS_DEFAULT_REGION"))
     # WRDS
     wrds_host: str = Field("wrds-pgdata.wharton.upenn.edu", validation_alias=_env("FTM_WRDS_HOST"))
-    wrds_port: int = Field(9737, validation_alias=_env("FTM_WRDS_PORT"))
+    wrds_port: int = Field(9737, ge=1, le=65535, validation_alias=_env("FTM_WRDS_PORT"))
     wrds_dbname: str = Field("wrds", validation_alias=_env("FTM_WRDS_DBNAME"))
     wrds_sslmode: str = Field("require", validation_alias=_env("FTM_WRDS_SSLMODE"))
     wrds_username: str | None = Field(None, validation_alias=_env("WRDS_USERNAME"))
@@ -70,7 +81,7 @@ class Settings(BaseSettings):
     clustering: Literal["umap-hdbscan", "ward", "leiden", "noop"] = Field(
         "ward", validation_alias=_env("FTM_CLUSTERING")
     )
-    seed: int = Field(42, ge=0, validation_alias=_env("FTM_SEED"))
+    seed: int = Field(42, ge=0, lt=2**32, validation_alias=_env("FTM_SEED"))
     keep_kinds: str = Field("content", validation_alias=_env("FTM_KEEP_KINDS"))
     device: str = Field("auto", validation_alias=_env("FTM_DEVICE"))
     dtype: Literal["float32", "bfloat16"] = Field("float32", validation_alias=_env("FTM_DTYPE"))
@@ -92,7 +103,7 @@ class Settings(BaseSettings):
     )
     job_timeout_s: int | None = Field(None, ge=60, validation_alias=_env("FTM_JOB_TIMEOUT_S"))
     job_attempts: int | None = Field(None, ge=1, le=10, validation_alias=_env("FTM_JOB_ATTEMPTS"))
-    poll_s: float | None = Field(None, gt=0, validation_alias=_env("FTM_POLL_S"))
+    poll_s: float | None = Field(None, gt=0, le=3600, validation_alias=_env("FTM_POLL_S"))
     price_per_hour: float | None = Field(None, ge=0, validation_alias=_env("FTM_PRICE_PER_HOUR"))
     # themes
     theme_clustering: Literal["leiden", "umap-hdbscan"] = Field(
@@ -127,6 +138,31 @@ class Settings(BaseSettings):
     stage_image: str | None = Field(None, validation_alias=_env("FTM_STAGE_IMAGE"))
     stage_allow_failed: bool = Field(False, validation_alias=_env("FTM_STAGE_ALLOW_FAILED"))
     worker_cores: int | None = Field(None, ge=1, validation_alias=_env("FTM_WORKER_CORES"))
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _text_alone(cls, value: object, info: ValidationInfo) -> object:
+        """Paths may be any bytes; the rest goes where NUL and lone surrogates do not."""
+        if info.field_name != "pgpassfile" and isinstance(value, str):
+            _refuse_no_text(value)
+        return value
+
+    @field_validator("llm_api_key")
+    @classmethod
+    def _fits_a_header(cls, key: SecretStr | None) -> SecretStr | None:
+        text = key.get_secret_value().strip() if key else ""
+        if not text.isascii() or not text.isprintable() or " " in text:
+            raise ValueError(
+                "a key has no blank, line break or letter with an accent in it; copy it again"
+            )
+        return SecretStr(text) if text else None
+
+    @field_validator("wrds_host")
+    @classmethod
+    def _one_host(cls, host: str) -> str:
+        if "," in host:
+            raise ValueError("name one host; at several libpq would log in until one answers")
+        return host
 
     @field_validator("store")
     @classmethod
@@ -203,6 +239,15 @@ class Settings(BaseSettings):
             env_settings,
             InitSettingsSource(settings_cls, _read_toml(Path(TOML_FILE))),
         )
+
+
+def _refuse_no_text(value: str) -> None:
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise ValueError("it holds bytes that are no UTF-8") from None
+    if "\0" in value:
+        raise ValueError("it holds a NUL character")
 
 
 def _refuse_user(url: str | None) -> None:

@@ -46,6 +46,7 @@ class ChatClient:
         self._waits = waits or Waits()
         self._resolver = resolver
         self._where = without_user(options.base_url)
+        self._key = options.api_key.get_secret_value() if options.api_key else ""
         self._patience = Patience(options.patience_s, self._waits)
         self._slots = asyncio.Semaphore(options.max_concurrent)
         self._learning = asyncio.Lock()
@@ -163,7 +164,7 @@ class ChatClient:
         except openai.NotFoundError:
             raise await self._not_found() from None
         except openai.OpenAIError as error:
-            raise explain(error, where=self._where) from None
+            raise explain(error, where=self._where, key=self._key) from None
         except ValueError:  # neither JSON nor anything the SDK expects
             raise not_the_protocol(self._where) from None
 
@@ -209,7 +210,7 @@ class ChatClient:
             except openai.NotFoundError:
                 return None
             except openai.OpenAIError as error:
-                raise explain(error, where=self._where) from None
+                raise explain(error, where=self._where, key=self._key) from None
             except ValueError:
                 return None
 

@@ -44,12 +44,13 @@ class ExtraRefusedError(Exception):
     """The server does not know the field that turns thinking off; private to `naming`."""
 
 
-def explain(error: openai.OpenAIError, *, where: str) -> Exception:
+def explain(error: openai.OpenAIError, *, where: str, key: str = "") -> Exception:
     """What to raise instead of the SDK's error.
 
     Args:
         error: what the SDK raised.
         where: the server's URL without credentials.
+        key: never passes, whatever the server makes of it.
     """
     import openai
 
@@ -60,7 +61,7 @@ def explain(error: openai.OpenAIError, *, where: str) -> Exception:
             return TransientLLMError(f"nothing listens at {where}", is_refused=True)
         return TransientLLMError(f"the language model at {where} cannot be reached")
     if isinstance(error, openai.APIStatusError):
-        return _from_status(error, where)
+        return _from_status(error, where, key)
     return not_the_protocol(where)
 
 
@@ -83,9 +84,10 @@ def _is_refused(error: BaseException | None) -> bool:
     return False
 
 
-def _from_status(error: openai.APIStatusError, where: str) -> Exception:
+def _from_status(error: openai.APIStatusError, where: str, key: str) -> Exception:
     status = error.status_code
     code = _code(error.body)
+    code = "" if key and key in code else code
     what = f"the language model at {where} answers {status}{f' {code}' if code else ''}"
     if status in _TRANSIENT or (status >= 500 and status not in _FINAL_5XX):
         if code in _NO_QUOTA:

@@ -62,9 +62,10 @@ def fill_quarter(
     session = writer.session
     pending = pending_calls(calls, session, writer.base)
     done = session.n_attempted
+    source = get_source() if pending else None  # may ask for a password: before the bar is drawn
     progress.start(str(layout.quarter), total=done + len(pending), done=done)
-    if pending:
-        _read_and_write(writer, pending, get_source(), get_preprocessor(), progress)
+    if source is not None:
+        _read_and_write(writer, pending, source, get_preprocessor(), progress)
     if writer.session.parts:
         writer.close_chunk()
     manifest = _manifest(writer, layout, plan, calls)

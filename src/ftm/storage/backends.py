@@ -33,15 +33,21 @@ def check_key(key: str) -> None:
         raise StoreError(f"not a key: {key!r}; keys stay below the store's root, like a/b.parquet")
 
 
+_LONGEST_NAME = 255
+"""Bytes of a file's name, on all file systems in use."""
+
+
 def folder_of(rest: str, url: str) -> Path:
     """The folder a `file://` URL names; `rest` is what follows `file://`.
 
     Raises:
-        ConfigError: it is not absolute.
+        ConfigError: it is not absolute, or no file system has such a name.
     """
     folder = Path(unquote(rest))
     if not folder.is_absolute():
         raise ConfigError(f"{url!r} is not an absolute folder; write file:///home/me/store")
+    if "\0" in str(folder) or any(len(part.encode()) > _LONGEST_NAME for part in folder.parts):
+        raise ConfigError(f"{url!r} cannot be a folder: a name in it is too long, or has a NUL")
     return folder
 
 

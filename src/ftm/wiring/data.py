@@ -49,10 +49,16 @@ def get_store_to_plan_for(settings: Settings) -> ObjectStore:
 
 
 def get_prefetch_source(settings: Settings, *, progress: Progress) -> PrefetchSource:
-    """WRDS, logged in to on the first question; a pending Duo push is told through `progress`."""
+    """WRDS, logged in to already; a pending Duo push is told through `progress`.
+
+    Raises:
+        WRDSConnectionError: no login.
+    """
     from ftm.connectors.wrds_connector import WRDSConnector
 
-    return WRDSConnector(settings=settings, notify=progress.message)
+    source = WRDSConnector(settings=settings, notify=progress.message)
+    source.log_in()
+    return source
 
 
 def get_preprocessor(settings: Settings, *, workers: int | None = None) -> Preprocessor:
