@@ -17,7 +17,13 @@ from collections.abc import Sequence
 from typing import TypeVar
 
 from ftm import wiring
-from ftm.core.errors import ConfigError, FtmError, ModelNotFoundError, StoreUnavailableError
+from ftm.core.errors import (
+    ConfigError,
+    FtmError,
+    ModelNotFoundError,
+    StoreGaveUpError,
+    StoreUnavailableError,
+)
 from ftm.core.layout import RunLayout
 from ftm.core.quarter import Quarter
 from ftm.core.settings import Settings
@@ -48,7 +54,8 @@ from ftm.storage.stage_records import STAGES, StageRecord
 log = logging.getLogger("ftm.worker")  # __name__ is "__main__" in a container
 
 STAGE_WIDE = (ConfigError, ModelNotFoundError, StoreUnavailableError)
-"""What every other batch would meet as well: no rights, no space, no model."""
+"""What every other batch would meet as well: no rights, no space, no model. Not a store that was
+there and is out of reach now: that may be this host's network."""
 
 _T = TypeVar("_T")
 
@@ -197,7 +204,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         progress = map_batch(Settings.load(), stop)
     except FtmError as error:
         sys.stderr.write(f"{WORKER_SAYS}{' '.join(str(error).split())}\n")
-        return STAGE_WIDE_EXIT if isinstance(error, STAGE_WIDE) else 1
+        is_own = isinstance(error, StoreGaveUpError)
+        return STAGE_WIDE_EXIT if isinstance(error, STAGE_WIDE) and not is_own else 1
     if progress is None:
         return 0
     if stop.number is not None and (progress.failed or not progress.complete):

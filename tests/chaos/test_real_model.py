@@ -34,7 +34,6 @@ def planned(store: ObjectStore) -> None:
     write_run(store, manifest, lines, part_firms=1, settings=Settings.load(device="cpu"))
 
 
-@pytest.mark.exhaustive
 @pytest.mark.slow
 @pytest.mark.xdist_group("forge")
 def test_the_real_models_killed_at_random_give_the_same_bytes(tmp_path: Path) -> None:

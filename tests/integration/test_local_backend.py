@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -22,7 +23,7 @@ from tests.support.job_backends import JobBackendSuite, stub_stage, wait, wait_f
 STUB = [sys.executable, str(Path(__file__).parents[1] / "support" / "stub_worker.py")]
 
 
-def make_backend(logs: Path, *, grace_s: float = 20, max_workers: int = 3) -> LocalBackend:
+def make_backend(logs: Path | None, *, grace_s: float = 20, max_workers: int = 3) -> LocalBackend:
     """A backend that runs the stub instead of the worker."""
     environment = {**os.environ, "FTM_STORE": "leaks", "WRDS_PASSWORD": "leaks", "AWS_REGION": "r"}
     return LocalBackend(
@@ -228,3 +229,21 @@ def test_a_log_folder_that_cannot_be_made_is_one_clear_error(tmp_path: Path, out
     backend = LocalBackend(tmp_path / "file" / "logs", environment={}, command=STUB)
     with pytest.raises(JobError, match="logs/stage-1"):
         backend.submit(stub_stage(out, "b0"))
+
+
+@pytest.mark.parametrize(("what", "stays"), [("", False), ("exit 3", True)])
+def test_logs_without_a_folder_are_private_and_go_where_all_went_well(
+    tmp_path: Path, out: Path, monkeypatch: pytest.MonkeyPatch, what: str, stays: bool
+) -> None:
+    """A store on S3 has no folder; what failed can still be read, and the status says where."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    backend = make_backend(None)
+    stage = stub_stage(out, "b0", b0=what)
+    (status,) = wait(backend, backend.submit(stage))
+    log = Path(status.log)
+    own = log.parents[1]
+    assert own.parent == tmp_path
+    assert own.stat().st_mode & 0o077 == 0
+    assert log.exists()
+    backend.close()
+    assert own.exists() == stays

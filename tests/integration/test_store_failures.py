@@ -15,14 +15,17 @@ from pathlib import Path
 
 import pytest
 
+from ftm import worker
 from ftm.core.errors import (
     CorruptObjectError,
     ObjectExistsError,
     ObjectNotFoundError,
     PreconditionFailedError,
     StoreError,
+    StoreGaveUpError,
     StoreUnavailableError,
 )
+from ftm.mapping.stop_signal import StopSignal
 from ftm.storage.checked import checked
 from ftm.storage.object_store import BULK_BYTES, ObjectStore, open_store
 from ftm.storage.retrying import Bounds, Retrier, RetryPolicy
@@ -195,6 +198,40 @@ def test_retries_are_bounded_in_number(s3: Bucket) -> None:
     assert len(s3.server.traffic) == 4
 
 
+def test_a_store_that_answered_once_is_told_from_one_that_never_did(s3: Bucket) -> None:
+    """The first may be out of one host's reach, the second is wrong for every worker."""
+    few = RetryPolicy(first_contact_s=60, later_s=60, wait_s=0.001, attempts=2)
+    store = open_store(s3.url, endpoint_url=s3.server.url, retry=few)
+    s3.server.script = lambda *_: Answer("503 Busy", [], b"<html>busy</html>")
+    with pytest.raises(StoreUnavailableError) as never:
+        store.get("k")
+    assert not isinstance(never.value, StoreGaveUpError)
+    s3.server.script = None
+    other = open_store(s3.url, endpoint_url=s3.server.url, retry=few)
+    other.put("k", b"x")
+    s3.server.script = lambda *_: Answer("503 Busy", [], b"<html>busy</html>")
+    for _ in range(2):
+        with pytest.raises(StoreGaveUpError):
+            other.get("k")
+
+
+@pytest.mark.parametrize(
+    ("error_kind", "code"), [(StoreUnavailableError, 2), (StoreGaveUpError, 1)]
+)
+def test_a_worker_out_of_reach_of_its_store_speaks_for_itself_only(
+    error_kind: type[StoreError], code: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With exit code 2 the batches that have not begun are not started."""
+
+    def fail(_settings: object, _stop: object) -> None:
+        raise error_kind("out of reach")
+
+    monkeypatch.setattr(worker, "map_batch", fail)
+    monkeypatch.setattr(worker, "_log_to_stderr", lambda: None)
+    monkeypatch.setattr(StopSignal, "listen", lambda _self: None)
+    assert worker.main(["map"]) == code
+
+
 @pytest.mark.parametrize(("code", "n_requests"), [("SlowDown", 4), ("", 1)])
 def test_a_store_that_is_busy_at_first_contact_is_there(
     s3: Bucket, code: str, n_requests: int
@@ -276,7 +313,9 @@ def test_a_store_that_contradicts_itself_is_asked_again(s3: Bucket) -> None:
     assert not unseen
 
 
-def test_what_is_on_record_is_looked_for_again(s3: Bucket) -> None:
+def test_what_is_on_record_is_looked_for_again(
+    s3: Bucket, caplog: pytest.LogCaptureFixture
+) -> None:
     """An answer from before is refused, not told as damage; damage is told after three looks."""
     store = hasty(s3)
     store.put("k", b"new")
@@ -287,10 +326,11 @@ def test_what_is_on_record_is_looked_for_again(s3: Bucket) -> None:
     assert checked(store, "k", digest) == b"new"
     assert not old
     s3.server.script = None
-    s3.server.traffic.clear()
+    caplog.clear()
     with pytest.raises(CorruptObjectError, match="k is not what was written"):
         checked(store, "k", sha256(b"other").hexdigest())
-    assert len(s3.server.traffic) == 3
+    # Not by requests: a client asks once more by itself where a kept connection was just closed.
+    assert len([text for text in caplog.messages if text.endswith("; looking again")]) == 2
 
 
 def test_retries_end(s3: Bucket) -> None:

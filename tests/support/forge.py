@@ -50,7 +50,10 @@ class Forged:
 
     def __init__(self, client: socket.socket, what: str) -> None:
         self._what = what
-        self.pid = int(client.recv(32))
+        answer = client.recv(32).decode()
+        if not answer.startswith("pid "):
+            raise RuntimeError(f"{what} did not begin: {answer or 'the forge ended'}")
+        self.pid = int(answer[4:])
         self.returncode: int | None = None
         self._lock = threading.Lock()
         self._told = client.detach()
@@ -74,7 +77,7 @@ class Forged:
                 raise subprocess.TimeoutExpired(self._what, timeout or 0)
             with self._lock:
                 if self.returncode is None:
-                    self.returncode = int(os.read(self._told, 32))
+                    self.returncode = int(os.read(self._told, 32)[4:])
         return self.returncode
 
     def send_signal(self, number: signal.Signals) -> None:

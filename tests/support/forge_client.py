@@ -31,11 +31,11 @@ def main() -> int:
     client = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     client.connect(path)
     socket.send_fds(client, [json.dumps(order).encode()], [0, 1, 2])
-    pid = int(client.recv(32))
+    pid = int(client.recv(32)[4:])
     for number in handed_on:
         signal.signal(number, lambda told, _: os.kill(pid, told))
     signal.pthread_sigmask(signal.SIG_UNBLOCK, handed_on)
-    code = int(client.recv(32))
+    code = int(client.recv(32)[4:])
     if code < 0:
         signal.signal(-code, signal.SIG_DFL)
         os.kill(os.getpid(), -code)

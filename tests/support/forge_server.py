@@ -86,7 +86,7 @@ class Server:
             client = self._waiting.pop(pid)
             self._bound.pop(client, None)
             with client, suppress(OSError):  # nobody may wait for it
-                client.send(str(os.waitstatus_to_exitcode(status)).encode())
+                client.send(f"end {os.waitstatus_to_exitcode(status)}".encode())
 
 
 def prepare(order: Order) -> None:
@@ -137,7 +137,7 @@ def become(order: Order, files: list[int], client: socket.socket) -> Any:
     os.environ.update(order["environment"])
     time.tzset()
     with client:
-        client.send(str(os.getpid()).encode())
+        client.send(f"pid {os.getpid()}".encode())
     customise()
     module = importlib.import_module(order["module"])
     sys.argv = [str(module.__file__), *order["arguments"]]

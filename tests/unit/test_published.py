@@ -19,6 +19,7 @@ from ftm.storage.published import (
     read_published_table,
     require_published,
 )
+from ftm.storage.sealed import decode_sealed
 from tests.support.business_firms import QUARTER
 from tests.support.planted_stages import objects
 
@@ -96,7 +97,7 @@ def test_the_pointer_is_written_last_and_names_every_table(store: ObjectStore) -
     assert store.get(sentiment_ready(QUARTER)) == to_bytes(
         SENTIMENT_READY.empty_table(), SENTIMENT_READY
     )
-    assert json.loads(store.get(current_pointer(QUARTER))) == {"run_id": "some-run", **files}
+    assert decode_sealed(store.get(current_pointer(QUARTER))) == {"run_id": "some-run", **files}
     assert require_published(store, QUARTER) == published
     assert published.tables == {name: f"{ROOT}/{name}.parquet" for name in PROCESSED_TABLES}
     for name in PROCESSED_TABLES:
@@ -178,3 +179,41 @@ def test_a_damaged_pointer_is_an_error(store: ObjectStore, data: bytes) -> None:
     store.put(current_pointer(QUARTER), data)
     with pytest.raises(CorruptObjectError, match=r"_current\.json is damaged, it names no run"):
         read_published(store, QUARTER)
+
+
+def test_a_pointer_that_lost_a_table_is_damage(store: ObjectStore) -> None:
+    """A changed byte must not make a table seem never published; one of before seals is read."""
+    publish(store, LAYOUT, put_all(store))
+    key = current_pointer(QUARTER)
+    sealed = store.get(key)
+    store.put(key, sealed.replace(b"panel.parquet", b"panel.parqueu"))
+    with pytest.raises(CorruptObjectError, match=r"_current\.json is damaged"):
+        read_published(store, QUARTER)
+    store.put(key, json.dumps(decode_sealed(sealed)).encode())
+    assert require_published(store, QUARTER).tables.keys() == set(PROCESSED_TABLES)
+
+
+@pytest.mark.parametrize("moment", ["before put", "after put"])
+def test_of_two_runs_published_at_once_pointer_and_copy_are_of_one(
+    store: ObjectStore, moment: str
+) -> None:
+    """Whoever writes the pointer last looks at the copy again."""
+    other = RunLayout(QUARTER, "other-run")
+    data = to_bytes(SENTIMENT_READY.empty_table(), SENTIMENT_READY)
+    ours, theirs = (
+        {file: digest}
+        for layout, more in ((LAYOUT, b""), (other, b"more"))
+        for file, digest in [put_table(store, layout, "themes_for_sentiment", data + more)]
+    )
+
+    def publish_the_other(when: str, key: str) -> None:
+        if (when, key) == (moment, current_pointer(QUARTER)):
+            store.hook = lambda _moment, _key: None
+            publish(store, other, theirs)
+
+    store.hook = publish_the_other
+    publish(store, LAYOUT, ours)
+    current = require_published(store, QUARTER)
+    assert current.run_id == ("some-run" if moment == "before put" else "other-run")
+    key, _ = current.place_of("themes_for_sentiment")
+    assert store.get(sentiment_ready(QUARTER)) == store.get(key)

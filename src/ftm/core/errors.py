@@ -64,6 +64,10 @@ class StoreUnavailableError(StoreError):
     """The store cannot be used at all: no bucket, no rights, no space."""
 
 
+class StoreGaveUpError(StoreUnavailableError):
+    """A store that had answered does not any more, or is busy for longer than is waited."""
+
+
 class ObjectNotFoundError(StoreError, FileNotFoundError):
     """No object has this key."""
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -62,7 +64,8 @@ class LocalBackend(JobBackend):
     even if it is killed. Their output goes to one log file per batch.
 
     Args:
-        log_folder: logs lie in `{log_folder}/{jobs.name}/{batch_id}.log`.
+        log_folder: logs lie in `{log_folder}/{jobs.name}/{batch_id}.log`; None: a private
+            temporary folder, removed with this object if every job succeeded.
         max_workers: processes at once; None: one per four cores, or one alone on a GPU. Never
             more than a stage has batches; all cores are shared out among them.
         environment: what children inherit from (a part of it); usually this process's own.
@@ -73,7 +76,7 @@ class LocalBackend(JobBackend):
 
     def __init__(
         self,
-        log_folder: Path,
+        log_folder: Path | None,
         *,
         max_workers: int | None = None,
         environment: Mapping[str, str],
@@ -84,6 +87,7 @@ class LocalBackend(JobBackend):
         self._cores = cores or _n_cores()
         self._max_workers = max_workers
         self._log_folder = log_folder
+        self._is_temporary = log_folder is None
         self._inherited = inherited(environment)
         self._command = list(command or [sys.executable, "-m", "ftm.worker"])
         self._grace_s = grace_s
@@ -92,14 +96,21 @@ class LocalBackend(JobBackend):
     def submit(self, jobs: StageJobs) -> str:
         """See JobBackend; the first processes start at once."""
         if jobs.name not in self._stages:
-            folder = self._log_folder / jobs.name
-            try:
-                folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            except OSError as error:
-                raise JobError(f"cannot make the log folder {folder}: {error.strerror}") from error
+            folder = self._make_folder(jobs.name)
             self._stages[jobs.name] = (jobs, self._jobs(jobs, folder))
         self.poll(jobs.name)
         return jobs.name
+
+    def _make_folder(self, name: str) -> Path:
+        """Of a stage's logs."""
+        if self._log_folder is None:
+            self._log_folder = Path(tempfile.mkdtemp(prefix=f"ftm-{os.getuid()}-"))
+        folder = self._log_folder / name
+        try:
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        except OSError as error:
+            raise JobError(f"cannot make the log folder {folder}: {error.strerror}") from error
+        return folder
 
     def find(
         self,
@@ -148,6 +159,9 @@ class LocalBackend(JobBackend):
         """Cancel what still runs."""
         for name in list(self._stages):
             self.cancel(name, "the command that ran it was stopped")
+        states = {job.status.state for _, jobs in self._stages.values() for job in jobs}
+        if self._is_temporary and self._log_folder and states == {JobState.SUCCEEDED}:
+            shutil.rmtree(self._log_folder, ignore_errors=True)
 
     @property
     def _n_running(self) -> int:

@@ -9,8 +9,9 @@ from typing import Protocol
 from ftm.core.layout import RunLayout
 from ftm.jobs.base import JobState, JobStatus
 from ftm.storage.object_store import ObjectInfo, ObjectStore
+from ftm.storage.progress_checks import read_one_progress
 from ftm.storage.run_reader import each
-from ftm.storage.run_records import BatchLine, BatchProgress, decode_progress
+from ftm.storage.run_records import BatchLine, BatchProgress
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +92,7 @@ class ProgressReader:
         return dict(self.records)
 
     def _fetch(self, info: ObjectInfo) -> BatchProgress:
-        return decode_progress(self._store.get(info.key), key=self._store.name(info.key))
+        return read_one_progress(self._store, self._layout, info.key)
 
 
 def view_batches(

@@ -57,6 +57,24 @@ def checked(
     raise AssertionError("the last look returns or raises")
 
 
+def get_listed(store: ObjectStore, key: str) -> bytes:
+    """An object that was listed a moment ago, whatever the store says of it at first.
+
+    Raises:
+        MissingObjectError: it is not there.
+    """
+    for wait in looks(store):
+        try:
+            return store.get(key)
+        except ObjectNotFoundError as error:
+            if wait is None:
+                raise MissingObjectError(
+                    f"{store.name(key)} was listed and is gone; run the command again", key=key
+                ) from error
+            time.sleep(wait)
+    raise AssertionError("the last look returns or raises")
+
+
 def looks(store: ObjectStore) -> tuple[float | None, ...]:
     """Seconds to wait after each look, None after the last; a folder or memory is asked once."""
     waits = WAITS if store.scheme == "s3" else ()

@@ -25,6 +25,7 @@ from ftm.core.errors import (
     ObjectNotFoundError,
     PreconditionFailedError,
     StoreError,
+    StoreGaveUpError,
     StoreUnavailableError,
 )
 from ftm.core.urls import without_user
@@ -317,8 +318,10 @@ class ObjectStore:
         return result
 
     def _give_up(self, error: Exception, tried: str) -> StoreUnavailableError:
+        had_answered = self._answered or self._is_given_up
         self._answered, self._is_given_up = False, True
-        return StoreUnavailableError(f"{error}; {tried}: run the command again")
+        kind = StoreGaveUpError if had_answered else StoreUnavailableError
+        return kind(f"{error}; {tried}: run the command again")
 
     def _try(self, verb: str, key: str, operation: Callable[[], _T]) -> _T:
         if self.folder is not None and not self.folder.is_dir():

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from ftm.core.errors import CorruptObjectError
 from ftm.core.layout import RunLayout
+from ftm.storage.checked import get_listed
 from ftm.storage.object_store import ObjectStore
 from ftm.storage.run_records import BatchLine, BatchProgress, decode_progress
 
 
 def read_one_progress(store: ObjectStore, layout: RunLayout, key: str) -> BatchProgress:
-    """A batch's record.
+    """A batch's record, which was listed.
 
     Raises:
         CorruptObjectError: it is damaged, or of another batch or run.
     """
-    record = decode_progress(store.get(key), key=store.name(key))
+    record = decode_progress(get_listed(store, key), key=store.name(key))
     own = f"{layout.quarter}/run={layout.run_id}/{record.batch_id}_part_"
     strange = [part for part in (*record.parts, *record.partial) if own not in f"{part}"]
     if layout.progress(record.batch_id) != key or strange:

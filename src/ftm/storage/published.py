@@ -7,7 +7,6 @@ and the pointer moves. So a reader who follows it finds tables that belong toget
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -26,7 +25,7 @@ from ftm.core.layout import PROCESSED_ROOT, RunLayout, current_pointer, sentimen
 from ftm.core.quarter import Quarter
 from ftm.storage.checked import checked, checked_table
 from ftm.storage.object_store import ObjectStore
-from ftm.storage.sealed import decode_object
+from ftm.storage.sealed import decode_sealed, encode_sealed
 
 SENTIMENT = "themes_for_sentiment"
 _VERSION_CHARACTERS = 12
@@ -90,7 +89,7 @@ def read_published(store: ObjectStore, quarter: Quarter) -> Published | None:
     """
     key = current_pointer(quarter)
     try:
-        found = decode_object(store.get(key))
+        found = decode_sealed(store.get(key))
         files = {k: str(v) for k, v in found.items() if k.endswith(_END)}
         return Published(quarter, run_named(found["run_id"]), files)
     except ObjectNotFoundError:
@@ -180,14 +179,20 @@ def publish(store: ObjectStore, layout: RunLayout, files: Mapping[str, str]) -> 
         files: file in the run's processed folder → sha256.
     """
     published = Published(layout.quarter, layout.run_id, dict(files))
-    if SENTIMENT in published.tables:
-        # A copy for programs that follow no pointer; ftm itself reads the run's own.
-        data = checked(store, *published.place_of(SENTIMENT), mend=published.mend)
-        _put_if_other(store, sentiment_ready(layout.quarter), data)
-    pointer = {"run_id": layout.run_id, **published.files}
-    text = json.dumps(pointer, sort_keys=True, indent=1) + "\n"
-    _put_if_other(store, current_pointer(layout.quarter), text.encode())
+    _copy_sentiment(store, published)
+    pointer = encode_sealed({"run_id": layout.run_id, **published.files})
+    _put_if_other(store, current_pointer(layout.quarter), pointer)
+    # Another run may have been published meanwhile: its pointer, our copy, or the other way round.
+    if read_published(store, layout.quarter) == published:
+        _copy_sentiment(store, published)
     return published
+
+
+def _copy_sentiment(store: ObjectStore, published: Published) -> None:
+    """For programs that follow no pointer; ftm itself reads the run's own."""
+    if SENTIMENT in published.tables:
+        data = checked(store, *published.place_of(SENTIMENT), mend=published.mend)
+        _put_if_other(store, sentiment_ready(published.quarter), data)
 
 
 def _put_if_other(store: ObjectStore, key: str, data: bytes) -> None:

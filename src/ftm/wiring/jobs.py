@@ -38,23 +38,19 @@ def get_local_backend(store: ObjectStore, *, workers: int | None = None) -> JobB
     """Processes of this machine.
 
     Args:
-        store: logs lie in its folder, or in a new private one if it is not a folder.
+        store: logs lie in its folder, if it is one; else in a temporary one.
         workers: processes at once; None: one per four cores, or one on a GPU.
 
     Raises:
         ConfigError: a store that other processes cannot reach.
     """
-    import os
-    import tempfile
-    from pathlib import Path
-
     from ftm.core.settings import environment
     from ftm.jobs.local import LocalBackend
 
     if store.scheme == "memory":
         raise ConfigError("workers cannot reach memory://; use file:///folder or s3://bucket")
-    folder = store.folder or Path(tempfile.mkdtemp(prefix=f"ftm-{os.getuid()}-"))
-    return LocalBackend(folder / "logs", max_workers=workers, environment=environment())
+    folder = store.folder / "logs" if store.folder else None
+    return LocalBackend(folder, max_workers=workers, environment=environment())
 
 
 def get_aws_client(
