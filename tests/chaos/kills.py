@@ -42,6 +42,7 @@ class Scenario:
             one of the others.
         workers: also start Python by themselves, and these can be killed, too.
         again: once more, after it has ended, it finds nothing to do.
+        threads: several put at once, so that a kill at one's write may cut another's in half.
         proven: parts of the keys whose writes are those of another scenario, by the same code:
             CI kills there, `make chaos` here, too.
     """
@@ -59,6 +60,7 @@ class Scenario:
     clocked: tuple[str, ...] = ()
     workers: bool = False
     again: bool = True
+    threads: bool = False
     proven: tuple[str, ...] = ()
 
 

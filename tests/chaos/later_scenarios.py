@@ -79,6 +79,7 @@ def later_stages(services: Services) -> Iterator[Scenario]:
             "LLM_MAX_CONCURRENT": str(MAX_CONCURRENT),
         },
         forget=forget_asking,
+        threads=True,
         begin=counter.begin,
         end=counter.end,
     )
