@@ -70,6 +70,8 @@ class LLMNamer:
         self._packs = AnswerPacks(store, request_sha256(family(options)))
         self._loose: list[CachedAnswer] = []
         self._loop = LoopThread()
+        # Kept before another is asked for, so that a crash loses no more than was in flight.
+        self._slots = asyncio.Semaphore(options.max_concurrent)
         self._threads = ThreadPoolExecutor(_STORE_THREADS, thread_name_prefix="ftm-answers")
         self._restore_logs = silence_transport()
         self._client: ChatClient | None = None
@@ -173,7 +175,8 @@ class LLMNamer:
             async with lock:
                 found = await self._look_up(prompt) if waited else None
                 if found is None:
-                    return _named(item, await self._ask(item, prompt))
+                    async with self._slots:
+                        return _named(item, await self._ask(item, prompt))
         self._totals = replace(self._totals, n_cached=self._totals.n_cached + 1)
         return _named(item, found)
 
