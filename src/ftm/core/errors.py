@@ -5,6 +5,7 @@
     │   └── NoCallsError                        WRDS has no earnings call in the quarter
     ├── StoreError (OSError)                    the object store failed or refused
     │   ├── StoreUnavailableError               no such bucket, 403, not writable, disk full
+    │   │   └── StoreGaveUpError                it had answered, and does not any more
     │   ├── ObjectNotFoundError (FileNotFoundError)
     │   ├── ObjectExistsError (FileExistsError) put-if-absent found something
     │   └── PreconditionFailedError             If-Match: somebody else wrote
