@@ -188,6 +188,15 @@ def test_a_person_is_asked_last() -> None:
     assert asked[2:] == [("WRDS password of eve: ", True)]
     with pytest.raises(WRDSConnectionError):
         find_credentials(Settings.load(), prompt=lambda _text, _hidden: "")
+    texts: list[str] = []
+
+    def nobody(text: str, _hidden: bool) -> str:
+        texts.append(text)
+        return ""
+
+    with pytest.raises(WRDSConnectionError):
+        find_credentials(Settings.load(), prompt=nobody)
+    assert texts == ["WRDS user name: "]
 
 
 def _escape(text: str) -> str:

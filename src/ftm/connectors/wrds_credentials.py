@@ -225,8 +225,8 @@ def _from_person(settings: Settings, prompt: Prompt | None) -> Credentials | Non
             return None
         prompt = _ask_terminal
     username = settings.wrds_username or prompt("WRDS user name: ", False)
-    password = prompt(f"WRDS password of {username}: ", True)
-    return Credentials(username, SecretStr(password)) if username and password else None
+    password = prompt(f"WRDS password of {username}: ", True) if username else ""
+    return Credentials(username, SecretStr(password)) if password else None
 
 
 def _ask_terminal(text: str, hidden: bool) -> str:
