@@ -10,7 +10,7 @@ from itertools import zip_longest
 from ftm.storage.object_store import ObjectStore
 
 STOPPED = (130, 143)
-GOES_ON = ("run the same command again", "the next attempt")
+GOES_ON = ("run the same command again", "the next attempt", "refreshed already")
 
 
 def as_it_is(_key: str, data: bytes) -> object:

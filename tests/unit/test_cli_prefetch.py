@@ -18,6 +18,7 @@ from ftm.cli.prefetch_arguments import GivenOptions, firm_ids
 from ftm.cli.prefetch_texts import tell_plan, tell_summary
 from ftm.connectors.discovery import PlanOptions
 from ftm.core.errors import ConfigError
+from ftm.core.interrupts import Stopped
 from ftm.core.quarter import Quarter
 from ftm.core.settings import Settings
 from ftm.storage.object_store import open_store
@@ -203,3 +204,61 @@ def test_a_summary_reads_well() -> None:
     assert "and 3 more" in text
     assert "not kept: firm 5000: no_link" in text
     assert len(data["failed"]) == 8
+
+
+@pytest.mark.parametrize(
+    ("wanted", "told"),
+    [
+        ("2023Q1..2023Q1", "stopped; 2023Q1 refreshed already: all is done"),
+        (
+            "2023Q1..2023Q3",
+            "stopped; 2023Q1 refreshed already: go on with `--quarters 2023Q2..2023Q3 --refresh`",
+        ),
+    ],
+)
+def test_a_refresh_that_is_done_is_not_to_be_run_again(
+    wanted: str, told: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Ctrl-C after its last write: the same command would read all of it once more."""
+    store = open_store(f"file://{tmp_path}")
+    with prefetcher(store, FakeSource(firms(3))) as before:
+        before.prefetch_quarter(QUARTER)
+    made = prefetcher(store, FakeSource(firms(3)))
+    monkeypatch.setattr("ftm.wiring.get_prefetcher", lambda *_, **__: made)
+
+    def stop(_summary: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("ftm.cli.prefetch.tell_summary", stop)
+    result = CliRunner().invoke(
+        prefetch, ["--quarters", wanted, "--refresh", "--store", store.url], standalone_mode=False
+    )
+    assert result.exception is not None
+    stopped = result.exception.__cause__  # click's own error is on top
+    assert isinstance(stopped, Stopped)
+    assert str(stopped) == told
+
+
+def test_a_refresh_that_is_not_done_is_to_be_run_again(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Ctrl-C at the manifest: the checkpoint is there still, and the same command ends it."""
+    store = open_store(f"file://{tmp_path}")
+    with prefetcher(store, FakeSource(firms(3))) as before:
+        before.prefetch_quarter(QUARTER)
+    made = prefetcher(store, FakeSource(firms(3)))
+    monkeypatch.setattr("ftm.wiring.get_prefetcher", lambda *_, **__: made)
+
+    def stop(moment: str, key: str) -> None:
+        if moment == "after put" and key.endswith("manifest.json"):
+            raise KeyboardInterrupt
+
+    store.hook = stop
+    result = CliRunner().invoke(
+        prefetch, ["--quarter", QUARTER, "--refresh", "--store", store.url], standalone_mode=False
+    )
+    assert result.exception is not None
+    assert type(result.exception.__cause__) is KeyboardInterrupt
+    store.hook = lambda _moment, _key: None
+    again = prefetcher(store, FakeSource(firms(3)))
+    assert again.prefetch_quarter(QUARTER, refresh=True).generation == 2

@@ -15,7 +15,7 @@ import click
 
 from ftm.cli.named_store import runnable
 from ftm.core.errors import ConfigError, FtmError
-from ftm.core.interrupts import StoppedWatching
+from ftm.core.interrupts import Stopped
 from ftm.core.plain import plain
 from ftm.core.version import VERSION
 
@@ -134,7 +134,7 @@ def _leave_no_core() -> None:
 def _how_to_resume(error: BaseException) -> str:
     """What Ctrl-C leaves behind; click wraps it into an error of its own."""
     for each in (error, error.__cause__):
-        if isinstance(each, StoppedWatching):
+        if isinstance(each, Stopped):
             return str(each)
     return "stopped; run the same command again to resume"
 

@@ -17,6 +17,8 @@ from ftm.cli.many_quarters import for_each_quarter
 from ftm.cli.prefetch_arguments import AsOf, GivenOptions, firm_ids, words
 from ftm.cli.prefetch_texts import Told, tell_given_up, tell_plan, tell_revision, tell_summary
 from ftm.cli.progress import show_progress
+from ftm.core.errors import FtmError
+from ftm.core.interrupts import Stopped
 from ftm.core.plain import plain
 from ftm.core.quarter import Quarter
 from ftm.core.settings import Settings
@@ -139,9 +141,32 @@ def prefetch(
             answer = _plan_of(prefetcher, asked, given)
         else:
             answer = _prefetch_of(prefetcher, {**asked, "accept_losses": accept_losses}, given)
-        mostly_failed = _tell_each(prefetcher, wanted, chosen, answer, progress, as_json=as_json)
+        try:
+            mostly_failed = _tell_each(
+                prefetcher, wanted, chosen, answer, progress, as_json=as_json
+            )
+        except (FtmError, KeyboardInterrupt) as stop:
+            if refresh and prefetcher.finished:
+                _tell_refreshed(prefetcher.finished, wanted, stop, progress)
+            raise
     if mostly_failed:
         click.get_current_context().exit(1)
+
+
+def _tell_refreshed(
+    finished: Sequence[Quarter], wanted: Sequence[Quarter], stop: BaseException, progress: Progress
+) -> None:
+    """The same command again would read what is refreshed once more.
+
+    Raises:
+        Stopped: it was told to stop.
+    """
+    left = [quarter for quarter in wanted if quarter not in finished]
+    how = f"go on with `--quarters {left[0]}..{left[-1]} --refresh`" if left else "all is done"
+    text = f"{', '.join(map(str, finished))} refreshed already: {how}"
+    if isinstance(stop, KeyboardInterrupt):
+        raise Stopped(f"stopped; {text}") from stop
+    progress.message(text)
 
 
 Answer = Callable[[Quarter, Sequence[str] | None], tuple[Told, bool]]

@@ -3,5 +3,12 @@
 from __future__ import annotations
 
 
-class StoppedWatching(KeyboardInterrupt):
+class Stopped(KeyboardInterrupt):
+    """Ctrl-C or SIGTERM where running the same command again is not the way to go on.
+
+    The message says what is.
+    """
+
+
+class StoppedWatching(Stopped):
     """Ctrl-C while watching jobs that go on by themselves; the message says how to come back."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 
 from ftm.connectors.base import unknown_firms
 from ftm.connectors.discovery import PrefetchSource
@@ -192,3 +193,14 @@ def check_firm_ids(plan: StoredPlan, selection: Selection, quarter: Quarter) -> 
         for firm in selection.firm_ids
         if firm in reasons
     }
+
+
+def same_options(store: ObjectStore, published: PrefetchManifest | None, plan: StoredPlan) -> bool:
+    """Whether the published plan was made as this one; one that cannot be read counts so."""
+    if published is None:
+        return True
+    layout = PrefetchLayout(Quarter.parse(published.quarter))
+    with suppress(CorruptObjectError):
+        old = find_plan(store, layout, published.generation)
+        return old is None or old.options == plan.options
+    return True

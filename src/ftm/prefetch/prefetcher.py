@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from types import TracebackType
@@ -48,8 +47,10 @@ from ftm.prefetch.plan_keeping import (
     discover_plan,
     find_plan,
     keep_plan,
+    same_options,
 )
 from ftm.prefetch.publishing import firms_lost
+from ftm.prefetch.quarter_writer import QuarterWriter
 from ftm.prefetch.sessions import Opening, Request, describe_opening
 from ftm.storage.checkpoint import Selection, Session
 from ftm.storage.lease import Clock, Writer
@@ -116,6 +117,12 @@ class WRDSPrefetcher:
         self._progress = progress or NoProgress()
         self._ask = ask
         self._new_identity = new_identity
+        self._writers: list[QuarterWriter] = []
+
+    @property
+    def finished(self) -> tuple[Quarter, ...]:
+        """Quarters that this object published, and has nothing left to do of."""
+        return tuple(writer.quarter for writer in self._writers if writer.is_closed)
 
     def prefetch_quarter(
         self,
@@ -169,6 +176,7 @@ class WRDSPrefetcher:
             self._store, request, identity=self._new_identity(), clock=self._clock, say=say
         ) as opened:
             writer = opened.writer
+            self._writers.append(writer)
             if opened.opening.is_over and opened.published.manifest is not None:
                 writer.clean_up()
                 manifest = opened.published.manifest
@@ -185,7 +193,7 @@ class WRDSPrefetcher:
                     get_preprocessor=self._preprocessor.get,
                     progress=self._progress,
                     published=opened.published.manifest,
-                    same_options=self._same_options(opened.published.manifest, plan),
+                    same_options=same_options(self._store, opened.published.manifest, plan),
                     accept_losses=accept_losses,
                 )
         return summarize(
@@ -203,16 +211,6 @@ class WRDSPrefetcher:
         """What `options=None` means for a quarter: those of its plan, else the defaults."""
         choice = options_so_far(self._store, PrefetchLayout(quarter))
         return PlanOptions() if choice is None else plan_options(choice)
-
-    def _same_options(self, published: PrefetchManifest | None, plan: StoredPlan) -> bool:
-        """Whether the published plan was made as this one; one that cannot be read counts so."""
-        if published is None:
-            return True
-        layout = PrefetchLayout(Quarter.parse(published.quarter))
-        with suppress(CorruptObjectError):
-            old = find_plan(self._store, layout, published.generation)
-            return old is None or old.options == plan.options
-        return True
 
     def plan_quarter(
         self,

@@ -59,6 +59,8 @@ class QuarterWriter:
         self.session = session
         self.base = base
         self._manifest_etag = manifest_etag
+        self.is_closed = False
+        """Published, and no checkpoint left: the next command begins something new."""
 
     @property
     def quarter(self) -> Quarter:
@@ -198,6 +200,7 @@ class QuarterWriter:
             self._lease.ensure_held()
             self._store.delete(left.key)
         self._lease.delete()
+        self.is_closed = True
 
     def _delete(self, files: Iterable[NamedFile | None]) -> None:
         for named in files:
