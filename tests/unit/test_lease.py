@@ -364,3 +364,36 @@ held.acquire(); held.write({{"n": 1}}); print("held", flush=True); time.sleep(60
     assert lease(store, writer(2), say=said.append).acquire() == {"n": 1}
     assert f"process {process.pid}" in said[0]
     assert not process_is_alive(process.pid)
+
+
+def test_a_holder_that_ends_while_it_is_asked_for_is_followed(bucket: Bucket) -> None:
+    """Its object is gone by then: nobody is taken over from, and nothing was refused."""
+    store, said = open_store(bucket.url), []
+    first = lease(store, writer(1, host="there"))
+    first.acquire()
+
+    def end(moment: str, key: str) -> None:
+        if (moment, key) == ("after put", PROBE):
+            store.hook = lambda _moment, _key: None
+            first.delete()
+
+    store.hook = end
+    second = lease(store, writer(2), say=said.append)
+    assert second.acquire() == {}
+    second.ensure_held()
+    assert said == []
+
+
+def test_who_is_too_late_with_a_lease_it_follows_is_told_so(bucket: Bucket) -> None:
+    """S3 answers that there is no such object, which is no answer for a user."""
+    store = open_store(bucket.url)
+    lease(store, writer(1)).acquire()
+
+    def remove(moment: str, key: str) -> None:
+        if (moment, key) == ("before put", KEY):
+            store.hook = lambda _moment, _key: None
+            store.delete(KEY)
+
+    store.hook = remove
+    with pytest.raises(LeaseHeldError, match="a writer that was faster"):
+        lease(store, writer(2, alive=False)).acquire()
