@@ -14,7 +14,13 @@ from typing import Any
 import obstore
 import pytest
 
-from ftm.core.errors import CorruptObjectError, LeaseHeldError, LeaseLostError, StoreError
+from ftm.core.errors import (
+    CorruptObjectError,
+    LeaseHeldError,
+    LeaseLostError,
+    ObjectNotFoundError,
+    StoreError,
+)
 from ftm.storage import conditional_lease
 from ftm.storage.conditional_lease import FOLLOWED_AFTER, ConditionalLease
 from ftm.storage.file_lease import lock_path, who_locks
@@ -366,9 +372,9 @@ held.acquire(); held.write({{"n": 1}}); print("held", flush=True); time.sleep(60
     assert not process_is_alive(process.pid)
 
 
-def test_a_holder_that_ends_while_it_is_asked_for_is_followed(bucket: Bucket) -> None:
+def test_a_holder_that_ends_while_it_is_asked_for_is_followed(s3: Bucket) -> None:
     """Its object is gone by then: nobody is taken over from, and nothing was refused."""
-    store, said = open_store(bucket.url), []
+    store, said = open_store(s3.url, endpoint_url=s3.server.url), []
     first = lease(store, writer(1, host="there"))
     first.acquire()
 
@@ -384,16 +390,15 @@ def test_a_holder_that_ends_while_it_is_asked_for_is_followed(bucket: Bucket) ->
     assert said == []
 
 
-def test_who_is_too_late_with_a_lease_it_follows_is_told_so(bucket: Bucket) -> None:
-    """S3 answers that there is no such object, which is no answer for a user."""
-    store = open_store(bucket.url)
+def test_who_is_too_late_with_a_lease_it_follows_is_told_so() -> None:
+    """AWS answers 404 to If-Match where the object is gone: no answer for a user (moto says 412)."""
+    store = open_store("memory://")
     lease(store, writer(1)).acquire()
 
-    def remove(moment: str, key: str) -> None:
+    def refuse(moment: str, key: str) -> None:
         if (moment, key) == ("before put", KEY):
-            store.hook = lambda _moment, _key: None
-            store.delete(KEY)
+            raise ObjectNotFoundError(f"{key} does not exist")
 
-    store.hook = remove
+    store.hook = refuse
     with pytest.raises(LeaseHeldError, match="a writer that was faster"):
         lease(store, writer(2, alive=False)).acquire()
