@@ -14,13 +14,7 @@ from typing import Any
 import obstore
 import pytest
 
-from ftm.core.errors import (
-    CorruptObjectError,
-    LeaseHeldError,
-    LeaseLostError,
-    ObjectNotFoundError,
-    StoreError,
-)
+from ftm.core.errors import CorruptObjectError, LeaseHeldError, LeaseLostError, StoreError
 from ftm.storage import conditional_lease
 from ftm.storage.conditional_lease import FOLLOWED_AFTER, ConditionalLease
 from ftm.storage.file_lease import lock_path, who_locks
@@ -370,35 +364,3 @@ held.acquire(); held.write({{"n": 1}}); print("held", flush=True); time.sleep(60
     assert lease(store, writer(2), say=said.append).acquire() == {"n": 1}
     assert f"process {process.pid}" in said[0]
     assert not process_is_alive(process.pid)
-
-
-def test_a_holder_that_ends_while_it_is_asked_for_is_followed(s3: Bucket) -> None:
-    """Its object is gone by then: nobody is taken over from, and nothing was refused."""
-    store, said = open_store(s3.url, endpoint_url=s3.server.url), []
-    first = lease(store, writer(1, host="there"))
-    first.acquire()
-
-    def end(moment: str, key: str) -> None:
-        if (moment, key) == ("after put", PROBE):
-            store.hook = lambda _moment, _key: None
-            first.delete()
-
-    store.hook = end
-    second = lease(store, writer(2), say=said.append)
-    assert second.acquire() == {}
-    second.ensure_held()
-    assert said == []
-
-
-def test_who_is_too_late_with_a_lease_it_follows_is_told_so() -> None:
-    """AWS answers 404 to If-Match where the object is gone: no answer for a user (moto says 412)."""
-    store = open_store("memory://")
-    lease(store, writer(1)).acquire()
-
-    def refuse(moment: str, key: str) -> None:
-        if (moment, key) == ("before put", KEY):
-            raise ObjectNotFoundError(f"{key} does not exist")
-
-    store.hook = refuse
-    with pytest.raises(LeaseHeldError, match="a writer that was faster"):
-        lease(store, writer(2, alive=False)).acquire()
