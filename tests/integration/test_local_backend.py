@@ -247,3 +247,12 @@ def test_logs_without_a_folder_are_private_and_go_where_all_went_well(
     assert log.exists()
     backend.close()
     assert own.exists() == stays
+
+
+def test_no_room_for_temporary_logs_is_told_with_the_way_out(
+    out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A full disk under the temporary directory is no bug of ours."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "gone"))
+    with pytest.raises(JobError, match="set TMPDIR"):
+        make_backend(None).submit(stub_stage(out, "b0"))

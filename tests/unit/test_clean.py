@@ -15,12 +15,12 @@ from ftm.care.clean import OldRuns, clean_quarter, find_removable
 from ftm.care.verify import verify_quarter
 from ftm.cli.main import cli
 from ftm.core.errors import FtmError, LeaseHeldError, LeaseLostError, OrchestratorError
-from ftm.core.layout import RunLayout
+from ftm.core.layout import RunLayout, batch_id
 from ftm.core.quarter import Quarter
 from ftm.storage.lease import Writer
 from ftm.storage.object_store import ObjectStore, open_store
 from ftm.storage.open_lease import open_leased, peek_leased
-from ftm.storage.run_records import JobRecord
+from ftm.storage.run_records import BatchOutcome, JobRecord, StageOutcome
 from tests.support.fake_source import FakeSource
 from tests.support.planted_run import plant_run
 from tests.support.planted_stages import do_all
@@ -40,12 +40,20 @@ from tests.support.prefetch_quarter import (
 CHOSEN = Quarter.parse(QUARTER)
 FIRMS = [(0, 1), (0, 1, 2), (0, 2), (1, 2)]
 REPLACED = OldRuns(replaced=True)
+BATCH = batch_id(CHOSEN, 0)
 LABELS = RunLayout(CHOSEN, "a-first").labels
 
 
-def submitted(stage: str) -> bytes:
+def submitted(stage: str, attempt: int = 1, batch: str = BATCH) -> bytes:
     """A record of jobs."""
-    return JobRecord(name=f"jobs-{stage}-1", stage=stage, attempt=1, batch_ids=["one"]).encode()
+    name = f"jobs-{stage}-{attempt}"
+    return JobRecord(name=name, stage=stage, attempt=attempt, batch_ids=[batch]).encode()
+
+
+def ended(stage: str, batch: str = BATCH) -> bytes:
+    """How jobs ended."""
+    failed = BatchOutcome(batch_id=batch, state="FAILED", exit_code=1)
+    return StageOutcome(name=f"jobs-{stage}-1", batches=[failed]).encode()
 
 
 @cache
@@ -57,6 +65,7 @@ def two_runs() -> dict[str, bytes]:
         do_all(run)
         for stage in ("map", "reduce"):
             store.put(run.layout.jobs(stage, 1), submitted(stage))
+        store.put(run.layout.outcome("reduce", 1), ended("reduce", "reduce"))
     store.put(LABELS, b"theme_id,name\n")
     return everything(store)
 
@@ -122,7 +131,7 @@ def test_a_replaced_run_that_jobs_may_be_at_stays_unless_it_is_named() -> None:
     store = open_store("memory://")
     given = {"run_id": "a-first", "quarter": CHOSEN, "batch_size": 2, "incomplete": [1]}
     first = plant_run(store, FIRMS, **given)  # type: ignore[arg-type]
-    store.put(first.layout.jobs("map", 1), submitted("map"))
+    store.put(first.layout.jobs("map", 1), submitted("map", batch=batch_id(CHOSEN, 1)))
     do_all(plant_run(store, FIRMS, run_id="b-second", quarter=CHOSEN))
     part = next(k for k in everything(store) if "firm-topics" in k and "a-first" in k)
     store.put(part.replace("_part_0000", "_part_0009"), b"PAR1")
@@ -191,6 +200,7 @@ def test_killed_anywhere_the_next_one_goes_on() -> None:
         assert {k: v for k, v in everything(store).items() if k in own} == {
             k: two_runs()[k] for k in own
         }
+        assert verify_quarter(store, CHOSEN).damaged == []
         clean(store, REPLACED)
         assert everything(store) == everything(whole)
     assert n_kills > 20

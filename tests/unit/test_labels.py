@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Callable
+from hashlib import sha256
 
 import numpy as np
 import pyarrow as pa
@@ -12,6 +13,7 @@ import pyarrow.compute as pc
 import pytest
 
 from ftm.core.errors import ConfigError, LeaseHeldError, OrchestratorError
+from ftm.core.layout import sentiment_ready
 from ftm.reduce.label_themes import apply_labels, labels_template
 from ftm.reduce.labels import (
     COLUMNS,
@@ -341,19 +343,24 @@ def test_while_another_command_is_at_the_run_labels_are_refused(planted: Planted
     }
 
 
-def test_labels_move_no_pointer_back_to_their_run(planted: Planted) -> None:
-    """Another run is published while they are applied: it stays published."""
+@pytest.mark.parametrize("late", [False, True])
+def test_labels_move_no_pointer_back_to_their_run(planted: Planted, late: bool) -> None:
+    """Another run is published while they are applied, or copied: it stays, its copy included."""
     store, data = planted.store, edit(planted, one={"name": "New"})
+    when = sentiment_ready(QUARTER) if late else planted.layout.labels
 
     def publish_another(moment: str, key: str) -> None:
-        if moment == "before put" and key == planted.layout.labels:
+        if moment == "before put" and key == when:
             store.hook = lambda _moment, _key: None
             do_all(plant_run(store, FIRMS, run_id="another"))
 
     store.hook = publish_another
     with pytest.raises(OrchestratorError, match="run another of 2023Q1 was published while"):
         apply_labels(store, QUARTER, data, name="l.csv")
-    assert require_published(store, QUARTER).run_id == "another"
+    now = require_published(store, QUARTER)
+    assert now.run_id == "another"
+    copied = sha256(store.get(sentiment_ready(QUARTER))).hexdigest()
+    assert copied == now.place_of("themes_for_sentiment")[1]
     assert not store.exists(planted.layout.lease)
 
 

@@ -266,6 +266,22 @@ def test_one_command_at_a_time_carries_a_run(kind: str, tmp_path: Path) -> None:
     assert not store.exists(layout.lease)
 
 
+def test_what_a_cleaning_removed_before_the_lease_is_written_again(store: ObjectStore) -> None:
+    """Else jobs are submitted for a run that has no spec, or no manifest, any more."""
+    removed: list[str] = []
+
+    def clean(moment: str, key: str) -> None:
+        if moment == "before put" and key.endswith("/lease.json"):
+            store.hook = lambda _moment, _key: None
+            for name in ("spec.json", "prefetch.json.gz"):
+                removed.append(key.replace("lease.json", name))
+                store.delete(removed[-1])
+
+    store.hook = clean
+    assert make(store, InlineBackend(store)).run_quarter(QUARTER).state == "complete"
+    assert [store.exists(key) for key in removed] == [True, True]
+
+
 def test_a_job_that_ends_well_without_completing_its_batch_is_a_failure(
     store: ObjectStore,
 ) -> None:

@@ -29,7 +29,13 @@ from ftm.storage.lease import decode_document
 from ftm.storage.linked import LINK_FILES, link_record, linked_file, mend_link
 from ftm.storage.object_store import ObjectStore
 from ftm.storage.published import SENTIMENT, read_published
-from ftm.storage.run_reader import RunRecords, read_run, read_run_manifest, run_ids
+from ftm.storage.run_reader import (
+    RunRecords,
+    published_run,
+    read_run,
+    read_run_manifest,
+    run_ids,
+)
 from ftm.storage.run_records import (
     decode_job,
     decode_job_claim,
@@ -54,10 +60,13 @@ def verify_runs(inventory: Inventory, quarter: Quarter) -> Iterator[Fault]:
     known = inventory.runs(quarter)
     for run_id in known:
         yield from _run(inventory, RunLayout(quarter, run_id))
-    for folder in inventory.store.list_folders(f"progress/{quarter}"):
-        run_id = folder.removeprefix("run=")
+    for run_id in runs_begun(inventory.store, quarter):
         if run_id not in {*known, *inventory.ignored_runs}:
-            fix = f"the `ftm run-quarter --quarter {quarter}` command that began it writes it again"
+            fix = (
+                f"the `ftm run-quarter --quarter {quarter}` command that began it writes it again; "
+                f"or, if it is not published, `ftm clean --quarter {quarter} --run {run_id}` "
+                "removes what is left"
+            )
             yield Fault(RunLayout(quarter, run_id).spec, "it is gone, and its run has begun", fix)
     for run_id in runs_without_spec(inventory.store, quarter):
         layout = RunLayout(quarter, run_id)
@@ -76,10 +85,17 @@ def verify_runs(inventory: Inventory, quarter: Quarter) -> Iterator[Fault]:
         yield from _guarded(inventory, root, partial(_assigned, inventory, quarter, themes_from))
 
 
+def runs_begun(store: ObjectStore, quarter: Quarter) -> list[str]:
+    """Runs of which results are there, whether they have a spec or not."""
+    begun = {each.removeprefix("run=") for each in store.list_folders(f"progress/{quarter}")}
+    with suppress(CorruptObjectError):  # told as damaged elsewhere
+        begun |= {published_run(store, quarter) or ""} - {""}
+    return sorted(begun)
+
+
 def runs_without_spec(store: ObjectStore, quarter: Quarter) -> list[str]:
     """Runs of which little more is there than that they were about to begin, or were removed."""
-    begun = {each.removeprefix("run=") for each in store.list_folders(f"progress/{quarter}")}
-    known = {*run_ids(store, quarter), *begun}
+    known = {*run_ids(store, quarter), *runs_begun(store, quarter)}
     return [each for each in store.list_folders(runs_root(quarter)) if each not in known]
 
 

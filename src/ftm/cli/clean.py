@@ -55,7 +55,9 @@ def clean(
     if not as_json:
         for line in _describe(found):
             click.echo(line)
-    removed = _remove(opened, chosen, runs) if found and _may(yes, as_json=as_json) else []
+    removed = []
+    if found and _may(yes, as_json=as_json):
+        removed = _remove(opened, chosen, runs, shown=None if yes else [r.key for r in found])
     if as_json:
         rows = [{"key": r.key, "bytes": r.size_bytes, "why": r.why} for r in found]
         click.echo(json.dumps({"found": rows, "n_removed": len(removed)}, indent=1))
@@ -76,11 +78,13 @@ def _may(yes: bool, *, as_json: bool) -> bool:
     return click.confirm("Remove it?")
 
 
-def _remove(store: ObjectStore, quarter: Quarter, runs: OldRuns) -> list[Removal]:
+def _remove(
+    store: ObjectStore, quarter: Quarter, runs: OldRuns, *, shown: list[str] | None
+) -> list[Removal]:
     from ftm.care.clean import clean_quarter
 
     with show_progress() as progress:
-        return clean_quarter(store, quarter, runs, say=progress.message)
+        return clean_quarter(store, quarter, runs, shown=shown, say=progress.message)
 
 
 def _describe(found: Sequence[Removal]) -> list[str]:

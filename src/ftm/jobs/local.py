@@ -104,7 +104,13 @@ class LocalBackend(JobBackend):
     def _make_folder(self, name: str) -> Path:
         """Of a stage's logs."""
         if self._log_folder is None:
-            self._log_folder = Path(tempfile.mkdtemp(prefix=f"ftm-{os.getuid()}-"))
+            try:
+                self._log_folder = Path(tempfile.mkdtemp(prefix=f"ftm-{os.getuid()}-"))
+            except OSError as error:
+                raise JobError(
+                    f"cannot make a temporary folder for logs: {error.strerror}; make room, or set "
+                    "TMPDIR to another folder"
+                ) from error
         folder = self._log_folder / name
         try:
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)

@@ -42,7 +42,6 @@ if TYPE_CHECKING:
 BATCH_SIZE = 200
 """A whole chunk: start-up is paid once for about a minute or more of work."""
 
-
 _EVERYTHING = StageSpan()
 
 
@@ -168,7 +167,8 @@ class QuarterOrchestrator(Prefetched):
                 return self._conclude(plan, "complete", started_s, asked, publish, held, wait=wait)
         self._backend.check()
         asked = self._later.prepare(settings, span)
-        record_plan(self._store, plan, machine=self._machine(settings))
+        machine = self._machine(settings)
+        record_plan(self._store, plan, machine=machine)
         if not self._pending(plan):
             self._runner.settle(MapWork(self._store, plan, settings))
             with suppress(CorruptObjectError), self._alone(plan) as held:
@@ -176,7 +176,8 @@ class QuarterOrchestrator(Prefetched):
                     plan, "already complete", started_s, asked, publish, held, wait=wait
                 )
         with self._alone(plan) as held:
-            # Read again: whoever held the lease until now may have done something.
+            # Again: whoever held the lease until now may have done or removed something.
+            record_plan(self._store, plan, machine=machine)
             if pending := self._pending(plan) or self._damaged(plan):
                 if stage := self._finish_later(plan, asked, wait=wait):
                     return submitted_stage(plan.spec, stage)

@@ -121,19 +121,26 @@ def publish_again(store: ObjectStore, run: RunRecords, record: StageRecord) -> P
     Raises:
         OrchestratorError: it points at another run by now.
     """
-    published = require_published(store, run.layout.quarter)
-    if published.run_id != run.spec.run_id:
-        raise OrchestratorError(
-            f"run {published.run_id} of {run.layout.quarter} was published while this command "
-            f"worked on run {run.spec.run_id}; nothing is published, run the same command again"
-        )
-    return publish_package(store, run, record)
+
+    def check() -> None:
+        published = require_published(store, run.layout.quarter)
+        if published.run_id != run.spec.run_id:
+            raise OrchestratorError(
+                f"run {published.run_id} of {run.layout.quarter} was published while this command "
+                f"worked on run {run.spec.run_id}; nothing is published, run the same command again"
+            )
+
+    check()
+    return publish(store, run.layout, _files(record), check=check)
 
 
 def publish_package(store: ObjectStore, run: RunRecords, record: StageRecord) -> Published:
     """Point the quarter at what stage package made."""
-    files = {key.rpartition("/")[2]: sha for key, sha in record.files.items()}
-    return publish(store, run.layout, files)
+    return publish(store, run.layout, _files(record))
+
+
+def _files(record: StageRecord) -> dict[str, str]:
+    return {key.rpartition("/")[2]: sha for key, sha in record.files.items()}
 
 
 def diagnosis_of(record: StageRecord) -> Diagnosis:

@@ -93,19 +93,25 @@ class ConditionalLease(LeasedObject):
             self._take({}, etag=None)
         else:
             document = decode_document(data, key=name)
-            if (lease := lease_of(document, key=name)) is not None:
-                self._refuse_or_say(lease)
+            lease = lease_of(document, key=name)
+            if lease is not None and not self._refuse_or_say(lease):
+                self._take({}, etag=None)
+                return
             self._take({k: v for k, v in document.items() if k != LEASE_FIELD}, etag=etag)
 
-    def _refuse_or_say(self, lease: LeaseRecord) -> None:
+    def _refuse_or_say(self, lease: LeaseRecord) -> bool:
+        """Whether its object is still there; whose holder may be alive is refused."""
         why = "that process is gone"
         if not self._writer.knows_dead(lease):
             age = age_in_store(self._store, self._key)
-            if age is not None and age < FOLLOWED_AFTER:
+            if age is None:
+                return False
+            if age < FOLLOWED_AFTER:
                 until = (self._clock() + FOLLOWED_AFTER - age).isoformat(timespec="seconds")
                 raise held_error(self._what, lease.holder, until=until)
             why = "its lease ran out"
         self._say(f"{self._what}: taking over from {lease.holder}: {why}")
+        return True
 
     def _take(self, content: Document, *, etag: str | None) -> None:
         expires = self._clock() + LEASE_LASTS
@@ -115,7 +121,8 @@ class ConditionalLease(LeasedObject):
                 self._etag = self._store.put(self._key, data, if_absent=True)
             else:
                 self._etag = self._store.put(self._key, data, if_match=etag)
-        except (ObjectExistsError, PreconditionFailedError) as error:
+        except (ObjectExistsError, ObjectNotFoundError, PreconditionFailedError) as error:
+            # S3 says of an object that is gone not that it is another one.
             raise held_error(self._what, "a writer that was faster") from error
         self._content, self._expires = content, expires
 

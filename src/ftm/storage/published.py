@@ -8,7 +8,7 @@ and the pointer moves. So a reader who follows it finds tables that belong toget
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 
@@ -17,6 +17,7 @@ import pyarrow as pa
 from ftm.core.errors import (
     ConfigError,
     CorruptObjectError,
+    FtmError,
     ObjectExistsError,
     ObjectNotFoundError,
     OrchestratorError,
@@ -170,16 +171,30 @@ def put_table(store: ObjectStore, layout: RunLayout, table: str, data: bytes) ->
     return key.rpartition("/")[2], digest
 
 
-def publish(store: ObjectStore, layout: RunLayout, files: Mapping[str, str]) -> Published:
+def publish(
+    store: ObjectStore,
+    layout: RunLayout,
+    files: Mapping[str, str],
+    *,
+    check: Callable[[], None] = lambda: None,
+) -> Published:
     """Point the quarter at these tables, all of them written; last of all.
 
     Args:
         store: where the run is.
         layout: the run's keys.
         files: file in the run's processed folder → sha256.
+        check: called right before the pointer is put, as the copy may take minutes; raises where
+            it must not be.
     """
     published = Published(layout.quarter, layout.run_id, dict(files))
     _copy_sentiment(store, published)
+    try:
+        check()
+    except FtmError:
+        if (current := read_published(store, layout.quarter)) is not None:
+            _copy_sentiment(store, current)
+        raise
     pointer = encode_sealed({"run_id": layout.run_id, **published.files})
     _put_if_other(store, current_pointer(layout.quarter), pointer)
     # Another run may have been published meanwhile: its pointer, our copy, or the other way round.
