@@ -20,7 +20,7 @@ from ftm.core.quarter import Quarter
 from ftm.storage.lease import Writer
 from ftm.storage.object_store import ObjectStore, open_store
 from ftm.storage.open_lease import open_leased, peek_leased
-from ftm.storage.run_records import BatchOutcome, JobRecord, StageOutcome
+from ftm.storage.run_records import BatchOutcome, JobRecord, StageOutcome, decode_spec
 from tests.support.fake_source import FakeSource
 from tests.support.planted_run import plant_run
 from tests.support.planted_stages import do_all
@@ -180,6 +180,26 @@ def test_where_something_is_damaged_nothing_goes() -> None:
     with pytest.raises(FtmError, match="ftm verify --quarter 2023Q1"):
         clean(store)
     assert everything(store) == before
+
+
+def test_tables_that_are_gone_stop_no_cleaning() -> None:
+    """Parts of a map stage may expire by a rule of the bucket: what is left over can be told."""
+    objects = dict(two_runs())
+    for key in of_run(objects, "b-second"):
+        if key.startswith("intermediate/firm-"):
+            del objects[key]
+    store = holding(objects)
+    assert set(clean(store, REPLACED)) == of_run(objects, "a-first")
+
+
+def test_a_run_that_was_not_to_be_published_is_replaced_by_none() -> None:
+    """Another seed for an appendix goes by its name only."""
+    store = holding(two_runs())
+    key = RunLayout(CHOSEN, "a-first").spec
+    spec = decode_spec(store.get(key), key=key)
+    store.put(key, spec.model_copy(update={"publish": False}).encode())
+    assert clean(store, REPLACED) == []
+    assert set(clean(store, OldRuns(named=("a-first",)))) == of_run(two_runs(), "a-first")
 
 
 def test_killed_anywhere_the_next_one_goes_on() -> None:

@@ -46,7 +46,8 @@ class OldRuns:
     """Which runs go, besides what nothing reads.
 
     Args:
-        replaced: those begun before the published one that nobody works at.
+        replaced: those begun before the published one that nobody works at; not those that were
+            never to be published, like one with another seed.
         named: these, whatever their state, unless published.
     """
 
@@ -72,8 +73,9 @@ class OldRuns:
         lost = [each for each in runs_begun(store, quarter) if each not in ids]
         self._check(quarter, [*ids, *lost], published)
         before = ids.index(published) if self.replaced and published in ids else 0
-        ended = {run.spec.run_id for run in runs[:before] if not may_have_jobs(store, run)}
-        for run_id in ids[:before]:
+        older = [run for run in runs[:before] if run.spec.publish]
+        ended = {run.spec.run_id for run in older if not may_have_jobs(store, run)}
+        for run_id in (run.spec.run_id for run in older):
             if run_id not in {*ended, *self.named}:
                 say(
                     f"run {run_id} stays: it is not complete, and jobs may be at it; "
@@ -112,7 +114,7 @@ def find_removable(
 
     Raises:
         ManifestNotFoundError: nothing of the quarter is prefetched.
-        OrchestratorError: something is damaged, so that what reads what is not known; or a named
+        OrchestratorError: a record is damaged, so that what reads what is not known; or a named
             run cannot go.
         StoreError: the store cannot be read.
     """
@@ -186,7 +188,8 @@ def _left_over(
     inventory = Inventory(store, deep=False, ignored_runs=ignored)
     faults = [fault for look in _LOOKS for fault in look(inventory, quarter)]
     for fault in faults:
-        if fault.grade is Grade.DAMAGED:
+        # Records say what reads what; tables do not, and those of a map stage may have expired.
+        if fault.grade is Grade.DAMAGED and not fault.key.endswith(".parquet"):
             raise OrchestratorError(
                 f"{fault.key}: {fault.what}; nothing is removed before `ftm verify --quarter "
                 f"{quarter}` finds no damage, for what reads what is not known"
