@@ -25,7 +25,14 @@ def test_all_scenarios_are_run(scenarios: dict[str, Scenario]) -> None:
     assert set(scenarios) == set(NAMES)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    "name",
+    [
+        # A refresh writes as a prefetch does, into another folder.
+        pytest.param(name, marks=pytest.mark.exhaustive if name == "refresh" else ())
+        for name in NAMES
+    ],
+)
 def test_killed_at_any_write_and_rerun_it_ends_like_an_uninterrupted_run(
     name: str, lab: Lab, scenarios: dict[str, Scenario]
 ) -> None:
@@ -64,7 +71,13 @@ def test_a_worker_that_dies_takes_nothing_with_it(
     check_ending(scenario, ending)
 
 
-@pytest.mark.parametrize("name", ["prefetch", "map", "repair", "publish"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("prefetch", "publish"),
+        *(pytest.param(name, marks=pytest.mark.exhaustive) for name in ("map", "repair")),
+    ],
+)
 def test_on_s3_a_lease_of_a_dead_process_keeps_nobody_waiting(
     name: str, s3_lab: Lab, scenarios: dict[str, Scenario]
 ) -> None:

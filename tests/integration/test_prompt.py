@@ -126,7 +126,7 @@ def begin(role: PostgresServer, variables: dict[str, str]) -> None:
     assert role.logins(role.user) == 1
 
 
-@pytest.mark.parametrize("resumed", [False, True])
+@pytest.mark.parametrize("resumed", [pytest.param(False, marks=pytest.mark.exhaustive), True])
 def test_a_typed_password_is_not_shown(
     role: PostgresServer, variables: dict[str, str], tmp_path: Path, resumed: bool
 ) -> None:
@@ -151,8 +151,16 @@ def test_a_typed_password_is_not_shown(
     assert not [path for path in kept if PASSWORD.encode() in path.read_bytes()]
 
 
-@pytest.mark.parametrize("resumed", [False, True])
-@pytest.mark.parametrize("key", ["\x03", "\x04"])
+@pytest.mark.parametrize(
+    ("key", "resumed"),
+    [
+        ("\x03", True),
+        *(
+            pytest.param(*given, marks=pytest.mark.exhaustive)
+            for given in (("\x03", False), ("\x04", True), ("\x04", False))
+        ),
+    ],
+)
 def test_leaving_the_question(
     role: PostgresServer, variables: dict[str, str], key: str, resumed: bool
 ) -> None:
