@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -153,8 +154,9 @@ def until_done(work: Callable[[], object], *, at_most: int = 40) -> list[str]:
 
 
 def settled(store: ObjectStore) -> dict[str, object]:
-    """Every object but the log of attempts, without how long things took."""
-    keys = [info.key for info in store.list() if "/jobs/" not in info.key]
+    """Every object but records of attempts, without how long things took."""
+    later = re.compile(r"/jobs/|/map_([2-9]|\d\d+)\.jsonl$")
+    keys = [info.key for info in store.list() if not later.search(info.key)]
     found: dict[str, object] = {key: store.get(key) for key in keys}
     for key, data in found.items():
         if key.endswith(".json") and isinstance(data, bytes) and data[:2] != b"\x1f\x8b":

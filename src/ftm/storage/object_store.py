@@ -284,10 +284,11 @@ class ObjectStore:
         data = b"ftm asks whether it may write here; this object may be deleted\n"
         try:
             self._call("write", PROBE, lambda: obstore.put(self._backend, PROBE, data))
-            self._call("read", PROBE, lambda: obstore.get(self._backend, PROBE).bytes())
-            self._call("delete", PROBE, lambda: obstore.delete(self._backend, PROBE))
-        except ObjectNotFoundError:
-            _LOG.debug("another process removed the probe of %s first", self.url)
+            # One that is not there was removed by another process that asks, or not seen yet.
+            with suppress(ObjectNotFoundError):
+                self._call("read", PROBE, lambda: obstore.get(self._backend, PROBE).bytes())
+            with suppress(ObjectNotFoundError):
+                self._call("delete", PROBE, lambda: obstore.delete(self._backend, PROBE))
         except StoreUnavailableError:
             raise
         except StoreError as error:
