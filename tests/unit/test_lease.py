@@ -196,6 +196,7 @@ def test_a_dead_holder_whose_clock_was_ahead_is_not_waited_for(
     lease(store, writer(1, host="there"), clock=ahead).acquire()
     monkeypatch.setattr(conditional_lease, "age_in_store", lambda *_: FOLLOWED_AFTER)
     lease(store, writer(2)).acquire()
+    assert json.loads(store.get(KEY))["lease"]["pid"] == 2
 
 
 def test_age_is_told_by_the_store(s3: Bucket) -> None:

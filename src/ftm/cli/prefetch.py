@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -141,26 +141,39 @@ def prefetch(
             answer = _plan_of(prefetcher, asked, given)
         else:
             answer = _prefetch_of(prefetcher, {**asked, "accept_losses": accept_losses}, given)
-        try:
+        with _refreshing(prefetcher, wanted if refresh else (), progress):
             mostly_failed = _tell_each(
                 prefetcher, wanted, chosen, answer, progress, as_json=as_json
             )
-        except (FtmError, KeyboardInterrupt) as stop:
-            if refresh and prefetcher.finished:
-                _tell_refreshed(prefetcher.finished, wanted, stop, progress)
-            raise
     if mostly_failed:
         click.get_current_context().exit(1)
+
+
+@contextmanager
+def _refreshing(
+    prefetcher: WRDSPrefetcher, wanted: Sequence[Quarter], progress: Progress
+) -> Iterator[None]:
+    """Say how to go on where the same command again would read what is refreshed once more.
+
+    Args:
+        prefetcher: does it.
+        wanted: quarters to be refreshed; none: nothing is said.
+        progress: told.
+
+    Raises:
+        Stopped: it was told to stop.
+    """
+    try:
+        yield
+    except (FtmError, KeyboardInterrupt) as stop:
+        if wanted and prefetcher.finished:
+            _tell_refreshed(prefetcher.finished, wanted, stop, progress)
+        raise
 
 
 def _tell_refreshed(
     finished: Sequence[Quarter], wanted: Sequence[Quarter], stop: BaseException, progress: Progress
 ) -> None:
-    """The same command again would read what is refreshed once more.
-
-    Raises:
-        Stopped: it was told to stop.
-    """
     left = [quarter for quarter in wanted if quarter not in finished]
     how = f"go on with `--quarters {left[0]}..{left[-1]} --refresh`" if left else "all is done"
     text = f"{', '.join(map(str, finished))} refreshed already: {how}"
