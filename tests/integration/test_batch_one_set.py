@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import pytest
 
@@ -11,12 +12,14 @@ from ftm.core.settings import Settings
 from ftm.jobs.base import JobState, JobStatus
 from ftm.orchestrate.attempts import record_outcome
 from ftm.orchestrate.run_plan import RunPlan
+from ftm.orchestrate.run_watch import BatchView, SilentWatcher
 from ftm.storage.claims import claim_jobs
 from ftm.storage.object_store import ObjectStore
 from ftm.storage.run_reader import list_runs
 from ftm.storage.run_records import JobClaim, decode_job
 from ftm.wiring import get_orchestrator
 from tests.support.batch import Cluster
+from tests.support.batch_jobs import FINAL
 from tests.support.batch_runs import (
     BATCH,
     RUN,
@@ -26,6 +29,7 @@ from tests.support.batch_runs import (
     settings_of,
     wait_until,
 )
+from tests.support.batch_service import BatchService
 from tests.support.business_firms import QUARTER
 from tests.support.cli import run_ftm, start_ftm
 
@@ -77,6 +81,43 @@ def test_an_orchestrator_that_dies_around_the_record_leaves_one_set(
     assert len(cluster.service.parents()) == 1
     assert claimed_id(store) == cluster.service.parents()[0].job_id
     assert not store.exists(layout_of(store).jobs("map", 2))
+
+
+@dataclass
+class Late(SilentWatcher):
+    """Lets the jobs that were found run to their end before anything else is done."""
+
+    service: BatchService
+
+    def start(self, text: str, batches: Sequence[BatchView]) -> None:  # noqa: ARG002
+        """Jobs were found that run."""
+        self._let_end()
+
+    def message(self, text: str) -> None:  # noqa: ARG002
+        """What is left to do was found."""
+        self._let_end()
+
+    def _let_end(self) -> None:
+        self.service.thaw()
+        wait_until(lambda: all(job.status in FINAL for job in self.service.parents()))
+
+
+def test_jobs_that_end_while_they_are_looked_for_are_not_done_again(
+    cluster: Cluster, variables: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No second attempt is made of what was left to do a moment before."""
+    cluster.service.is_frozen = True
+    settings = settings_of(variables, monkeypatch)
+
+    def die(when: str, key: str) -> None:
+        if when == "before put" and "/claims/map_1" in key:
+            raise Died
+
+    submit_and_die(settings, die)
+    watcher = Late(cluster.service)
+    with get_orchestrator(settings, backend="batch", watcher=watcher) as runner:
+        assert runner.run_quarter("2023Q1", batch_size=3).state == "complete"
+    assert len(cluster.service.parents()) == 1
 
 
 def test_an_orchestrator_that_dies_before_submitting_is_resumed_as_the_same_attempt(

@@ -178,14 +178,18 @@ class QuarterOrchestrator(Prefetched):
         with self._alone(plan) as held:
             # Again: whoever held the lease until now may have done or removed something.
             record_plan(self._store, plan, machine=machine)
-            if pending := self._pending(plan) or self._damaged(plan):
+            told = asked.variables() if self._backend.outlives_us else {}
+            work = MapWork(self._store, plan, settings, asked=told)
+            # Before it is seen what is left to do: jobs may end at any moment.
+            attempt = self._runner.settle(work)
+            if attempt is None and (pending := self._pending(plan) or self._damaged(plan)):
                 if stage := self._finish_later(plan, asked, wait=wait):
                     return submitted_stage(plan.spec, stage)
                 if self._backend.outlives_us:
                     self._watcher.message(f"plan: {self._estimate(plan, pending).describe()}")
-                told = asked.variables() if self._backend.outlives_us else {}
                 work = MapWork(self._store, plan, settings, pending=pending, asked=told)
                 attempt = self._runner.submit(work)
+            if attempt is not None:
                 if not wait:
                     return self._submitted(plan, attempt)
                 self._watch(work, attempt, span)
