@@ -327,3 +327,19 @@ def test_jobs_that_are_gone_are_submitted_anew(
     done = run_ftm(*RUN, **variables)
     assert done.returncode == 0, done.stderr
     assert store.exists(layout_of(store).jobs("map", 2))
+
+
+def test_a_run_that_was_removed_and_is_begun_again_gets_jobs_of_its_own(
+    cluster: Cluster, store: ObjectStore, variables: dict[str, str]
+) -> None:
+    """AWS Batch shows the ended jobs of the removed run for a week; they are not taken for it."""
+    assert run_ftm(*RUN, **variables).returncode == 0
+    clean = ("clean", "--quarter", "2023Q1", "--run", layout_of(store).run_id, "--yes")
+    done = run_ftm(*clean, **variables)
+    assert done.returncode == 0, done.stderr
+    assert list_runs(store, QUARTER) == []
+    done = run_ftm(*RUN, **variables)
+    assert done.returncode == 0, done.stderr
+    first, second = cluster.service.parents()
+    assert first.request["jobName"] != second.request["jobName"]
+    assert claimed_id(store) == second.job_id

@@ -23,6 +23,7 @@ from ftm.orchestrate.stage_work import StageWork
 from ftm.orchestrate.usage import describe_end, read_usage
 from ftm.storage.claims import claim_jobs, claimed_jobs
 from ftm.storage.object_store import ObjectStore
+from ftm.storage.run_reader import read_spec
 from ftm.storage.run_records import JobClaim, JobRecord
 
 SEEN_AFTER_S = 300.0
@@ -149,9 +150,11 @@ class StageRunner:
             time.sleep(self._poll_s)
 
     def _name(self, work: StageWork) -> str:
-        # A queue may serve several stores, and the same run may be in each of them.
-        store = hashlib.sha256(self._store.url.encode()).hexdigest()[:8]
-        return f"ftm-{work.plan.quarter}-{work.plan.spec.run_id}-{store}-{work.stage}"
+        # A queue may serve several stores with the same run in each, and AWS still shows the jobs
+        # of a run that was removed and is begun again.
+        begun = read_spec(self._store, work.plan.layout).created_at
+        which = hashlib.sha256(f"{self._store.url} {begun}".encode()).hexdigest()[:8]
+        return f"ftm-{work.plan.quarter}-{work.plan.spec.run_id}-{which}-{work.stage}"
 
     def _claimed(self, work: StageWork, record: JobRecord) -> JobClaim | None:
         if not self._backend.outlives_us:
