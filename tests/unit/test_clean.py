@@ -172,6 +172,20 @@ def test_the_published_run_and_an_unknown_one_are_refused(run_id: str, message: 
     assert everything(store) == two_runs()
 
 
+@pytest.mark.parametrize("record", ["spec", "progress", "jobs"])
+def test_a_run_whose_records_are_damaged_goes_by_name(record: str) -> None:
+    """What it read is known by the others' records; the published one's results stay whole."""
+    store = holding(two_runs())
+    layout = RunLayout(CHOSEN, "a-first")
+    keys = {"spec": layout.spec, "progress": layout.progress(BATCH), "jobs": layout.jobs("map", 1)}
+    store.put(keys[record], b"{")
+    with pytest.raises(FtmError, match="a-first"):
+        clean(store)
+    gone = set(clean(store, OldRuns(named=("a-first",))))
+    assert gone == of_run(two_runs(), "a-first")
+    assert verify_quarter(store, CHOSEN, deep=True).faults == ()
+
+
 def test_where_something_is_damaged_nothing_goes() -> None:
     """What a record that cannot be read would have named must not look left over."""
     spec = RunLayout(CHOSEN, "a-first").manifest

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from ftm.core.quarter import Quarter
 from ftm.storage.object_store import ObjectInfo, ObjectStore
@@ -11,13 +11,15 @@ from ftm.storage.run_records import JobRecord, decode_job
 from ftm.storage.stage_records import STAGES
 
 
-def runs_at_rest(store: ObjectStore, quarter: Quarter) -> set[str]:
-    """Ids of runs that are complete and that no job may be at; a command may still be.
+def runs_at_rest(
+    store: ObjectStore, quarter: Quarter, *, without: Collection[str] = ()
+) -> set[str]:
+    """Ids of runs but some, complete, that no job may be at; a command may still be.
 
     Raises:
         CorruptObjectError: a record of a run cannot be read.
     """
-    runs = list_runs(store, quarter)
+    runs = list_runs(store, quarter, without=without)
     return {r.spec.run_id for r in runs if r.is_complete and not may_have_jobs(store, r)}
 
 

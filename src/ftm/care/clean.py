@@ -12,13 +12,13 @@ from ftm.care.at_work import may_have_jobs, runs_at_rest
 from ftm.care.faults import Grade, Inventory
 from ftm.care.verify_prefetch import verify_prefetch
 from ftm.care.verify_runs import runs_begun, runs_without_spec, verify_runs
-from ftm.core.errors import LeaseHeldError, OrchestratorError
+from ftm.core.errors import CorruptObjectError, LeaseHeldError, OrchestratorError
 from ftm.core.layout import PrefetchLayout, RunLayout, runs_root
 from ftm.core.quarter import Quarter
 from ftm.storage.lease import LeasedObject, Say, Writer
 from ftm.storage.object_store import ObjectStore
 from ftm.storage.open_lease import find_holder, open_leased, peek_leased
-from ftm.storage.run_reader import list_runs, published_run, run_ids
+from ftm.storage.run_reader import list_runs, published_run, read_run, run_ids
 from ftm.storage.unfinished_puts import unfinished_puts
 
 _LOOKS = (verify_prefetch, verify_runs)
@@ -67,10 +67,12 @@ class OldRuns:
         Raises:
             OrchestratorError: a named one is not there, or is published.
         """
-        runs, published = list_runs(store, quarter), published_run(store, quarter)
+        damaged = self._damaged(store, quarter)
+        runs = list_runs(store, quarter, without=damaged)
+        published = published_run(store, quarter)
         ids = [run.spec.run_id for run in runs]
         # A job that went on behind a cleaning leaves results without a spec: only by name.
-        lost = [each for each in runs_begun(store, quarter) if each not in ids]
+        lost = [*damaged, *(e for e in runs_begun(store, quarter) if e not in {*ids, *damaged})]
         self._check(quarter, [*ids, *lost], published)
         before = ids.index(published) if self.replaced and published in ids else 0
         older = [run for run in runs[:before] if run.spec.publish]
@@ -83,6 +85,16 @@ class OldRuns:
                 )
         chosen = [each for each in (*ids, *lost) if each in {*ended, *self.named}]
         return [RunLayout(quarter, each) for each in (*runs_without_spec(store, quarter), *chosen)]
+
+    def _damaged(self, store: ObjectStore, quarter: Quarter) -> list[str]:
+        """Named runs whose records cannot be read: they can go all the same."""
+        found = []
+        for run_id in {*self.named} & {*run_ids(store, quarter)}:
+            try:
+                read_run(store, quarter, run_id)
+            except CorruptObjectError:
+                found.append(run_id)
+        return sorted(found)
 
     def _check(self, quarter: Quarter, ids: Sequence[str], published: str | None) -> None:
         for run_id in self.named:
@@ -118,9 +130,10 @@ def find_removable(
             run cannot go.
         StoreError: the store cannot be read.
     """
-    runs = (old_runs or OldRuns()).choose(store, quarter, say=say)
+    chosen = old_runs or OldRuns()
+    runs = chosen.choose(store, quarter, say=say)
     # Before anything is listed: what a run that ends meanwhile has put looks left over.
-    at_rest = runs_at_rest(store, quarter)
+    at_rest = runs_at_rest(store, quarter, without=chosen.named)
     if held is not None:
         at_rest &= set(held)
     found = [removal for layout in runs for removal in _of_run(store, layout)]
@@ -274,7 +287,7 @@ def _take_runs(
     """Run id → its lease: of those that are to go, and of those at rest that nobody else is at."""
     going = [layout.run_id for layout in chosen.choose(store, quarter)]
     found: dict[str, LeasedObject] = {}
-    for run_id in (*going, *sorted(runs_at_rest(store, quarter) - set(going))):
+    for run_id in (*going, *sorted(runs_at_rest(store, quarter, without=going))):
         layout = RunLayout(quarter, run_id)
         try:
             found[run_id] = take(layout.lease, layout.lock_name)

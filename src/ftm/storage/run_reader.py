@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -167,9 +167,12 @@ def run_ids(store: ObjectStore, quarter: Quarter) -> list[str]:
     return sorted(name.removesuffix("/spec.json") for name in names if _is_spec(name))
 
 
-def list_runs(store: ObjectStore, quarter: Quarter) -> list[RunRecords]:
-    """Every run of a quarter, oldest first."""
-    runs = [read_run(store, quarter, run_id) for run_id in run_ids(store, quarter)]
+def list_runs(
+    store: ObjectStore, quarter: Quarter, *, without: Collection[str] = ()
+) -> list[RunRecords]:
+    """Every run of a quarter but some, oldest first."""
+    wanted = [run_id for run_id in run_ids(store, quarter) if run_id not in without]
+    runs = [read_run(store, quarter, run_id) for run_id in wanted]
     return sorted(runs, key=lambda run: (run.spec.created_at, run.spec.run_id))
 
 
