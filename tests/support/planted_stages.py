@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
+from functools import partial
 
 import pyarrow as pa
 
@@ -11,6 +13,7 @@ from ftm.core.schemas import DATASETS
 from ftm.naming.base import Name, NamingItem
 from ftm.naming.keywords import KeywordNamer
 from ftm.orchestrate.stages import StageSpan, StageTools, run_stages
+from ftm.reduce.link_quarters import read_series_ids
 from ftm.reduce.name_stage import NameOptions, name_run
 from ftm.reduce.package_stage import package_run, publish_package
 from ftm.reduce.reduce_stage import ReduceOptions, reduce_run
@@ -111,7 +114,9 @@ def run_span(
     end = run_stages(
         planted.store,
         planted.run,
-        tools=stage_tools(min_firms=min_firms),
+        tools=replace(
+            stage_tools(min_firms=min_firms), series=partial(read_series_ids, planted.store)
+        ),
         span=StageSpan(first, last),
         publish=True,
         say=(said if said is not None else []).append,

@@ -12,9 +12,11 @@ from ftm.core.errors import ConfigError, CorruptObjectError, OrchestratorError
 from ftm.core.layout import series_root
 from ftm.core.quarter import Quarter
 from ftm.reduce.link_quarters import link_quarters
+from ftm.reduce.package_stage import package_run, publish_package
 from ftm.storage.linked import link_record, linked_quarters, read_linked_table
 from ftm.storage.object_store import ObjectStore, open_store
 from ftm.storage.published import read_published_table, require_published
+from ftm.storage.run_reader import read_run
 from tests.support.killed import kill_at
 from tests.support.planted_run import plant_run
 from tests.support.planted_stages import do_all, objects
@@ -222,6 +224,33 @@ def test_linking_moves_no_pointer_back(published: dict[str, bytes]) -> None:
         link_quarters(store, QUARTERS[:2])
     assert require_published(store, quarter).run_id == "another"
     assert not [key for key in objects(store) if key.endswith("lease.json")]
+
+
+def test_a_panel_published_without_series_while_they_are_made_anew_gets_them(
+    published: dict[str, bytes],
+) -> None:
+    """What the pointer named when the command began is no reason to leave it as it is now."""
+    store, quarter = store_of(published), QUARTERS[0]
+    link_quarters(store, [quarter])
+    before = objects(store)
+
+    def publish_without(moment: str, key: str) -> None:
+        if moment == "after delete" and key == link_record(quarter):
+            store.hook = lambda _moment, _key: None
+            run = read_run(store, quarter, f"run-{quarter}")
+            publish_package(store, run, package_run(store, run))
+            assert panel_series(store, quarter) == {None}
+
+    store.hook = publish_without
+    link_quarters(store, [quarter], redo_from=quarter)
+    assert panel_series(store, quarter) == series_of(store, quarter)
+    assert objects(store) == before
+
+
+def panel_series(store: ObjectStore, quarter: Quarter) -> set[str | None]:
+    """Series in the published panel."""
+    panel = read_published_table(store, require_published(store, quarter), "panel")
+    return set(panel["series_id"].to_pylist())
 
 
 def test_a_link_that_the_store_does_not_show_is_no_panel_without_series(

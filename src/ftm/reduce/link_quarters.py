@@ -27,6 +27,7 @@ from ftm.storage.linked import (
 )
 from ftm.storage.object_store import ObjectStore
 from ftm.storage.parquet import from_rows, to_bytes
+from ftm.storage.published import require_published
 from ftm.storage.run_lease import alone
 from ftm.storage.sealed import encode_sealed
 
@@ -294,7 +295,8 @@ def _republish(store: ObjectStore, each: PublishedThemes, say: Say) -> None:
         series = _ids(read_linked_table(store, each.quarter, "series"))
         record = package_run(store, each.run, series=series)
         files = {key.rpartition("/")[2]: digest for key, digest in record.files.items()}
-        if files != dict(each.published.files):
+        # Not what it was when this command began: a run may have published since.
+        if files != dict(require_published(store, each.quarter).files):
             held()
             publish_again(store, each.run, record)
 
