@@ -12,13 +12,14 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import pairwise
+from typing import Any
 
 import pytest
 
 from ftm.connectors.wrds_connector import WRDSConnector
 from ftm.connectors.wrds_login import LoginTimes
 from ftm.connectors.wrds_session import WRDSSession
-from ftm.core.errors import WRDSConnectionLostError
+from ftm.core.errors import WRDSConnectionError, WRDSConnectionLostError
 from tests.support.cutting_proxy import CuttingProxy
 from tests.support.postgres import PostgresServer
 
@@ -127,6 +128,32 @@ def test_ctrl_c_with_a_server_that_answers_no_more(role: PostgresServer) -> None
         proxy.hangs = False
     assert ticks[-1] - ticks[0] < 12
     assert max(after - before for before, after in pairwise(ticks)) < 2
+
+
+def test_ctrl_c_right_after_the_login(role: PostgresServer) -> None:
+    """SQLAlchemy's first questions are waited for like any other; told, and left when asked."""
+    told: list[str] = []
+    with CuttingProxy(role.port) as proxy:
+        times = LoginTimes(silent_s=0.2)
+        settings = replace(role, port=proxy.port).settings()
+        session = WRDSConnector(settings=settings, notify=told.append, times=times)._session
+        attach = session._attach
+
+        def hang_then_attach(*given: Any) -> Any:
+            proxy.hangs = True
+            return attach(*given)
+
+        session._attach = hang_then_attach
+        soon(lambda: os.kill(os.getpid(), signal.SIGINT))
+        started = time.monotonic()
+        with pytest.raises(KeyboardInterrupt):
+            session.log_in()
+        session.close()
+        proxy.hangs = False
+    assert time.monotonic() - started < 10
+    assert "WRDS has sent nothing" in told[-1]
+    with pytest.raises(WRDSConnectionError, match="not tried again"):
+        session.log_in()
 
 
 def _tick(ticks: list[float], stop: threading.Event) -> None:

@@ -66,6 +66,7 @@ class WRDSSession:
         self._logins = 0
         self._connection: Connection | None = None
         self._raw: Any = None  # psycopg2's own connection, once it stands
+        self._is_handed_over = False
         self._lost = False
         self._calls = DatabaseCalls(
             "WRDS",
@@ -175,7 +176,11 @@ class WRDSSession:
                 if self._wrds is not None:
                     raise WRDSConnectionError(_CLOSED)
                 with self._translated(opening=True):
-                    self._wrds = self._attach(self._engine(), self._settings)
+                    self._raw = self._log_in()
+                    # SQLAlchemy asks the server what it is: that may take as long as any query.
+                    self._wrds = self._calls.run(
+                        lambda: self._attach(self._engine(), self._settings)
+                    )
             connection = getattr(self._wrds, "connection", None)
             if connection is None:
                 raise WRDSConnectionError(
@@ -184,7 +189,8 @@ class WRDSSession:
                 )
             with self._translated(opening=True):
                 self._raw = connection.connection.dbapi_connection
-                connection.rollback()  # the dialect's first look at the server began a transaction
+                # The dialect's first look at the server began a transaction.
+                self._calls.run(connection.rollback)
                 self._connection = connection.execution_options(isolation_level="REPEATABLE READ")
         return self._connection
 
@@ -196,21 +202,26 @@ class WRDSSession:
         logging.getLogger(f"sqlalchemy.pool.impl.NullPool.{_LOGGED_AS}").setLevel(logging.CRITICAL)
         return sa.create_engine(
             "postgresql+psycopg2://",
-            creator=self._log_in,
+            creator=self._hand_over,
             poolclass=NullPool,
             pool_logging_name=_LOGGED_AS,
         )
 
-    def _log_in(self) -> Any:
+    def _hand_over(self) -> Any:
         """The engine's creator: SQLAlchemy would log in again after a cut, and must not."""
-        if self._logins and self._raw is None:
+        if self._is_handed_over:
+            self._lost = True
+            raise WRDSConnectionLostError(f"the connection to WRDS was lost; {_RESUME}")
+        self._is_handed_over = True
+        return self._raw
+
+    def _log_in(self) -> Any:
+        """Here and not on a thread of its own: it may ask for a password."""
+        if self._logins:
             raise WRDSConnectionError(
                 "the login to WRDS failed before and is not tried again, for every attempt may"
                 " send a Duo push; mend what it said and make a new connector"
             )
-        if self._logins:
-            self._lost = True
-            raise WRDSConnectionLostError(f"the connection to WRDS was lost; {_RESUME}")
         credentials = find_credentials(self._settings, notify=self._notify)
         self._logins += 1
         return log_in(self._settings, credentials, notify=self._notify, times=self._times)
