@@ -70,7 +70,8 @@ def test_jobs_of_batch_write_what_local_processes_write(
     assert parent.request["tags"]["run"] == summary["run_id"]
 
 
-@pytest.mark.slow
+# In CI the noop models prove the same of AWS Batch, and local workers of the real models.
+@pytest.mark.exhaustive
 @pytest.mark.xdist_group("forge")
 def test_with_the_real_models_too(cluster: Cluster, s3: Bucket, variables: dict[str, str]) -> None:
     """Bit for bit the local backend's topics with the real embedding model."""

@@ -246,7 +246,7 @@ def _spec(run: str) -> str:
 
 
 DAMAGE: dict[str, tuple[Callable[[str], str], str]] = {
-    "spec": (_spec, "delete the run's folders under runs/ and progress/"),
+    "spec": (_spec, "remove the run (`ftm clean --run`"),
     "progress": (
         lambda run: RunLayout(QUARTER, run).progress("2023Q1_batch_0001"),
         "does this batch again",

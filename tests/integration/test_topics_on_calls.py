@@ -62,7 +62,7 @@ def test_planted_topics_are_recovered(
     assert min(scores) > floor
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_the_default_beats_the_classic_on_planted_topics(planted: list[Embedded]) -> None:
     """Ward agrees better with what was planted than UMAP and HDBSCAN."""
     for e in planted:

@@ -125,8 +125,9 @@ class Terraform:
         self.run("apply", "-auto-approve", "-input=false", "-no-color", "-parallelism=20")
 
     def destroy(self) -> None:
-        """Remove everything."""
-        self.run("destroy", "-auto-approve", "-input=false", "-no-color", "-parallelism=20")
+        """Remove everything in the state, without a look at whether all of it is still there."""
+        options = ("-auto-approve", "-input=false", "-no-color", "-parallelism=20")
+        self.run("destroy", "-refresh=false", *options)
 
     def outputs(self) -> dict[str, str]:
         """The root's outputs; those that are null are left out, as `terraform output` does."""
