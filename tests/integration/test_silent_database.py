@@ -15,11 +15,14 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
+from sqlalchemy.engine import Engine
 
 from ftm.connectors.wrds_connector import WRDSConnector
 from ftm.connectors.wrds_login import LoginTimes
 from ftm.connectors.wrds_session import WRDSSession
 from ftm.core.errors import WRDSConnectionError, WRDSConnectionLostError
+from ftm.core.settings import Settings
+from tests.support.batch_runs import wait_until
 from tests.support.cutting_proxy import CuttingProxy
 from tests.support.postgres import PostgresServer
 
@@ -130,30 +133,62 @@ def test_ctrl_c_with_a_server_that_answers_no_more(role: PostgresServer) -> None
     assert max(after - before for before, after in pairwise(ticks)) < 2
 
 
-def test_ctrl_c_right_after_the_login(role: PostgresServer) -> None:
-    """SQLAlchemy's first questions are waited for like any other; told, and left when asked."""
+@pytest.mark.parametrize("answers", [False, True])
+def test_ctrl_c_right_after_the_login(role: PostgresServer, answers: bool) -> None:
+    """SQLAlchemy's first questions are waited for like any other; left, no login stays behind."""
     told: list[str] = []
     with CuttingProxy(role.port) as proxy:
         times = LoginTimes(silent_s=0.2)
         settings = replace(role, port=proxy.port).settings()
         session = WRDSConnector(settings=settings, notify=told.append, times=times)._session
-        attach = session._attach
+        prepare, started = session._attach, [0.0]
 
-        def hang_then_attach(*given: Any) -> Any:
-            proxy.hangs = True
-            return attach(*given)
+        def slowly(settings: Settings) -> Callable[[Engine], Any]:
+            attach = prepare(settings)
 
-        session._attach = hang_then_attach
-        soon(lambda: os.kill(os.getpid(), signal.SIGINT))
-        started = time.monotonic()
+            def hang_then_attach(engine: Engine) -> Any:
+                proxy.hangs = not answers
+                started[0] = time.monotonic()
+                soon(lambda: os.kill(os.getpid(), signal.SIGINT))
+                if answers:
+                    time.sleep(1)
+                return attach(engine)
+
+            return hang_then_attach
+
+        session._attach = slowly
         with pytest.raises(KeyboardInterrupt):
             session.log_in()
-        session.close()
+        assert time.monotonic() - started[0] < 10
+        with pytest.raises(WRDSConnectionError, match="stopped before and is not tried again"):
+            session.log_in()
         proxy.hangs = False
-    assert time.monotonic() - started < 10
+        wait_until(lambda: not logins(role), limit_s=10)
     assert "WRDS has sent nothing" in told[-1]
-    with pytest.raises(WRDSConnectionError, match="not tried again"):
+
+
+def logins(role: PostgresServer) -> list[object]:
+    """What the role has open at the server."""
+    return role.execute(
+        "SELECT pid FROM pg_stat_activity WHERE usename = current_user"
+        " AND pid <> pg_backend_pid() AND backend_type = 'client backend'"
+    )
+
+
+def test_a_missing_package_is_found_before_the_login(role: PostgresServer) -> None:
+    """Nobody approves a push for nothing, and after installing it the same connector works."""
+    session = WRDSConnector(settings=role.settings())._session
+    prepare = session._attach
+
+    def missing(_settings: Settings) -> Callable[[Engine], Any]:
+        raise ModuleNotFoundError("No module named 'wrds'")
+
+    session._attach = missing
+    with pytest.raises(ModuleNotFoundError):
         session.log_in()
+    session._attach = prepare
+    session.log_in()
+    session.close()
 
 
 def _tick(ticks: list[float], stop: threading.Event) -> None:

@@ -246,7 +246,7 @@ def _spec(run: str) -> str:
 
 
 DAMAGE: dict[str, tuple[Callable[[str], str], str]] = {
-    "spec": (_spec, "remove the run (`ftm clean --run`"),
+    "spec": (_spec, "remove the run (`ftm clean --quarter Q --run ID`"),
     "progress": (
         lambda run: RunLayout(QUARTER, run).progress("2023Q1_batch_0001"),
         "does this batch again",

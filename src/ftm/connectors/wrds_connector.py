@@ -304,8 +304,8 @@ class WRDSConnector(DataConnector):
         return self._pipeline
 
 
-def _wrds_connection(engine: Engine, settings: Settings) -> Any:
-    """A real `wrds.Connection` on our engine.
+def _wrds_connection(settings: Settings) -> Callable[[Engine], Any]:
+    """A real `wrds.Connection`, to be put on our engine.
 
     Its own `connect()` would log in again, fall back to another host, then prompt.
     """
@@ -314,9 +314,13 @@ def _wrds_connection(engine: Engine, settings: Settings) -> Any:
     connection = wrds.Connection(
         autoconnect=False, wrds_hostname=settings.wrds_host, wrds_port=settings.wrds_port
     )
-    connection.engine = engine
-    connection.connection = engine.connect()
-    return connection
+
+    def attach(engine: Engine) -> Any:
+        connection.engine = engine
+        connection.connection = engine.connect()
+        return connection
+
+    return attach
 
 
 def _calls_table(rows: list[tuple[Any, ...]]) -> pa.Table:

@@ -33,8 +33,8 @@ _CLOSED = "this WRDS session is closed; open a new connector"
 _RESUME = "what is stored is safe: run the same command again to resume (one new Duo push)"
 
 Row = tuple[Any, ...]
-Attach = Callable[["Engine", Settings], Any]
-"""Wraps an engine into the object a user knows: a `wrds.Connection`."""
+Attach = Callable[[Settings], Callable[["Engine"], Any]]
+"""Makes what wraps an engine into the object a user knows: a `wrds.Connection`."""
 
 
 class WRDSSession:
@@ -175,24 +175,40 @@ class WRDSSession:
             if self._owned:
                 if self._wrds is not None:
                     raise WRDSConnectionError(_CLOSED)
-                with self._translated(opening=True):
+                # First: nobody is to approve a push for a package that is missing.
+                attach = self._attach(self._settings)
+                with self._translated(opening=True), self._dropped_if_broken_off():
                     self._raw = self._log_in()
                     # SQLAlchemy asks the server what it is: that may take as long as any query.
-                    self._wrds = self._calls.run(
-                        lambda: self._attach(self._engine(), self._settings)
-                    )
+                    self._wrds = self._calls.run(lambda: attach(self._engine()))
             connection = getattr(self._wrds, "connection", None)
             if connection is None:
                 raise WRDSConnectionError(
                     "the given wrds.Connection is not connected; call its connect(), or let"
                     " WRDSConnector() log in"
                 )
-            with self._translated(opening=True):
+            with self._translated(opening=True), self._dropped_if_broken_off():
                 self._raw = connection.connection.dbapi_connection
                 # The dialect's first look at the server began a transaction.
                 self._calls.run(connection.rollback)
                 self._connection = connection.execution_options(isolation_level="REPEATABLE READ")
         return self._connection
+
+    @contextmanager
+    def _dropped_if_broken_off(self) -> Iterator[None]:
+        """Leave no login of ours behind at the server that nobody could end any more."""
+        import psycopg2
+
+        try:
+            yield
+        except BaseException:
+            if self._owned and self._raw is not None:
+                self._wrds = None
+                # A call that still runs was cancelled, and the connection cut.
+                with suppress(psycopg2.Error):
+                    if self._calls.ended():
+                        self._calls.run_within(CANCEL_S, self._raw.close)
+            raise
 
     def _engine(self) -> Engine:
         import sqlalchemy as sa
@@ -219,8 +235,8 @@ class WRDSSession:
         """Here and not on a thread of its own: it may ask for a password."""
         if self._logins:
             raise WRDSConnectionError(
-                "the login to WRDS failed before and is not tried again, for every attempt may"
-                " send a Duo push; mend what it said and make a new connector"
+                "the login to WRDS failed or was stopped before and is not tried again, for every"
+                " attempt may send a Duo push; mend what it said and make a new connector"
             )
         credentials = find_credentials(self._settings, notify=self._notify)
         self._logins += 1

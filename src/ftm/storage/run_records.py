@@ -52,9 +52,9 @@ class RunSpec(Record):
     """
 
     mend = (
-        "restore it from a backup, or remove the run (`ftm clean --run`; a published one by hand, "
-        "its folders under runs/ and progress/): the `ftm run-quarter` command that began it then "
-        "makes it anew"
+        "restore it from a backup, or remove the run (`ftm clean --quarter Q --run ID`; a "
+        "published one by hand, its folders under runs/ and progress/): the `ftm run-quarter` "
+        "command that began it then makes it anew"
     )
 
     quarter: str
