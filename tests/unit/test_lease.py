@@ -16,7 +16,7 @@ import pytest
 
 from ftm.core.errors import CorruptObjectError, LeaseHeldError, LeaseLostError, StoreError
 from ftm.storage import conditional_lease
-from ftm.storage.conditional_lease import FOLLOWED_AFTER, ConditionalLease
+from ftm.storage.conditional_lease import FOLLOWED_AFTER, LEASE_LASTS, ConditionalLease
 from ftm.storage.file_lease import lock_path, who_locks
 from ftm.storage.lease import LIVE_NONCES, LeasedObject, Writer, process_is_alive
 from ftm.storage.object_store import PROBE, ObjectStore, open_store
@@ -266,6 +266,31 @@ def test_who_slept_and_was_followed_writes_no_more(monkeypatch: pytest.MonkeyPat
             action()
     first.release()
     assert peek_leased(store, KEY) == {"n": 2}
+
+
+def test_a_clock_that_was_set_back_in_sleep_does_not_hold_a_lease() -> None:
+    """The stopwatch runs on; it is started anew by every write, at its beginning."""
+    store, clock, seconds = open_store("memory://"), Clock(), [1000.0]
+    held = conditional(store, writer(1), clock, stopwatch_s=lambda: seconds[0])
+    held.acquire()
+    store.hook = lambda _moment, _key: seconds.__setitem__(0, seconds[0] + 1)
+    for _ in range(2):
+        held.write({"n": 1})
+        began_s = seconds[0]
+        seconds[0] += LEASE_LASTS.total_seconds() - 10
+        held.ensure_held()
+    clock.advance(hours=-1)
+    seconds[0] = began_s + LEASE_LASTS.total_seconds() - 1
+    with pytest.raises(LeaseLostError):
+        held.ensure_held()
+
+
+def test_the_stopwatch_of_a_lease_runs() -> None:
+    """Forward, in seconds."""
+    before, began = conditional_lease.stopwatch_s(), time.monotonic()
+    time.sleep(0.05)
+    took = time.monotonic() - began
+    assert 0.04 < conditional_lease.stopwatch_s() - before < took + 0.05
 
 
 def test_a_version_that_another_wrote_is_noticed_before_the_lease_runs_out() -> None:

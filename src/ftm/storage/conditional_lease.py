@@ -3,12 +3,15 @@
 The lease runs out unless a thread renews it, so a writer that hangs or loses its network is
 followed by another, and finds out before it writes again. Whether another's ran out the clock of
 the store says, so that a machine whose clock is wrong neither follows a living writer nor waits
-for a dead one; the holder asks its own, of which only the pace counts.
+for a dead one. The holder gives up as soon as one of two of its own says so: the machine's, which
+may be set back while it sleeps, or a stopwatch, which may stand still while a virtual machine does.
 """
 
 from __future__ import annotations
 
 import threading
+import time
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 from ftm.core.errors import (
@@ -43,6 +46,15 @@ RENEW_EVERY_S = 60.0
 ATTEMPTS = 3
 
 
+def stopwatch_s() -> float:
+    """Seconds since some moment, those asleep included; setting the clock changes nothing."""
+    # Linux counts sleep only in CLOCK_BOOTTIME; macOS in CLOCK_MONOTONIC, not in time.monotonic().
+    for name in ("CLOCK_BOOTTIME", "CLOCK_MONOTONIC"):
+        if hasattr(time, name):
+            return time.clock_gettime(getattr(time, name))
+    return time.monotonic()
+
+
 class ConditionalLease(LeasedObject):
     """A lease inside the object, for stores that can replace by If-Match."""
 
@@ -56,6 +68,7 @@ class ConditionalLease(LeasedObject):
         clock: Clock,
         say: Say,
         renew_every_s: float = RENEW_EVERY_S,
+        stopwatch_s: Callable[[], float] = stopwatch_s,
     ) -> None:
         self._store = store
         self._key = key
@@ -64,9 +77,11 @@ class ConditionalLease(LeasedObject):
         self._clock = clock
         self._say = say
         self._renew_every_s = renew_every_s
+        self._stopwatch_s = stopwatch_s
         self._content: Document = {}
         self._etag = ""
         self._expires = datetime.min.replace(tzinfo=UTC)
+        self._written_s = 0.0
         self._lost = False
         self._held = False
         self._guard = threading.RLock()
@@ -114,7 +129,7 @@ class ConditionalLease(LeasedObject):
         return True
 
     def _take(self, content: Document, *, etag: str | None) -> None:
-        expires = self._clock() + LEASE_LASTS
+        expires, written_s = self._clock() + LEASE_LASTS, self._stopwatch_s()
         data = self._encode(content, expires)
         try:
             if etag is None:
@@ -124,11 +139,13 @@ class ConditionalLease(LeasedObject):
         except (ObjectExistsError, ObjectNotFoundError, PreconditionFailedError) as error:
             # S3 says of an object that is gone not that it is another one.
             raise held_error(self._what, "a writer that was faster") from error
-        self._content, self._expires = content, expires
+        self._content, self._expires, self._written_s = content, expires, written_s
 
     def ensure_held(self) -> None:
         """See LeasedObject."""
-        if self._lost or self._clock() >= self._expires:
+        lasted_s = self._stopwatch_s() - self._written_s
+        ran_out = self._clock() >= self._expires or lasted_s >= LEASE_LASTS.total_seconds()
+        if self._lost or ran_out:
             raise self._lose()
 
     def _lose(self) -> LeaseLostError:
@@ -142,9 +159,9 @@ class ConditionalLease(LeasedObject):
         """See LeasedObject."""
         with self._guard:
             self.ensure_held()
-            expires = self._clock() + LEASE_LASTS
+            expires, written_s = self._clock() + LEASE_LASTS, self._stopwatch_s()
             self._replace(self._encode(content, expires))
-            self._content, self._expires = content, expires
+            self._content, self._expires, self._written_s = content, expires, written_s
 
     def renew(self) -> None:
         """Write the same content with a later expiry."""
