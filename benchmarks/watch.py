@@ -98,6 +98,7 @@ def watch(bucket: Bucket, n_children: int, seconds: float) -> list[Line]:
         n_calls = len(server.traffic) - asked.total()
         calls = calls_of(server)
         again = run("-m", "ftm.cli.main", "status", "--quarter", QUARTER, environment=environment)
+        looked = calls_of(server)
     (found,) = list_runs(store, Quarter.parse(QUARTER))
     assert found.is_complete
     assert len(found.batches) == n_children
@@ -108,7 +109,7 @@ def watch(bucket: Bucket, n_children: int, seconds: float) -> list[Line]:
         Line("the watching command, GB", done.peak_gb, ("<=", WATCH_GB)),
         Line("calls of AWS Batch", asked.total(), form=",.0f", detail=words),
         Line("calls of S3, a PUT of every child included", n_calls, form=",.0f", detail=calls),
-        Line("ftm status afterwards: seconds", again.seconds, detail=calls_of(server)),
+        Line("ftm status afterwards: seconds", again.seconds, detail=looked),
     ]  # fmt: skip
 
 

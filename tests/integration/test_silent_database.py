@@ -7,6 +7,8 @@ import os
 import signal
 import socket
 import struct
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -17,9 +19,10 @@ from typing import Any
 import pytest
 from sqlalchemy.engine import Engine
 
+from ftm.connectors import wrds_session
 from ftm.connectors.wrds_connector import WRDSConnector
 from ftm.connectors.wrds_login import LoginTimes
-from ftm.connectors.wrds_session import WRDSSession
+from ftm.connectors.wrds_session import _NOTICE_DEATH, WRDSSession
 from ftm.core.errors import WRDSConnectionError, WRDSConnectionLostError
 from ftm.core.settings import Settings
 from tests.support.batch_runs import wait_until
@@ -52,7 +55,8 @@ def soon(what: Callable[[], object]) -> None:
 def queries(role: PostgresServer) -> list[object]:
     """What still runs for the role."""
     return role.execute(
-        "SELECT query FROM pg_stat_activity WHERE state = 'active' AND query = %s", LONG
+        "SELECT query FROM pg_stat_activity"
+        " WHERE state = 'active' AND usename = current_user AND pid <> pg_backend_pid()"
     )
 
 
@@ -111,6 +115,38 @@ def test_ctrl_c_ends_a_query_that_runs(role: PostgresServer) -> None:
     session.close()
     assert time.monotonic() - started < 2.5
     assert not queries(role)
+
+
+def test_a_killed_process_leaves_no_query_at_the_server(role: PostgresServer) -> None:
+    """SIGKILL: nobody is left to cancel it, and WRDS allows a user few connections."""
+    code = f"""
+import sys
+from ftm.connectors.wrds_connector import WRDSConnector
+from ftm.core.settings import Settings
+given = dict(zip(("wrds_host", "wrds_port", "wrds_dbname", "wrds_username"), sys.argv[1:]))
+session = WRDSConnector(settings=Settings.load(wrds_sslmode="disable", **given))._session
+list(session.rows({LONG!r}))
+"""
+    where = (role.host, str(role.port), role.dbname, role.user)
+    password = {"WRDS_PASSWORD": role.password}
+    with subprocess.Popen(
+        [sys.executable, "-c", code, *where], env=os.environ | password
+    ) as process:
+        wait_until(lambda: bool(queries(role)), limit_s=30)
+        process.kill()
+    wait_until(lambda: not queries(role), limit_s=30)
+
+
+def test_a_server_that_cannot_notice_a_death_is_used_as_it_is(
+    role: PostgresServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An old one does not know the setting, some systems refuse it."""
+    isolation = "SELECT current_setting('transaction_isolation')"
+    for asked in (_NOTICE_DEATH.replace("client_", "no_"), _NOTICE_DEATH.replace("5s", "-5s")):
+        monkeypatch.setattr(wrds_session, "_NOTICE_DEATH", asked)
+        session = opened(role, [])
+        assert list(session.rows(isolation)) == [("repeatable read",)]
+        session.close()
 
 
 def test_ctrl_c_with_a_server_that_answers_no_more(role: PostgresServer) -> None:

@@ -28,6 +28,11 @@ FETCH_ROWS = 500
 _DENIED = {"42501", "42P01", "3F000", "42703"}
 _PASSING = ("40", "53", "55", "57014")
 """Conflicts on a replica, out of memory or slots, locks, a timeout: later it may work."""
+_NOTICE_DEATH = (
+    "SELECT set_config(name, '5s', false) FROM pg_settings"
+    " WHERE name = 'client_connection_check_interval'"
+)
+"""Since PostgreSQL 14, where the system can: else a killed client's query runs to its end."""
 _LOGGED_AS = "ftm"
 _CLOSED = "this WRDS session is closed; open a new connector"
 _RESUME = "what is stored is safe: run the same command again to resume (one new Duo push)"
@@ -191,6 +196,8 @@ class WRDSSession:
                 self._raw = connection.connection.dbapi_connection
                 # The dialect's first look at the server began a transaction.
                 self._calls.run(connection.rollback)
+                if self._owned:
+                    self._calls.run(lambda: _ask_to_notice_death(connection))
                 self._connection = connection.execution_options(isolation_level="REPEATABLE READ")
         return self._connection
 
@@ -275,3 +282,16 @@ class WRDSSession:
         except (sa.exc.SQLAlchemyError, WRDSConnectionError):
             # A lost connection, or a transaction that already failed: told by the query itself.
             self._lost = self._lost or bool(self._connection and self._connection.invalidated)
+
+
+def _ask_to_notice_death(connection: Connection) -> None:
+    """Have the server end a query whose client is gone, if it knows how to."""
+    import sqlalchemy as sa
+
+    try:
+        connection.exec_driver_sql(_NOTICE_DEATH)
+        connection.commit()
+    except sa.exc.DBAPIError as error:
+        if error.connection_invalidated:
+            raise
+        connection.rollback()
