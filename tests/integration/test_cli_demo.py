@@ -17,12 +17,17 @@ import pytest
 from tests.support.forge import forge
 
 FTM = [sys.executable, "-m", "ftm.cli.main", "demo"]
+SECRETS = {
+    name: f"plant-{name}-7f3a9c" for name in ("WRDS_PASSWORD", "LLM_API_KEY", "AWS_SESSION_TOKEN")
+}
+"""What the shell of a user may hold; the demo needs none of it."""
 
 
 def outside_the_environment() -> dict[str, str]:
     """Variables of a shell in which nobody activated the environment or configured ftm."""
     own = {name: text for name, text in os.environ.items() if not name.startswith("FTM_")}
     here = str(Path(sys.executable).parent)
+    own |= SECRETS
     own["PATH"] = os.pathsep.join(p for p in own["PATH"].split(os.pathsep) if p != here)
     return own
 
@@ -129,3 +134,8 @@ def test_the_demo_runs_the_main_job_and_resumes(tmp_path: Path) -> None:
     again = run_forged(tmp_path, *arguments)
     assert again.returncode == 0, again.stderr
     assert recovered[0] in again.stdout
+    files = [path.read_bytes() for path in (tmp_path / "demo").rglob("*") if path.is_file()]
+    told = (done.stdout + done.stderr + again.stdout + again.stderr).encode()
+    assert len(files) > 10
+    for secret in SECRETS.values():
+        assert not [each for each in (*files, told) if secret.encode() in each]
