@@ -134,6 +134,30 @@ def test_without_a_yes_nobody_logs_in_again(
     assert json.loads(store.get(LAYOUT.checkpoint))["session"]["n_parts"] >= 1
 
 
+def test_a_part_damaged_after_the_cut_is_read_again_with_the_rest(
+    wrds: PostgresServer, role: PostgresServer
+) -> None:
+    """By the real queries: its firms and those not tried, no others, and the bytes are the same."""
+    whole, store = open_store("memory://"), open_store("memory://")
+    with prefetcher(whole, role, CutAt(), None) as each:
+        each.prefetch_quarter(QUARTER)
+    with (
+        prefetcher(store, role, CutAt(servers=(wrds, role)), None) as each,
+        pytest.raises(WRDSConnectionLostError),
+    ):
+        each.prefetch_quarter(QUARTER)
+    first, *others = json.loads(store.get(LAYOUT.checkpoint))["session"]["parts"]
+    key = LAYOUT.key(first["components"]["file"])
+    store.put(key, store.get(key)[:-1])
+
+    told = CutAt()
+    with prefetcher(store, role, told, None) as each:
+        each.prefetch_quarter(QUARTER)
+    assert any(f"{store.name(key)} is damaged; its 20 firms" in line for line in told.messages)
+    assert told.n_firms == N_FIRMS - sum(part["n_attempted"] for part in others)
+    assert contents(store) == contents(whole)
+
+
 def variables(role: PostgresServer, folder: Path) -> dict[str, str]:
     """What points the command at the server and the store."""
     return {

@@ -104,7 +104,7 @@ def prefetch(
         return each.prefetch_quarter(QUARTER, firm_ids, **asked)
 
 
-def preprocess(store: ObjectStore, text: FakePreprocessor, **given: int) -> PrefetchSummary:
+def preprocess(store: ObjectStore, text: FakePreprocessor, **given: Any) -> PrefetchSummary:
     """One `ftm preprocess`."""
     return preprocess_quarter(
         store, QUARTER, text, clock=Clock(), new_identity=dead_writer, **given

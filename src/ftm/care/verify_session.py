@@ -54,7 +54,7 @@ def verify_session(
 def _plan(inventory: Inventory, layout: PrefetchLayout, session: Session) -> Iterator[Fault]:
     key = layout.key(layout.plan_file(session.generation))
     # Its hash is on record before it is put; firms are tried after that only.
-    if session.n_attempted and session.plan_sha256 and key not in inventory.judged:
+    if session.n_taken and session.plan_sha256 and key not in inventory.judged:
         fix = f"restore it from a backup, or `ftm prefetch --quarter {layout.quarter} --refresh`"
         yield from inventory.compare({key: session.plan_sha256}, fix=fix)
 
@@ -71,23 +71,16 @@ def _chunks(inventory: Inventory, layout: PrefetchLayout, session: Session) -> I
 
 
 def _parts(inventory: Inventory, layout: PrefetchLayout, session: Session) -> Iterator[Fault]:
-    pairs = [(part.chunk, part.components) for part in session.parts]
-    files = {layout.key(n.file): n.sha256 for pair in pairs for n in pair if n is not None}
+    files = {layout.key(n.file): n.sha256 for part in session.parts for n in part.files}
     command = finishing_command(session, str(layout.quarter))
-    fix = (
-        f"delete {layout.checkpoint}, then `{command}`: what is published stays, and what the "
-        "unfinished command had read it reads anew"
-    )
+    fix = f"`{command}` does the firms of that part again and keeps the rest"
     yield from inventory.compare(files, fix=fix)
 
 
 def named_by_session(layout: PrefetchLayout, session: Session) -> Iterator[str]:
     """Keys of the plan, the parts and the closed chunks of an unfinished prefetch."""
     yield layout.key(layout.plan_file(session.generation))
-    pairs = [(part.chunk, part.components) for part in session.parts]
-    for named in (file for pair in pairs for file in pair):
-        if named is not None:
-            yield layout.key(named.file)
+    yield from (layout.key(named.file) for part in session.parts for named in part.files)
     yield from (layout.key(named.file) for named in _closed(session))
 
 

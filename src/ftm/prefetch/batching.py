@@ -35,7 +35,7 @@ def split_into_chunks(firms: Sequence[_T], *, n_open: int, chunk_size: int) -> I
 def pending_calls(
     calls: Sequence[FirmCall], session: Session, base: PrefetchManifest | None
 ) -> list[FirmCall]:
-    """The calls this session is still to read, in order.
+    """The calls this session is still to read, in order: first those whose parts were lost.
 
     Args:
         calls: all that the plan keeps, sorted by firm_id.
@@ -46,13 +46,15 @@ def pending_calls(
     settled = session.durable() | session.skipped.keys() | session.failed.keys()
     if base is not None:
         settled |= base.firm_to_chunk.keys() | base.skipped.keys()
-    chosen = session.selection
+    chosen, lost = session.selection, set(session.again)
     wanted = None if chosen.firm_ids is None else set(chosen.firm_ids)
+    again = [call for call in calls if call.firm_id in lost]
+    settled |= lost
     found = [
         call
         for call in calls
         if call.firm_id not in settled and (wanted is None or call.firm_id in wanted)
     ]
-    if chosen.limit is None:
-        return found
-    return found[: max(0, chosen.limit - (session.n_attempted - chosen.after))]
+    if chosen.limit is not None:
+        found = found[: max(0, chosen.limit - (session.n_taken - chosen.after))]
+    return again + found

@@ -138,9 +138,9 @@ def _read_and_write(
     session = writer.session
     if session.n_open >= session.chunk_size:
         writer.close_chunk()
-    batches = split_into_chunks(
-        pending, n_open=writer.session.n_open, chunk_size=session.chunk_size
-    )
+    chunks = split_into_chunks(pending, n_open=writer.session.n_open, chunk_size=session.chunk_size)
+    # Parts are sorted by firm, and firms whose parts were lost come first.
+    batches = (sorted(chunk, key=lambda call: call.firm_id) for chunk in chunks)
     quarter = writer.quarter
     with ReadAhead(source, batches) as reader:
         _write(writer, _told(iter_outcomes(reader, preprocessor, quarter), progress))

@@ -103,9 +103,21 @@ def put_free(
 
 
 def merge_parts(
-    store: ObjectStore, root: str, parts: Iterable[NamedFile | None], schema: pa.Schema
+    store: ObjectStore,
+    root: str,
+    parts: Iterable[NamedFile | None],
+    schema: pa.Schema,
+    *,
+    mend: str,
 ) -> tuple[pa.Table, dict[str, FirmFacts]]:
     """The rows of parts as one table sorted by firm, and the facts of all.
+
+    Args:
+        store: where they are.
+        root: the quarter's root.
+        parts: of one chunk.
+        schema: theirs.
+        mend: what helps if one is damaged, for the message.
 
     Raises:
         CorruptObjectError: a part is gone or differs from what the checkpoint recorded.
@@ -116,7 +128,7 @@ def merge_parts(
         if part is None:
             continue
         key = f"{root}/{part.file}"
-        data = _read_part(store, key, part.sha256)
+        data = _read_part(store, key, part.sha256, mend)
         tables.append(from_bytes(data, schema, key=key))
         facts |= decode_firm_facts(parse_footer(data, key=key).metadata, key=key)
     order = "position" if "position" in schema.names else "component_order"
@@ -126,18 +138,14 @@ def merge_parts(
     return merged.take(rows), facts
 
 
-def _read_part(store: ObjectStore, key: str, digest: str) -> bytes:
-    fix = (
-        "delete the quarter's _checkpoint.json and run the command again: what is published stays, "
-        "and what the unfinished command had read it reads anew"
-    )
+def _read_part(store: ObjectStore, key: str, digest: str, mend: str) -> bytes:
     try:
         return checked(store, key, digest)
     except MissingObjectError as error:
         raise CorruptObjectError(
-            f"{store.name(key)}, which the checkpoint names, is gone; {fix}", key=key
+            f"{store.name(key)}, which the checkpoint names, is gone; {mend}", key=key
         ) from error
     except CorruptObjectError as error:
         raise CorruptObjectError(
-            f"{store.name(key)} differs from what the checkpoint recorded; {fix}", key=key
+            f"{store.name(key)} differs from what the checkpoint recorded; {mend}", key=key
         ) from error

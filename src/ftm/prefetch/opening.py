@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from ftm.core.errors import ConfigError, CorruptObjectError, FtmError, ObjectNotFoundError
 from ftm.core.layout import PrefetchLayout
 from ftm.prefetch.leftovers import finish_giving_up
+from ftm.prefetch.lost_parts import drop_lost_parts
 from ftm.prefetch.plan_file import read_plan
 from ftm.prefetch.publishing import is_published
 from ftm.prefetch.quarter_writer import QuarterWriter
@@ -219,6 +220,8 @@ def open_quarter(
         is_empty = opening.session.is_empty and opening.given_up is None
         if opening.is_new and opening.given_up is None:
             writer.save(opening.session)
+        if opening.taken_up is not None:
+            drop_lost_parts(store, layout, writer, opening.taken_up, say=say)
         yield Opened(writer, opening, published)
     except BaseException:
         if is_empty and (writer is None or writer.session.is_empty):

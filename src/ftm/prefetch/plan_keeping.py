@@ -50,7 +50,7 @@ def check_plan(
         ConfigError: it was made with other options than the session has.
     """
     recorded = base.plan.sha256 if base is not None else None
-    if session.n_attempted and recorded is None:
+    if session.n_taken and recorded is None:
         recorded = session.plan_sha256
     if recorded is not None and (plan is None or plan.sha256 != recorded):
         layout = PrefetchLayout(Quarter.parse(request.quarter))
@@ -102,7 +102,7 @@ def _find_own(
     read by it.
     """
     session = writer.session
-    is_followed = session.n_attempted or writer.base is not None or session.plan_sha256 is None
+    is_followed = session.n_taken or writer.base is not None or session.plan_sha256 is None
     try:
         plan = find_plan(store, layout, session.generation)
     except CorruptObjectError:

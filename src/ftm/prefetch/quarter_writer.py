@@ -23,7 +23,14 @@ from ftm.core.quarter import Quarter
 from ftm.core.schemas import CHUNK, COMPONENTS
 from ftm.prefetch.firm_files import FirmFile, PutFile, merge_parts, put_free, serialise
 from ftm.prefetch.rows import FirmOutcome
-from ftm.storage.checkpoint import ClosedChunk, NamedFile, Part, Session, encode_session
+from ftm.storage.checkpoint import (
+    ClosedChunk,
+    NamedFile,
+    Part,
+    Session,
+    encode_session,
+    finishing_command,
+)
 from ftm.storage.lease import LeasedObject
 from ftm.storage.manifest import PrefetchManifest, encode_manifest
 from ftm.storage.object_store import ObjectStore
@@ -109,6 +116,7 @@ class QuarterWriter:
             n_sentences=rows.num_rows,
             chunk=None if chunk is None else chunk.named,
             components=None if components is None else components.named,
+            not_stored=[o.firm_id for o in outcomes if not o.is_stored],
         )
         self._name_part(part, number, outcomes)
 
@@ -116,21 +124,28 @@ class QuarterWriter:
         session = self.session
         skipped = {o.firm_id: o.skip_reason for o in outcomes if o.skip_reason is not None}
         failed = {o.firm_id: o.error for o in outcomes if o.error is not None}
+        tried = {o.firm_id for o in outcomes}
         self.save(
             session.changed(
                 n_parts=number + 1,
                 parts=[*session.parts, part],
                 skipped={**session.skipped, **skipped},
                 failed={**session.failed, **failed},
+                again=[firm for firm in session.again if firm not in tried],
             )
         )
 
     def close_chunk(self) -> None:
-        """Assemble the open parts into a chunk, put it for ever, then let the parts go."""
+        """Assemble the open parts into a chunk, put it for ever, then let the parts go.
+
+        Raises:
+            CorruptObjectError: a part is damaged or gone; who opens the session anew drops it, see
+                lost_parts.
+        """
         parts = self.session.parts
-        root = self._layout.root
-        rows, facts = merge_parts(self._store, root, (p.chunk for p in parts), CHUNK)
-        turns, _ = merge_parts(self._store, root, (p.components for p in parts), COMPONENTS)
+        merge = partial(merge_parts, self._store, self._layout.root, mend=self._mend())
+        rows, facts = merge((p.chunk for p in parts), CHUNK)
+        turns, _ = merge((p.components for p in parts), COMPONENTS)
         _, chunk, components = self._put_pair(
             self._next_chunk(),
             (self._layout.chunk_file, self._layout.components_file),
@@ -144,7 +159,14 @@ class QuarterWriter:
             components=None if components is None else components.described,
         )
         self.save(self.session.changed(parts=[], chunks=[*self.session.chunks, closed]))
-        self._delete(named for part in parts for named in (part.chunk, part.components))
+        self._delete(named for part in parts for named in part.files)
+
+    def _mend(self) -> str:
+        command = finishing_command(self.session, str(self.quarter))
+        return (
+            f"run the same command again (`{command}`): it does the firms of that part again and "
+            "keeps the rest"
+        )
 
     def _put_pair(
         self,
@@ -202,11 +224,10 @@ class QuarterWriter:
         self._lease.delete()
         self.is_closed = True
 
-    def _delete(self, files: Iterable[NamedFile | None]) -> None:
+    def _delete(self, files: Iterable[NamedFile]) -> None:
         for named in files:
-            if named is not None:
-                self._lease.ensure_held()
-                self._store.delete(self._layout.key(named.file))
+            self._lease.ensure_held()
+            self._store.delete(self._layout.key(named.file))
 
 
 def file_number(file: str) -> int:

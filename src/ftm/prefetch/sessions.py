@@ -54,6 +54,7 @@ class Opening:
         assumes_options: nobody gave the options of the plan, and none were to be found.
         given_up: the checkpoint holds this other session, to be replaced once the new one has a
             plan.
+        taken_up: the session as the checkpoint holds it, which may have another selection.
     """
 
     session: Session
@@ -61,6 +62,7 @@ class Opening:
     is_over: bool = False
     assumes_options: bool = False
     given_up: Session | None = None
+    taken_up: Session | None = None
 
 
 def open_session(
@@ -96,7 +98,7 @@ def open_session(
         if problem is None:
             _check_takes_none_away(request, manifest, found.generation)
             resumed = found.changed(part_size=request.part_size)
-            return Opening(_with_selection(resumed, request.selection))
+            return Opening(_with_selection(resumed, request.selection), taken_up=found)
         if not _may_give_up(found, request):
             raise problem
     options = request.options or planned or plan_choice(PlanOptions())
@@ -264,7 +266,7 @@ def _size_error(
 def _with_selection(found: Session, wanted: Selection) -> Session:
     if found.selection.is_same_request(wanted):
         return found
-    return found.changed(selection=wanted.model_copy(update={"after": found.n_attempted}))
+    return found.changed(selection=wanted.model_copy(update={"after": found.n_taken}))
 
 
 def _new_session(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -37,6 +38,8 @@ class Part(_Model):
         n_sentences: in `chunk`.
         chunk: their sentences; None when `firms` is empty.
         components: their and the skipped firms' speaker turns; None when there are none.
+        not_stored: the others that were tried, skipped or failed; empty also where an older ftm
+            did not record them.
     """
 
     n_attempted: int
@@ -44,6 +47,18 @@ class Part(_Model):
     n_sentences: int
     chunk: NamedFile | None
     components: NamedFile | None
+    not_stored: list[str] = []
+
+    @property
+    def tried(self) -> list[str] | None:
+        """The firms tried, sorted; None: an older ftm wrote it and left out some."""
+        found = sorted({*self.firms, *self.not_stored})
+        return found if len(found) == self.n_attempted else None
+
+    @property
+    def files(self) -> list[NamedFile]:
+        """What it is stored in."""
+        return [named for named in (self.chunk, self.components) if named is not None]
 
 
 class NamedEntry(_Model):
@@ -113,6 +128,8 @@ class Session(_Model):
         chunks: closed by this session.
         skipped: firm → reason, this session.
         failed: firm → error, this session; not tried again before it ends.
+        again: firms of parts that were lost, sorted: tried again before any other, whoever is
+            asked for by then.
     """
 
     kind: Kind
@@ -131,6 +148,7 @@ class Session(_Model):
     chunks: list[ClosedChunk] = []
     skipped: dict[str, str] = {}
     failed: dict[str, str] = {}
+    again: list[str] = []
 
     @property
     def n_open(self) -> int:
@@ -141,6 +159,11 @@ class Session(_Model):
     def n_attempted(self) -> int:
         """Firms tried so far."""
         return self.n_open + sum(chunk.n_attempted for chunk in self.chunks)
+
+    @property
+    def n_taken(self) -> int:
+        """Firms tried so far, with those whose parts were lost since."""
+        return self.n_attempted + len(self.again)
 
     @property
     def is_empty(self) -> bool:
@@ -158,6 +181,24 @@ class Session(_Model):
     def changed(self, **fields: Any) -> Session:
         """A copy with other fields."""
         return self.model_copy(update=fields)
+
+    def without(self, lost: Collection[Part]) -> Session:
+        """A copy without these open parts, as if their firms had not been tried, but for `again`.
+
+        Raises:
+            ValueError: of one it is not known which firms those are.
+        """
+        firms: set[str] = set()
+        for part in lost:
+            if part.tried is None:
+                raise ValueError("a part does not say which firms were tried")
+            firms.update(part.tried)
+        return self.changed(
+            parts=[part for part in self.parts if part not in lost],
+            skipped={firm: why for firm, why in self.skipped.items() if firm not in firms},
+            failed={firm: why for firm, why in self.failed.items() if firm not in firms},
+            again=sorted({*self.again, *firms}),
+        )
 
 
 class GivenUp(_Model):
