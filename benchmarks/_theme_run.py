@@ -118,7 +118,8 @@ def write_theme_run(store: ObjectStore, n_firms: int, *, seed: int = 0) -> RunLa
         progress = BatchProgress(
             batch_id=line.batch_id, parts=parts, done=line.firm_ids, complete=True
         )
-        store.put(run.progress(line.batch_id), progress.encode())
+        key = run.progress(line.batch_id)
+        store.put(key, progress.encode(key))
     return run
 
 

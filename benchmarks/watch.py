@@ -62,7 +62,8 @@ class Workers:
             batch_id=line.batch_id, done=list(line.firm_ids), complete=True, job_id=job.job_id
         )
         layout = RunLayout(Quarter.parse(told["QUARTER"]), told["FTM_RUN_ID"])
-        self._store.put(layout.progress(line.batch_id), record.encode())
+        key = layout.progress(line.batch_id)
+        self._store.put(key, record.encode(key))
         return Ended(0)
 
 

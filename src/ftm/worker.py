@@ -39,7 +39,6 @@ from ftm.mapping.run_inputs import (
     check_machine,
     check_model,
     read_batch,
-    read_run_manifest,
     read_run_spec,
     reason_to_leave,
     run_start,
@@ -47,7 +46,7 @@ from ftm.mapping.run_inputs import (
 )
 from ftm.mapping.stage_clock import StageClock
 from ftm.mapping.stop_signal import StopRequested, StopSignal
-from ftm.storage.run_reader import read_run
+from ftm.storage.run_reader import read_run, read_run_manifest
 from ftm.storage.run_records import BatchProgress, RunSpec
 from ftm.storage.stage_records import STAGES, StageRecord
 

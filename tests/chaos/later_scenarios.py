@@ -8,12 +8,13 @@ from collections.abc import Callable, Iterator
 from datetime import datetime
 from typing import Any
 
+from ftm.care.verify import verify_quarter
 from ftm.core.layout import RunLayout
 from ftm.core.quarter import Quarter
 from ftm.core.schemas import NAMING_AUDIT, PROCESSED_TABLES
 from ftm.core.settings import Settings
 from ftm.orchestrate.run_plan import plan_run
-from ftm.reduce.label_themes import labels_template
+from ftm.reduce.label_themes import apply_labels, labels_template
 from ftm.reduce.name_stage import name_run
 from ftm.storage.assigned import ASSIGNED_TABLES, read_assigned_table, require_assigned
 from ftm.storage.linked import read_linked_table
@@ -40,6 +41,8 @@ THEMES = ((0, 1), (0, 1), (0, 1, 2), (2, 0), ())
 """Planted firms: three themes, a firm without a topic."""
 NEXT = Quarter(2023, 2)
 MAX_CONCURRENT = 2
+LONG_AGO = "2020-01-01T00:00:00+00:00"
+REAL_MODEL = {"FTM_EMBEDDING_MODEL": "all-MiniLM-L6-v2", "FTM_CLUSTERING": "ward"}
 PACKAGED = tuple(f"/run=planted-run/{name}.parquet" for name in PROCESSED_TABLES)
 """Tables that stage package writes too; their later editions have a hash in their name."""
 
@@ -88,16 +91,31 @@ def later_stages(services: Services) -> Iterator[Scenario]:
         "package",
         ("run-quarter", "--quarter", "2023Q1", "--batch-size", "5", "--device", "cpu"),
         mapped_by_the_real_model,
-        environment={"FTM_EMBEDDING_MODEL": "all-MiniLM-L6-v2", "FTM_CLUSTERING": "ward"},
+        environment=REAL_MODEL,
         proven=("processed/quarter=2023Q1/run=", "intermediate/"),
         check=lambda store: check_published(store, QUARTER),
     )
+    yield Scenario(
+        "run both quarters",
+        "package",
+        ("run", "--quarters", "2023Q1..2023Q2", "--batch-size", "5", "--device", "cpu"),
+        both_mapped,
+        environment=REAL_MODEL,
+        proven=(".", "/"),
+        check=check_both_published,
+    )
 
 
-def mapped_by_the_real_model(store: ObjectStore) -> None:
+def both_mapped(store: ObjectStore) -> None:
+    """Two quarters whose topics are there."""
+    for quarter in (QUARTER, NEXT):
+        mapped_by_the_real_model(store, quarter)
+
+
+def mapped_by_the_real_model(store: ObjectStore, quarter: Quarter = QUARTER) -> None:
     """A planted run under the id that `ftm run-quarter` gives it: only its topics are made up."""
-    manifest = plant_run(open_store("memory://"), THEMES, batch_size=5)
-    copied = load_manifest(manifest.store, QUARTER)
+    manifest = plant_run(open_store("memory://"), THEMES, batch_size=5, quarter=quarter)
+    copied = load_manifest(manifest.store, quarter)
     settings = resolve_run_settings(Settings.load(device="cpu"))
     plan = plan_run(
         copied,
@@ -106,10 +124,10 @@ def mapped_by_the_real_model(store: ObjectStore) -> None:
         checkpoint_firms=settings.map_checkpoint,
         now=datetime.fromisoformat(CREATED_AT),
     )
-    plant_run(store, THEMES, batch_size=5, run_id=plan.spec.run_id)
+    plant_run(store, THEMES, batch_size=5, run_id=plan.spec.run_id, quarter=quarter)
     store.put(plan.layout.manifest, plan.manifest)
     store.put(plan.layout.batch_manifest(1), encode_batches(list(plan.batches)))
-    store.put(plan.layout.spec, plan.spec.encode())
+    store.put(plan.layout.spec, plan.spec.encode(plan.layout.spec))
 
 
 class _AskedOnce:
@@ -174,6 +192,18 @@ def editions(services: Services) -> Iterator[Scenario]:
         renamed = ",".join([*values[:-4], "A name by hand", *values[-3:]])
         labels.write_text("\n".join([head, renamed, *rest]) + "\n")
 
+    def labelled(store: ObjectStore) -> None:
+        to_label(store)
+        apply_labels(store, QUARTER, labels.read_bytes(), name=labels.name)
+
+    def with_an_old_run(store: ObjectStore) -> None:
+        old = plant_run(store, THEMES, run_id="an-old-run")
+        do_all(old)
+        spec = old.run.spec.model_copy(update={"created_at": LONG_AGO})
+        store.put(old.layout.spec, spec.encode(old.layout.spec))
+        published(store)
+        store.put("intermediate/firm-topics/quarter=2023Q1/run=planted-run/stray.parquet", b"x")
+
     yield Scenario(
         "label",
         "package",
@@ -181,6 +211,21 @@ def editions(services: Services) -> Iterator[Scenario]:
         to_label,
         proven=PACKAGED,
         check=lambda store: check_published(store, QUARTER),
+    )
+    yield Scenario(
+        "label --remove",
+        "package",
+        ("label", "--remove", "--quarter", "2023Q1"),
+        labelled,
+        proven=PACKAGED,
+        check=lambda store: check_published(store, QUARTER),
+    )
+    yield Scenario(
+        "clean",
+        "package",
+        ("clean", "--quarter", "2023Q1", "--old-runs", "--yes"),
+        with_an_old_run,
+        check=check_cleaned,
     )
     yield Scenario(
         "link",
@@ -199,10 +244,24 @@ def editions(services: Services) -> Iterator[Scenario]:
     )
 
 
-def check_linked(store: ObjectStore) -> None:
-    """Both quarters are linked, and their panels know it."""
+def check_both_published(store: ObjectStore) -> None:
+    """As `check_published`, of two quarters."""
     for quarter in (QUARTER, NEXT):
         check_published(store, quarter)
+
+
+def check_cleaned(store: ObjectStore) -> None:
+    """What is published is whole; nothing of the old run is left, nor anything unread."""
+    check_published(store, QUARTER)
+    keys = [info.key for info in store.list() if not info.key.startswith(".locks/")]
+    assert not [key for key in keys if "an-old-run" in key or "stray" in key]
+    assert not verify_quarter(store, QUARTER, deep=True).faults
+
+
+def check_linked(store: ObjectStore) -> None:
+    """Both quarters are linked, and their panels know it."""
+    check_both_published(store)
+    for quarter in (QUARTER, NEXT):
         series = read_linked_table(store, quarter, "series")
         panel = read_published_table(store, require_published(store, quarter), "panel")
         assert set(panel["series_id"].to_pylist()) <= set(series["series_id"].to_pylist())

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 from ftm.core.layout import PrefetchLayout, RunLayout
 from ftm.core.progress import NoProgress
+from ftm.core.quarter import Quarter
 from ftm.core.schemas import CALLS, CHUNK
 from ftm.storage.manifest import encode_manifest, load_manifest
 from ftm.storage.object_store import ObjectStore
@@ -65,12 +66,15 @@ def _prefetches(services: Services) -> Iterator[Scenario]:
         "check": check_prefetch,
     }
 
-    def prefetched(store: ObjectStore) -> None:
+    def prefetched(store: ObjectStore, limit: int | None = None) -> None:
         settings = services.wrds.settings(prefetch_checkpoint=1)
         with get_prefetcher(
             settings, progress=NoProgress(), store=store, workers=1, chunk_size=2
         ) as prefetcher:
-            prefetcher.prefetch_quarter(QUARTER)
+            prefetcher.prefetch_quarter(QUARTER, limit=limit)
+
+    def three_prefetched(store: ObjectStore) -> None:
+        prefetched(store, 3)
 
     def of_an_older_text_step(store: ObjectStore) -> None:
         prefetched(store)
@@ -97,6 +101,18 @@ def _prefetches(services: Services) -> Iterator[Scenario]:
         proven=PARTS,
         **given,
     )
+    some = {**given, "check": nothing, "proven": (".",)}
+    yield Scenario("a few firms", "prefetch", (*PREFETCH, "--limit", "3"), nothing, **some)
+    yield Scenario(
+        "the rest", "prefetch", PREFETCH, three_prefetched, **{**some, "check": check_prefetch}
+    )
+    yield Scenario(
+        "two quarters",
+        "prefetch",
+        ("prefetch", "--quarters", "2023Q1..2023Q2", *PREFETCH[3:]),
+        nothing,
+        **{**some, "check": check_both},
+    )
     repair = ("verify", "--quarter", "2023Q1", "--deep", "--repair")
     yield Scenario("repair", "prefetch", repair, damaged, **given)
 
@@ -110,9 +126,15 @@ def forget_manifest_times(key: str, data: bytes) -> object:
     return fields
 
 
-def check_prefetch(store: ObjectStore) -> None:
+def check_both(store: ObjectStore) -> None:
+    """As `check_prefetch`, of two quarters."""
+    for quarter in (QUARTER, QUARTER.next()):
+        check_prefetch(store, quarter)
+
+
+def check_prefetch(store: ObjectStore, quarter: Quarter = QUARTER) -> None:
     """Every firm that the plan keeps is in one chunk, or recorded as skipped; none twice."""
-    manifest, layout = load_manifest(store, QUARTER), PrefetchLayout(QUARTER)
+    manifest, layout = load_manifest(store, quarter), PrefetchLayout(quarter)
     plan = from_bytes(store.get(layout.key(manifest.plan.file)), CALLS).to_pylist()
     kept = sorted(row["firm_id"] for row in plan if row["kept"])
     places = [manifest.firm_to_chunk, manifest.skipped, manifest.failed]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 
 from tests.support.llm_server import LLMServer
@@ -19,6 +20,8 @@ def wrds_firms() -> TinyWRDS:
         made.firm(firm)
         for order in range(3):
             made.turn(firm, order, f"Revenue of firm {firm} grew by many orders. Margins held up.")
+    for firm in (201, 202, 203):
+        made.firm(firm, mostimportantdateutc=date(2023, 5, 4)).turn(firm, 1, "Orders grew a lot.")
     return made.firm(105).call(106, 106)
 
 

@@ -13,9 +13,13 @@ from tests.chaos.kills import Blow, Scenario, boundaries, check_ending
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("chaos")]
 
+MORE = (
+    *("a few firms", "the rest", "two quarters", "run both quarters", "label --remove", "clean"),
+)
+"""What is made of the writes of others: CI kills each once."""
 NAMES = (
     *("prefetch", "refresh", "preprocess", "repair", "map", "run-quarter", "reduce", "name"),
-    *("package", "name by a language model", "publish", "label", "link", "assign"),
+    *("package", "name by a language model", "publish", "label", "link", "assign", *MORE),
 )
 SOFT = (signal.SIGTERM, signal.SIGINT)
 
@@ -29,7 +33,7 @@ def test_all_scenarios_are_run(scenarios: dict[str, Scenario]) -> None:
     "name",
     [
         # A refresh writes as a prefetch does, into another folder.
-        pytest.param(name, marks=pytest.mark.exhaustive if name == "refresh" else ())
+        pytest.param(name, marks=pytest.mark.exhaustive if name in ("refresh", *MORE) else ())
         for name in NAMES
     ],
 )
@@ -54,7 +58,7 @@ def test_told_to_stop_it_says_how_to_go_on_and_a_rerun_does(
     """SIGTERM and SIGINT before and after writes: one line, no traceback, nobody left at work."""
     scenario, rng = scenarios[name], random.Random(name)
     moments = lab.writes(scenario)
-    for number in SOFT:
+    for number in SOFT if name not in MORE else (signal.SIGTERM,):
         ending = lab.kill(scenario, Blow(rng.randrange(len(moments) - 1), number))
         assert ending.hit
         check_ending(scenario, ending)

@@ -136,7 +136,9 @@ def test_an_orchestrator_that_dies_before_submitting_is_resumed_as_the_same_atte
     submit_and_die(settings, die)
     assert cluster.service.parents() == []
     assert run_ftm(*RUN, **variables).returncode == 0
-    record = decode_job(store.get(layout_of(store).jobs("map", 1)), key="record")
+    record = decode_job(
+        store.get(layout_of(store).jobs("map", 1)), key=layout_of(store).jobs("map", 1)
+    )
     assert cluster.service.parents()[0].request["jobName"] == record.name
     assert not store.exists(layout_of(store).jobs("map", 2))
 
@@ -267,7 +269,7 @@ def test_an_outcome_on_record_is_not_replaced(
     run_id = layout_of(store).run_id
     (run,) = list_runs(store, QUARTER)
     plan = RunPlan(run.spec, run.batches, store.get(run.layout.manifest))
-    record = decode_job(store.get(run.layout.jobs("map", 1)), key="record")
+    record = decode_job(store.get(run.layout.jobs("map", 1)), key=run.layout.jobs("map", 1))
     gone = [JobStatus(batch, JobState.FAILED, "gone") for batch in record.batch_ids]
     kept = record_outcome(store, plan, record, gone)
     assert {end.state for end in kept} == {"succeeded"}

@@ -104,7 +104,7 @@ def test_faults_are_told_and_the_rerun_does_only_what_is_missing(
     assert f"{BATCH}1: failed, 0 of 3 firms, out of memory (exit 137)" in failed.stderr
     assert "pending" not in failed.stderr
     layout = layout_of(store)
-    outcome = decode_outcome(store.get(layout.outcome("map", 1)), key="outcome")
+    outcome = decode_outcome(store.get(layout.outcome("map", 1)), key=layout.outcome("map", 1))
     assert [b.n_attempts for b in outcome.batches] == [3, 1, 1]
     assert outcome.batches[1].log.startswith("/aws/batch/job:")
 

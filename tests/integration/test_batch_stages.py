@@ -139,7 +139,7 @@ def test_killed_while_reduce_runs_the_rerun_takes_its_job(
     process.send_signal(signal.SIGKILL)
     process.communicate()
     layout = layout_of(store)
-    record = decode_job(store.get(layout.jobs("reduce", 1)), key="record")
+    record = decode_job(store.get(layout.jobs("reduce", 1)), key=layout.jobs("reduce", 1))
     assert record.name.endswith("-reduce-1")
     # Nobody carries the run any more; its lease would be waited for until it expires.
     store.delete(layout.lease)

@@ -44,7 +44,8 @@ class InlineBackend(JobBackend):
                 progress = BatchProgress(
                     batch_id=line.batch_id, done=done, failed=failed, complete=True
                 )
-                self.store.put(layout.progress(line.batch_id), progress.encode())
+                key = layout.progress(line.batch_id)
+                self.store.put(key, progress.encode(key))
         return jobs.name
 
     def poll(self, handle: str) -> list[JobStatus]:

@@ -270,7 +270,8 @@ def _map(
         store.put(key, data)
         parts[key] = sha256(data).hexdigest()
     progress = BatchProgress(batch_id=line.batch_id, parts=parts, done=line.firm_ids, complete=True)
-    store.put(layout.progress(line.batch_id), progress.encode())
+    key = layout.progress(line.batch_id)
+    store.put(key, progress.encode(key))
     return layout
 
 

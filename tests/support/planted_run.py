@@ -209,7 +209,8 @@ def _write_batch(
         skipped={f: "no_text" for f, outcome in lost.items() if outcome == "skipped"},
         complete=True,
     )
-    store.put(layout.progress(batch_id), progress.encode())
+    key = layout.progress(batch_id)
+    store.put(key, progress.encode(key))
 
 
 def direction(theme: int) -> np.ndarray:

@@ -22,10 +22,10 @@ from ftm.core.quarter import Quarter
 from ftm.core.records import FirmTranscriptData, TranscriptSentence
 from ftm.core.schemas import DATASETS, FIRM_TOPICS
 from ftm.storage.assigned import ASSIGNED_TABLES, Assigned, basis_of, point_to_assigned
-from ftm.storage.manifest import encode_manifest
 from ftm.storage.object_store import ObjectStore
 from ftm.storage.parquet import from_rows, to_bytes
 from ftm.storage.published import Published, publish, put_table, require_published
+from tests.support.runs import write_run
 from tests.support.stored_quarter import store_quarter
 
 Row = dict[str, Any]
@@ -188,7 +188,7 @@ def _prefetch(
         firms_per_chunk=3,
         calls=[_plan_row(c) for c in calls],
     )
-    store.put(layout.manifest, encode_manifest(manifest))
+    write_run(store, manifest, [], run_id=layout.run_id)
 
 
 def _plan_row(call: Row) -> Row:

@@ -70,7 +70,7 @@ def write_run(
         checkpoint_firms=part_firms,
         ftm_version="0.1.0",
     )
-    store.put(layout.spec, spec.encode())
+    store.put(layout.spec, spec.encode(layout.spec))
     return layout
 
 

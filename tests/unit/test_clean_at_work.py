@@ -13,7 +13,7 @@ from ftm.care.clean import OldRuns, clean_quarter, find_removable
 from ftm.care.verify import verify_quarter
 from ftm.core.errors import OrchestratorError
 from ftm.core.layout import RunLayout
-from ftm.storage.lease import Writer
+from ftm.storage.lease import Writer, encode_document
 from ftm.storage.object_store import ObjectStore, open_store
 from ftm.storage.open_lease import open_leased
 from ftm.storage.run_records import BatchProgress, decode_progress
@@ -158,7 +158,7 @@ def test_a_cleaning_that_was_killed_at_its_end_is_gone_on_with() -> None:
     store.hook = lambda _moment, _key: None
     for key in (FIRST.lease, LAYOUT.checkpoint):  # long ago
         lease = json.loads(store.get(key))["lease"] | {"expires": "2020-01-01T00:00:00+00:00"}
-        store.put(key, json.dumps({"lease": lease}).encode())
+        store.put(key, encode_document({"lease": lease}))
     found = find_removable(store, CHOSEN)
     assert {each.key for each in found} == {FIRST.lease, LAYOUT.checkpoint}
     clean(store)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from functools import cache
+from itertools import combinations
 from typing import Any
 
 import pyarrow as pa
@@ -14,22 +16,26 @@ from hypothesis import strategies as st
 from ftm.analysis.attrition import read_attrition
 from ftm.analysis.results import read_linked, read_result
 from ftm.analysis.sql_views import StoreViews
+from ftm.care.verify import verify_quarter
 from ftm.connectors.s3_connector import S3TranscriptConnector
 from ftm.core.errors import CorruptObjectError
 from ftm.core.layout import RunLayout
 from ftm.core.quarter import Quarter
 from ftm.core.schemas import PROCESSED_TABLES
 from ftm.mapping.batch_ledger import BatchLedger
-from ftm.mapping.run_inputs import check_batch, read_batch, read_run_manifest, read_run_spec
+from ftm.mapping.run_inputs import check_batch, read_batch, read_run_spec
+from ftm.reduce.run_sentences import iter_sentences
 from ftm.storage.assigned import ASSIGNED_TABLES
 from ftm.storage.claims import claim_model, claimed_jobs
 from ftm.storage.footers import read_footer
+from ftm.storage.manifest import encode_manifest
 from ftm.storage.object_store import ObjectStore
 from ftm.storage.parquet import to_bytes
 from ftm.storage.parquet_layout import parse_footer
 from ftm.storage.quarter_reader import iter_chunks, read_turns, sections_of
-from ftm.storage.run_reader import list_runs, read_table
+from ftm.storage.run_reader import list_runs, read_run_manifest, read_table
 from ftm.storage.run_records import (
+    PLACE,
     BatchOutcome,
     BatchProgress,
     JobClaim,
@@ -69,7 +75,7 @@ def run_objects() -> dict[str, bytes]:
         LAYOUT.job_claim("map", 1): JobClaim(job_id="a-1", claimed_at="2023-04-03T12:00:00+00:00"),
         LAYOUT.model_claim: MODEL,
     }.items():
-        store.put(key, record.encode())
+        store.put(key, record.encode(key))
     return everything(store)
 
 
@@ -302,7 +308,7 @@ def test_a_spec_of_another_run_is_refused() -> None:
     """A folder copied to the wrong place is noticed, by who reads runs and by workers."""
     store = copy_of(run_objects())
     store.put(LAYOUT.spec.replace(RUN_ID, "other"), store.get(LAYOUT.spec))
-    with pytest.raises(CorruptObjectError, match=f"other/spec.json is the spec of run {RUN_ID}"):
+    with pytest.raises(CorruptObjectError, match=f"other/spec.json is damaged.*{RUN_ID}/spec.json"):
         list_runs(store, QUARTER)
 
 
@@ -310,8 +316,74 @@ def test_a_stage_record_in_another_ones_place_is_refused() -> None:
     """Package would otherwise take the themes of reduce for those that were named."""
     store = copy_of(run_objects())
     store.put(LAYOUT.stage_record("name"), store.get(LAYOUT.stage_record("reduce")))
-    with pytest.raises(CorruptObjectError, match=r"stages/name is the record of stage reduce"):
+    with pytest.raises(CorruptObjectError, match=r"/name is damaged.* is the one of .*reduce"):
         require_stage(store, LAYOUT, "name")
+
+
+def test_a_lost_piece_of_a_record_is_damage_wherever_it_is() -> None:
+    """Every range from one punctuation mark of JSON to another, the seal's among them."""
+    objects = run_objects()
+    key = LAYOUT.progress("2023Q1_batch_0000")
+    whole = objects[key]
+    marks = {i + n for i, byte in enumerate(whole) if byte in b'{}[],:"\n ' for n in (0, 1)}
+    n_json = 0
+    for start, end in combinations(sorted(marks), 2):
+        data = whole[:start] + whole[end:]
+        try:
+            is_other = json.loads(data) != json.loads(whole)
+        except ValueError:
+            continue
+        n_json += is_other
+        try:
+            decode_progress(data, key=key)
+        except CorruptObjectError:
+            continue
+        assert not is_other, (start, end)
+    assert n_json > 100
+
+
+def test_every_record_of_a_run_says_where_it_belongs() -> None:
+    """And is refused, by its reader and by verify, where the same one of another run lies."""
+    objects = run_objects()
+    other = {key.replace(RUN_ID, "another-run"): key for key in objects if RUN_ID in key}
+    records = [key for key in other if json_of(objects[other[key]]).get(PLACE)]
+    assert len(records) == 10
+    assert all(json_of(objects[other[key]])[PLACE] == other[key] for key in records)
+    store = copy_of(objects)
+    for key, own in other.items():
+        store.put(key, store.get(own))
+    said = {fault.key for fault in verify_quarter(store, QUARTER, deep=True).damaged}
+    for key in set(records) - said:  # verify looks no further than to the spec
+        with pytest.raises(CorruptObjectError, match="is the one of progress"):
+            decode_progress(store.get(key), key=store.name(key))
+    assert len(said & set(records)) == 8
+
+
+def json_of(data: bytes) -> dict[str, Any]:
+    """A record's fields; none of what is no single JSON object."""
+    try:
+        found = json.loads(data)
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def test_the_manifest_of_another_generation_is_none_of_the_runs() -> None:
+    """A valid one, with other links: no stage, loader or verify takes it for the run's."""
+    store = copy_of(run_objects())
+    (run,) = list_runs(store, QUARTER)
+    own = read_run_manifest(store, LAYOUT)
+    store.put(LAYOUT.manifest, encode_manifest(own.model_copy(update={"generation": 2})))
+    message = "is not the manifest that run .* was planned from"
+    for read in (
+        lambda: read_run_manifest(store, LAYOUT),
+        lambda: read_run_manifest(store, LAYOUT, run.spec),
+        lambda: read_attrition(store, QUARTER, run),
+        lambda: list(iter_sentences(store, run)),
+    ):
+        with pytest.raises(CorruptObjectError, match=message):
+            read()
+    assert LAYOUT.manifest in {f.key for f in verify_quarter(store, QUARTER).damaged}
 
 
 OTHER_RUN = "intermediate/firm-topics/quarter=2023Q1/run=other/2023Q1_batch_0000_part_0000.parquet"
@@ -377,9 +449,11 @@ def test_a_sealed_document_is_read_as_it_was(fields: dict[str, Any]) -> None:
     assert repr(decode_sealed(data)) == repr(dict(sorted(fields.items())))
 
 
-def test_a_document_of_before_seals_is_read() -> None:
-    """Runs that an older ftm began go on."""
-    assert decode_sealed(b'{"run_id": "a"}') == {"run_id": "a"}
+def test_a_document_without_its_seal_is_damage() -> None:
+    """As with another one: what took the seal away may have taken more."""
+    assert decode_sealed(encode_sealed({"run_id": "a"})) == {"run_id": "a"}
+    with pytest.raises(ValueError, match="its own hash is missing"):
+        decode_sealed(b'{"run_id": "a"}')
     with pytest.raises(ValueError, match="its own hash differs"):
         decode_sealed(encode_sealed({"run_id": "a"}).replace(b'"a"', b'"b"'))
 

@@ -40,6 +40,7 @@ from ftm.storage.run_records import (
     decode_progress,
     decode_spec,
 )
+from ftm.storage.sealed import SEAL, encode_sealed
 from tests.support.damage import examples
 from tests.support.fake_source import FakeSource
 from tests.support.prefetch_quarter import LAYOUT, Killed, firms, killed_at, prefetch
@@ -112,6 +113,12 @@ def _as_json(document: Any) -> bytes:
     return json.dumps(document).encode()
 
 
+def _as_sealed(document: Any) -> bytes:
+    """A document with the seal it needs to be looked into at all; anything else as JSON."""
+    is_document = isinstance(document, dict) and SEAL not in document
+    return encode_sealed(document) if is_document else _as_json(document)
+
+
 @cache
 def manifest_and_checkpoint() -> tuple[dict[str, Any], dict[str, Any]]:
     """Of a prefetch that died while it wrote its second chunk, and of a whole one."""
@@ -154,7 +161,8 @@ def test_manifests(data: st.DataObject) -> None:
 def test_a_lease_of_no_process_is_damage(pid: int) -> None:
     """The system refuses to be asked about such a process: no traceback, one line."""
     lease = {"owner": "a", "host": "h", "pid": pid, "nonce": "n", "expires": "2030-01-01T00:00:00Z"}
-    assert refused(_parse_checkpoint, _as_json({"lease": lease})) is None
+    assert refused(_parse_checkpoint, _as_sealed({"lease": lease | {"pid": 1}})) is not None
+    assert refused(_parse_checkpoint, _as_sealed({"lease": lease})) is None
 
 
 @examples(_N)
@@ -162,9 +170,9 @@ def test_a_lease_of_no_process_is_damage(pid: int) -> None:
 def test_checkpoints(data: st.DataObject) -> None:
     """Lease, session and a session that was given up."""
     _, valid = manifest_and_checkpoint()
-    assert refused(_parse_checkpoint, _as_json(valid)) is not None
-    refused(_parse_checkpoint, _as_json(data.draw(changed(valid))))
-    refused(_parse_checkpoint, data.draw(raw(_as_json(valid))))
+    assert refused(_parse_checkpoint, _as_sealed(valid)) is not None
+    refused(_parse_checkpoint, _as_sealed(data.draw(changed(valid))))
+    refused(_parse_checkpoint, data.draw(raw(_as_sealed(valid))))
 
 
 LINES = [
@@ -222,9 +230,9 @@ def test_run_records(
 ) -> None:
     """Specs, progress and claims."""
     valid = record.model_dump(mode="json")
-    assert refused(parse, _as_json(valid)) is not None
-    refused(parse, _as_json(data.draw(changed(valid))))
-    refused(parse, data.draw(raw(_as_json(valid))))
+    assert refused(parse, _as_sealed(valid)) is not None
+    refused(parse, _as_sealed(data.draw(changed(valid))))
+    refused(parse, data.draw(raw(_as_sealed(valid))))
 
 
 @examples(_N)
@@ -244,10 +252,10 @@ def test_pointers(data: st.DataObject) -> None:
         assert "/" not in published.run_id
         return published.tables
 
-    assert refused(parse, _as_json(valid)) is not None
-    assert refused(parse, _as_json({"run_id": "../x"})) is None
-    refused(parse, _as_json(data.draw(changed(valid))))
-    refused(parse, data.draw(raw(_as_json(valid))))
+    assert refused(parse, _as_sealed(valid)) is not None
+    assert refused(parse, _as_sealed({"run_id": "../x"})) is None
+    refused(parse, _as_sealed(data.draw(changed(valid))))
+    refused(parse, data.draw(raw(_as_sealed(valid))))
 
 
 @examples(4 * _N)

@@ -18,7 +18,7 @@ from ftm.core.errors import CorruptObjectError, LeaseHeldError, LeaseLostError, 
 from ftm.storage import conditional_lease
 from ftm.storage.conditional_lease import FOLLOWED_AFTER, LEASE_LASTS, ConditionalLease
 from ftm.storage.file_lease import lock_path, who_locks
-from ftm.storage.lease import LIVE_NONCES, LeasedObject, Writer, process_is_alive
+from ftm.storage.lease import LIVE_NONCES, LeasedObject, Writer, encode_document, process_is_alive
 from ftm.storage.object_store import PROBE, ObjectStore, open_store
 from ftm.storage.open_lease import open_leased, peek_leased
 from ftm.storage.store_clock import age_in_store
@@ -298,7 +298,7 @@ def test_a_version_that_another_wrote_is_noticed_before_the_lease_runs_out() -> 
     store, clock = open_store("memory://"), Clock()
     first = conditional(store, writer(1), clock)
     first.acquire()
-    store.put(KEY, b'{"lease":null,"n":9}')
+    store.put(KEY, encode_document({"lease": None, "n": 9}))
     with pytest.raises(LeaseLostError):
         first.write({"n": 1})
     assert peek_leased(store, KEY) == {"n": 9}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import platform
 from collections.abc import Callable
 from dataclasses import replace
@@ -34,6 +33,7 @@ from ftm.storage.parquet import from_bytes
 from ftm.storage.published import read_published_table, require_published
 from ftm.storage.run_reader import find_run, list_runs, published_run
 from ftm.storage.run_records import decode_spec
+from ftm.storage.sealed import encode_sealed
 from ftm.storage.stage_records import STAGES
 from ftm.wiring import get_model_fingerprint
 from ftm.wiring.stages import get_stage_tools
@@ -580,7 +580,7 @@ def test_a_run_that_is_not_complete_is_read_only_on_demand(store: ObjectStore) -
     with pytest.raises(OrchestratorError, match=wanted):
         find_run(store, QUARTER, run_id)
     assert find_run(store, QUARTER, run_id, allow_incomplete=True).n_complete == 2
-    store.put(current_pointer(QUARTER), json.dumps({"run_id": run_id}).encode())
+    store.put(current_pointer(QUARTER), encode_sealed({"run_id": run_id}))
     with pytest.raises(OrchestratorError, match=wanted):
         find_run(store, QUARTER)
 

@@ -17,6 +17,7 @@ from ftm.storage.linked import link_record, linked_quarters, read_linked_table
 from ftm.storage.object_store import ObjectStore, open_store
 from ftm.storage.published import read_published_table, require_published
 from ftm.storage.run_reader import read_run
+from ftm.storage.sealed import encode_sealed
 from tests.support.killed import kill_at
 from tests.support.planted_run import plant_run
 from tests.support.planted_stages import do_all, objects
@@ -133,7 +134,7 @@ def test_what_an_earlier_version_linked_is_linked_anew_or_stays(
     for quarter in QUARTERS[:2]:
         record = json.loads(store.get(link_record(quarter)))
         del record["series_threshold"], record["self_sha256"]
-        store.put(link_record(quarter), json.dumps({**record, "version": 1}).encode())
+        store.put(link_record(quarter), encode_sealed({**record, "version": 1}))
     before = objects(store)
     said = r"2022Q1 was linked with another version of `ftm link` \(1, now 2\); --redo-from 2022Q1"
     for span in (QUARTERS[:2], QUARTERS, QUARTERS[2:]):

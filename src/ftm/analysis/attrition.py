@@ -72,7 +72,10 @@ def read_attrition(
     Raises:
         ManifestNotFoundError: the quarter is not prefetched.
     """
-    manifest = read_run_manifest(store, run.layout) if run else load_manifest(store, quarter)
+    if run is None:
+        manifest = load_manifest(store, quarter)
+    else:
+        manifest = read_run_manifest(store, run.layout, run.spec)
     return build_attrition(read_calls(store, manifest), manifest, run)
 
 

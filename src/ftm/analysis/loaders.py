@@ -157,7 +157,7 @@ def read_sentences(store: ObjectStore, run: RunRecords, firm_ids: Sequence[str])
         UnknownFirmError: an id that the run's manifest does not hold.
         CorruptObjectError: a chunk differs from the manifest.
     """
-    manifest = read_run_manifest(store, run.layout)
+    manifest = read_run_manifest(store, run.layout, run.spec)
     if len(firm_ids) > WHOLE_CHUNKS_FROM:
         return _read_chunks(store, manifest, firm_ids)
     with S3TranscriptConnector(store=store, manifest=manifest) as connector:

@@ -204,7 +204,10 @@ def show_firm(
     """
     key.check()
     run = _run_or_none(store, quarter, run_id)
-    manifest = read_run_manifest(store, run.layout) if run else load_manifest(store, quarter)
+    if run is None:
+        manifest = load_manifest(store, quarter)
+    else:
+        manifest = read_run_manifest(store, run.layout, run.spec)
     calls = read_calls(store, manifest)
     firm_ids = _resolve(calls, key, quarter)
     choice = read_plan_choice(store, manifest)

@@ -204,7 +204,7 @@ class _Context:
         holder = _holder(self.store, layout.lease, layout.lock_name)
         unwatched = is_unwatched(self.store, layout)
         status = describe_run(run, holder=holder, is_unwatched=unwatched)
-        is_partial = not read_run_manifest(self.store, layout).complete
+        is_partial = not read_run_manifest(self.store, layout, run.spec).complete
         records = {name: read_stage(self.store, layout, name) for name in STAGES[1:]}
         packaged = records[STAGES[-1]]
         outdated = self._outdated(run.spec)

@@ -32,7 +32,7 @@ from ftm.storage.manifest import FileEntry, PrefetchManifest, firms_of, load_man
 from ftm.storage.parquet import from_bytes
 from ftm.storage.parquet_layout import firm_runs, parse_footer
 from ftm.storage.quarter_reader import Chunk, sections_of
-from ftm.storage.run_reader import read_calls, read_run_manifest
+from ftm.storage.run_reader import read_calls, read_manifest_copy, read_run_manifest
 
 
 def verify_prefetch(inventory: Inventory, quarter: Quarter) -> Iterator[Fault]:
@@ -88,7 +88,7 @@ def _restore(inventory: Inventory, layout: PrefetchLayout, other: str) -> str:
     for key in inventory.list(runs_root(layout.quarter)):
         if key.endswith(f"/{RUN_MANIFEST}"):
             with suppress(CorruptObjectError, ManifestVersionError):
-                found = read_run_manifest(inventory.store, run_of_key(key))
+                found = read_manifest_copy(inventory.store, run_of_key(key))
                 copies.append((found.generation, found.n_firms, key))
     copy = f", or by a copy of {max(copies)[2]}" if copies else ""
     return f"restore it from a backup{copy}; else {other}"
@@ -271,7 +271,7 @@ def _named_by_runs(inventory: Inventory, layout: PrefetchLayout) -> tuple[set[st
     found = {parts[2] for parts in keys if len(parts) > 3}
     for run_id in sorted(found - inventory.ignored_runs):
         try:
-            manifest = read_run_manifest(inventory.store, RunLayout(layout.quarter, run_id))
+            manifest = _manifest_of(inventory, RunLayout(layout.quarter, run_id))
         except StoreError:
             raise
         except FtmError:
@@ -279,6 +279,12 @@ def _named_by_runs(inventory: Inventory, layout: PrefetchLayout) -> tuple[set[st
         else:
             named |= set(_named(layout, manifest))
     return named, unread
+
+
+def _manifest_of(inventory: Inventory, layout: RunLayout) -> PrefetchManifest:
+    has_spec = inventory.store.exists(layout.spec)
+    read = read_run_manifest if has_spec else read_manifest_copy
+    return read(inventory.store, layout)
 
 
 def _named(layout: PrefetchLayout, manifest: PrefetchManifest) -> list[str]:

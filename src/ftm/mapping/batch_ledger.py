@@ -262,8 +262,8 @@ class BatchLedger:
 
     def _write(self) -> None:
         etag = self._check_alone()
-        data = self._progress.encode()
         key = self.layout.progress(self._line.batch_id)
+        data = self._progress.encode(key)
         try:
             self.store.put(key, data, if_absent=etag is None, if_match=etag)
         except (ObjectExistsError, PreconditionFailedError) as error:

@@ -6,13 +6,12 @@ import logging
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from hashlib import sha256
 
 from ftm.core.errors import ConfigError, CorruptObjectError, ObjectNotFoundError
 from ftm.core.layout import RunLayout
 from ftm.core.version import VERSION
 from ftm.storage.claims import claim_jobs, claim_model
-from ftm.storage.manifest import PrefetchManifest, decode_manifest, plain_manifest
+from ftm.storage.manifest import PrefetchManifest
 from ftm.storage.object_store import ObjectStore
 from ftm.storage.run_reader import STAGE, read_batches, read_spec
 from ftm.storage.run_records import BatchLine, ModelClaim, RunSpec, decode_batches
@@ -100,25 +99,6 @@ def _pick(
     if not 0 <= index < len(lines):
         raise ConfigError(f"AWS_BATCH_JOB_ARRAY_INDEX {index}: {key} has {len(lines)} batches")
     return lines[index]
-
-
-def read_run_manifest(store: ObjectStore, layout: RunLayout, spec: RunSpec) -> PrefetchManifest:
-    """The run's own copy of the prefetch manifest.
-
-    Raises:
-        ConfigError: the run has none.
-        CorruptObjectError: it is not the one the spec was made from.
-    """
-    name = store.name(layout.manifest)
-    data = _get(store, layout.manifest, "FTM_RUN_ID and QUARTER")
-    manifest = decode_manifest(data, key=name)
-    if sha256(plain_manifest(data)).hexdigest() != spec.manifest_sha256:
-        raise CorruptObjectError(
-            f"{name} is not the manifest that run {spec.run_id} was planned from; "
-            "start a new run with `ftm run-quarter`",
-            key=layout.manifest,
-        )
-    return manifest
 
 
 def without_sentences(manifest: PrefetchManifest) -> dict[str, str]:

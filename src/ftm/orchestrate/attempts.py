@@ -62,13 +62,15 @@ def claim_attempt(
         backend=backend,
         asked=dict(asked),
     )
-    put_once(store, plan.layout.jobs(STAGE, attempt), record.encode())
+    key = plan.layout.jobs(STAGE, attempt)
+    put_once(store, key, record.encode(key))
     return record
 
 
 def claim_job(store: ObjectStore, plan: RunPlan, record: JobRecord) -> JobRecord:
     """Put an attempt of a later stage on record, under a later number where its own is taken."""
-    if put_once(store, plan.layout.jobs(record.stage, record.attempt), record.encode()):
+    key = plan.layout.jobs(record.stage, record.attempt)
+    if put_once(store, key, record.encode(key)):
         return record
     number = record.attempt + 1
     name = f"{record.name.rpartition('-')[0]}-{number}"
@@ -101,7 +103,7 @@ def record_outcome(
         for status in statuses
     ]
     outcome = StageOutcome(name=record.name, batches=batches)
-    store.put(key, outcome.encode())
+    store.put(key, outcome.encode(key))
     return batches
 
 

@@ -112,7 +112,7 @@ def record_plan(store: ObjectStore, plan: RunPlan, *, machine: str) -> None:
     _put_as_planned(store, plan.layout.manifest, plan.manifest)
     if not store.exists(plan.layout.spec):
         spec = plan.spec.model_copy(update={"machine": machine})
-        put_once(store, plan.layout.spec, spec.encode())
+        put_once(store, plan.layout.spec, spec.encode(plan.layout.spec))
 
 
 def mend_batches(store: ObjectStore, plan: RunPlan) -> None:

@@ -86,7 +86,7 @@ def collect(store: ObjectStore, run: RunRecords, *, state: RunState) -> RunSumma
         CorruptObjectError: a part differs from what its batch recorded.
     """
     counts = count_firms(store, run)
-    manifest = read_run_manifest(store, run.layout)
+    manifest = read_run_manifest(store, run.layout, run.spec)
     calls = read_calls(store, manifest)
     kept = set(calls.filter(calls["kept"])["firm_id"].to_pylist())
     known = {*manifest.firm_to_chunk, *manifest.skipped, *manifest.failed}

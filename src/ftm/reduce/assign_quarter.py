@@ -110,7 +110,7 @@ def _tables(
     sentences = sentences.set_column(
         place, SENTENCES.field("theme_id"), pa.array(of_sentence, pa.string())
     )
-    manifest = read_run_manifest(store, own.run.layout)
+    manifest = read_run_manifest(store, own.run.layout, own.run.spec)
     before = read_published_table(store, own.published, "panel_calls")
     sizes = _by_firm(before, "n_sentences")
     rows = call_rows(read_calls(store, manifest), sizes)

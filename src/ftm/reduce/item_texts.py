@@ -52,7 +52,7 @@ def iter_topic_texts(
     Raises:
         CorruptObjectError: a chunk differs from what the run's manifest says.
     """
-    manifest = read_run_manifest(store, run.layout)
+    manifest = read_run_manifest(store, run.layout, run.spec)
     columns = ["firm_id", "firm_name", "sentence_ids"]
     n_seen = 0
     for chunk in iter_chunks(store, manifest):

@@ -96,7 +96,8 @@ def name_run(store: ObjectStore, run: RunRecords, options: NameOptions) -> Stage
         facts={"method": dict(options.method), "n_alike": _count_alike(names), **totals},
         is_partial=reduced.is_partial,
     )
-    store.put(run.layout.stage_record("name"), record.encode())
+    key = run.layout.stage_record("name")
+    store.put(key, record.encode(key))
     return record
 
 

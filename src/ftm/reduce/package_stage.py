@@ -74,7 +74,8 @@ def package_run(
         facts=diagnose(tables, is_partial=reduced.is_partial).as_dict(),
         is_partial=reduced.is_partial,
     )
-    store.put(run.layout.stage_record("package"), record.encode())
+    key = run.layout.stage_record("package")
+    store.put(key, record.encode(key))
     return record
 
 
@@ -159,7 +160,7 @@ def make_tables(
 ) -> dict[str, pa.Table]:
     """Every table of the run by name; `data` is the labels file, empty for none."""
     layout, quarter = run.layout, run.spec.quarter
-    manifest = read_run_manifest(store, layout)
+    manifest = read_run_manifest(store, layout, run.spec)
     plan = read_calls(store, manifest)
     kept = {row["firm_id"]: row for row in plan.filter(plan["kept"]).to_pylist()}
     topics = firm_topics(read_table(store, run, "firm-topics"))

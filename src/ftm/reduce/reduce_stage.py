@@ -108,7 +108,8 @@ def reduce_run(store: ObjectStore, run: RunRecords, options: ReduceOptions) -> S
         },
         is_partial=incomplete > 0,
     )
-    store.put(run.layout.stage_record("reduce"), record.encode())
+    key = run.layout.stage_record("reduce")
+    store.put(key, record.encode(key))
     return record
 
 

@@ -32,7 +32,7 @@ def iter_sentences(
     Raises:
         CorruptObjectError: a file differs from what was recorded, or files do not fit.
     """
-    manifest = read_run_manifest(store, run.layout)
+    manifest = read_run_manifest(store, run.layout, run.spec)
     labels = read_table(store, run, "firm-sentences", allow_incomplete=allow_incomplete)
     labels = labels.select(["sentence_id", "firm_id", *LABELS])
     for chunk in iter_chunks(store, manifest):

@@ -31,7 +31,7 @@ def claim_jobs(
     """
     key = layout.job_claim(stage, attempt)
     own = JobClaim(job_id=job_id, claimed_at=datetime.now(UTC).isoformat(timespec="seconds"))
-    if _put_first(store, key, own.encode()):
+    if _put_first(store, key, own.encode(key)):
         return job_id
     return decode_job_claim(store.get(key), key=store.name(key)).job_id
 
@@ -48,9 +48,9 @@ def claimed_jobs(
 
 def claim_model(store: ObjectStore, layout: RunLayout, own: ModelClaim) -> ModelClaim:
     """Put the model of the first worker on record; returns what is on record."""
-    if _put_first(store, layout.model_claim, own.encode()):
-        return own
     key = layout.model_claim
+    if _put_first(store, key, own.encode(key)):
+        return own
     return decode_model_claim(store.get(key), key=store.name(key))
 
 

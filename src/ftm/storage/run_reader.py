@@ -19,7 +19,7 @@ from ftm.core.quarter import Quarter
 from ftm.core.schemas import CALLS, DATASETS
 from ftm.storage.checked import checked, checked_table, is_intact
 from ftm.storage.checkpoint import PlanChoice
-from ftm.storage.manifest import PrefetchManifest, decode_manifest
+from ftm.storage.manifest import PrefetchManifest, decode_manifest, plain_manifest
 from ftm.storage.object_store import ObjectStore
 from ftm.storage.parquet import from_bytes
 from ftm.storage.parquet_layout import parse_footer
@@ -150,14 +150,7 @@ def read_spec(store: ObjectStore, layout: RunLayout) -> RunSpec:
         ObjectNotFoundError: there is none.
         CorruptObjectError: it is damaged, or of another run.
     """
-    name = store.name(layout.spec)
-    spec = decode_spec(store.get(layout.spec), key=name)
-    if (spec.quarter, spec.run_id) != (str(layout.quarter), layout.run_id):
-        raise CorruptObjectError(
-            f"{name} is the spec of run {spec.run_id} of {spec.quarter}; {RunSpec.mend}",
-            key=layout.spec,
-        )
-    return spec
+    return decode_spec(store.get(layout.spec), key=store.name(layout.spec))
 
 
 def run_ids(store: ObjectStore, quarter: Quarter) -> list[str]:
@@ -231,17 +224,52 @@ def read_progress(store: ObjectStore, layout: RunLayout) -> dict[str, BatchProgr
     return {record.batch_id: record for record in records}
 
 
-def read_run_manifest(store: ObjectStore, layout: RunLayout) -> PrefetchManifest:
+def read_run_manifest(
+    store: ObjectStore, layout: RunLayout, spec: RunSpec | None = None
+) -> PrefetchManifest:
     """The run's own copy of the prefetch manifest.
+
+    Args:
+        store: where the run is.
+        layout: its keys.
+        spec: its spec; None: read it.
+
+    Raises:
+        CorruptObjectError: it is gone or damaged, or not the one the run was planned from; or its
+            spec is.
+    """
+    try:
+        chosen = spec or read_spec(store, layout)
+    except ObjectNotFoundError as error:
+        raise CorruptObjectError(
+            f"{store.name(layout.spec)} is gone; {RunSpec.mend}", key=layout.spec
+        ) from error
+    data, manifest = _manifest_copy(store, layout)
+    if hashlib.sha256(plain_manifest(data)).hexdigest() != chosen.manifest_sha256:
+        raise CorruptObjectError(
+            f"{store.name(layout.manifest)} is not the manifest that run {layout.run_id} was "
+            f"planned from; {_MEND}",
+            key=layout.manifest,
+        )
+    return manifest
+
+
+def read_manifest_copy(store: ObjectStore, layout: RunLayout) -> PrefetchManifest:
+    """The manifest a run holds, for who mends with it: nobody says that it is the run's own.
 
     Raises:
         CorruptObjectError: it is gone or damaged.
     """
+    return _manifest_copy(store, layout)[1]
+
+
+def _manifest_copy(store: ObjectStore, layout: RunLayout) -> tuple[bytes, PrefetchManifest]:
     name = store.name(layout.manifest)
     try:
-        return decode_manifest(store.get(layout.manifest), key=name)
+        data = store.get(layout.manifest)
     except ObjectNotFoundError as error:
         raise CorruptObjectError(f"{name} is gone; {_MEND}", key=layout.manifest) from error
+    return data, decode_manifest(data, key=name)
 
 
 def read_calls(store: ObjectStore, manifest: PrefetchManifest) -> pa.Table:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import ClassVar, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
 from ftm.core.errors import CorruptObjectError
 from ftm.core.plain import one_line
 from ftm.core.quarter import Quarter
-from ftm.storage.sealed import decode_sealed, encode_sealed
+from ftm.storage.sealed import decode_object, decode_sealed, encode_sealed
+
+PLACE = "place"
+"""The field that holds the key a record was written under."""
 
 
 class Record(BaseModel):
@@ -22,9 +26,15 @@ class Record(BaseModel):
     mend: ClassVar[str]
     """What to do about one that cannot be read, for its error."""
 
-    def encode(self) -> bytes:
-        """JSON with a hash of itself; equal records are equal bytes."""
-        return encode_sealed(self.model_dump(mode="json"))
+    def encode(self, key: str = "") -> bytes:
+        """JSON with a hash of itself; equal records are equal bytes.
+
+        Args:
+            key: where it is put; read from anywhere else it is refused, as that of another run,
+                stage or attempt would look right. Empty: it may lie anywhere.
+        """
+        fields = self.model_dump(mode="json")
+        return encode_sealed({**fields, PLACE: key} if key else fields)
 
 
 _T = TypeVar("_T", bound=Record)
@@ -293,17 +303,26 @@ def decode_batches(data: bytes, *, key: str) -> list[BatchLine]:
     Raises:
         CorruptObjectError: a line is not a batch.
     """
-    return [decode_record(BatchLine, line, key) for line in data.splitlines() if line.strip()]
+    lines = [line for line in data.splitlines() if line.strip()]
+    return [_decode(BatchLine, line, key, decode_object) for line in lines]
 
 
 def decode_record(kind: type[_T], data: bytes, key: str) -> _T:
     """Read a record of this kind.
 
     Raises:
-        CorruptObjectError: no such record; says how it is mended.
+        CorruptObjectError: no such record, or of another place; says how it is mended.
     """
+    return _decode(kind, data, key, decode_sealed)
+
+
+def _decode(kind: type[_T], data: bytes, key: str, decode: Callable[[bytes], dict[str, Any]]) -> _T:
     try:
-        return kind.model_validate(decode_sealed(data))
+        fields = decode(data)
+        place = fields.pop(PLACE, "")
+        if not key.endswith(f"{place}"):
+            raise ValueError(f"it is the one of {place}")
+        return kind.model_validate(fields)
     except ValueError as error:
         what = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
         raise CorruptObjectError(

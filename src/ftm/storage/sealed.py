@@ -1,7 +1,7 @@
 """Small JSON documents that carry a hash of themselves, so that no changed byte goes unnoticed.
 
 A flipped bit in a Parquet file is found by the hash that its manifest or record holds; nobody holds
-a hash of the records. One that was written before they were sealed is read as it is.
+a hash of the records. One without its seal has lost a part of itself.
 """
 
 from __future__ import annotations
@@ -41,7 +41,9 @@ def decode_sealed(data: bytes) -> dict[str, Any]:
     fields = decode_object(data)
     found = fields.pop(SEAL, None)
     try:
-        if found is not None and found != _hash(fields):
+        if found is None:
+            raise ValueError("it is not what was written: its own hash is missing")
+        if found != _hash(fields):
             raise ValueError("it is not what was written: its own hash differs")
     except RecursionError:
         raise ValueError(_TOO_DEEP) from None
