@@ -33,6 +33,7 @@ from ftm.orchestrate.quarter_orchestrator import QuarterOrchestrator
 from ftm.storage.manifest import encode_manifest, load_manifest
 from ftm.storage.object_store import ObjectStore, open_store
 from ftm.storage.run_reader import find_run, list_runs, read_calls, read_table
+from ftm.storage.sealed import encode_sealed
 from ftm.wiring import get_model_fingerprint
 from tests.support.business_firms import QUARTER, make_firm
 from tests.support.cli import run_ftm
@@ -349,13 +350,13 @@ def copy(store: ObjectStore) -> ObjectStore:
 def test_the_pointer_decides_which_run_is_read(store: ObjectStore) -> None:
     """A published run is read even if another is newer; a run that is not there is an error."""
     other = copy(store)
-    other.put(current_pointer(QUARTER), b'{"run_id": "gone"}')
+    other.put(current_pointer(QUARTER), encode_sealed({"run_id": "gone"}))
     with pytest.raises(OrchestratorError, match="no run 'gone'"):
         load_topics("2023Q1", other)
     with pytest.raises(OrchestratorError, match="no run 'gone'"):
         show_firm(other, QUARTER, FirmKey(permno=10000))
     run = list_runs(other, QUARTER)[0].spec.run_id
-    other.put(current_pointer(QUARTER), json.dumps({"run_id": run}).encode())
+    other.put(current_pointer(QUARTER), encode_sealed({"run_id": run}))
     assert len(load_topics("2023Q1", other)) == 6
 
 
