@@ -102,7 +102,9 @@ def _prefetches(services: Services) -> Iterator[Scenario]:
         **given,
     )
     some = {**given, "check": nothing, "proven": (".",)}
-    yield Scenario("a few firms", "prefetch", (*PREFETCH, "--limit", "3"), nothing, **some)
+    yield Scenario(
+        "a few firms", "prefetch", (*PREFETCH, "--limit", "3"), nothing, again=False, **some
+    )
     yield Scenario(
         "the rest", "prefetch", PREFETCH, three_prefetched, **{**some, "check": check_prefetch}
     )

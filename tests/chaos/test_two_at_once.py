@@ -14,9 +14,19 @@ pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("chaos")]
 CLOCKED = {
     "prefetch": ("ftm.prefetch.prefetcher",),
     "publish": ("ftm.orchestrate.quarter_orchestrator",),
+    "run-quarter": ("ftm.orchestrate.quarter_orchestrator",),
+    "label": ("ftm.storage.run_lease",),
 }
 HALFWAY = {"prefetch": "/_checkpoint.json", "publish": "/stages/reduce"}
 """A write after which each has done something and has much to do."""
+ASLEEP = [
+    ("prefetch", "after put", "/_checkpoint.json"),
+    ("publish", "after put", "/stages/reduce"),
+    ("publish", "before put", "sentiment-ready/"),
+    ("run-quarter", "after put", "/jobs/map_1.json"),
+    ("label", "before put", "sentiment-ready/"),
+]
+"""Where a command falls asleep, in the middle of such writes."""
 LONG_S = 600.0
 """Longer than a lease lasts."""
 
@@ -26,17 +36,15 @@ def timed(scenario: Scenario) -> Scenario:
     return replace(scenario, clocked=CLOCKED[scenario.name])
 
 
-def halfway(lab: Lab, scenario: Scenario) -> int:
-    """The moment after one of such writes in the middle."""
-    end = HALFWAY[scenario.name]
-    found = [
-        i for i, m in enumerate(lab.writes(scenario)) if m.startswith("after put") and end in m
-    ]
+def halfway(lab: Lab, scenario: Scenario, moment: str = "after put", what: str = "") -> int:
+    """The moment of one of such writes in the middle."""
+    what = what or HALFWAY[scenario.name]
+    found = [i for i, m in enumerate(lab.writes(scenario)) if m.startswith(moment) and what in m]
     return found[len(found) // 2]
 
 
 @pytest.mark.parametrize("kind", ["lab", "s3_lab"])
-@pytest.mark.parametrize("name", list(CLOCKED))
+@pytest.mark.parametrize("name", list(HALFWAY))
 def test_a_second_command_is_refused_while_the_first_is_alive(
     name: str, kind: str, scenarios: dict[str, Scenario], request: pytest.FixtureRequest
 ) -> None:
@@ -54,13 +62,13 @@ def test_a_second_command_is_refused_while_the_first_is_alive(
         assert first.differences(scenario) == []
 
 
-@pytest.mark.parametrize("name", list(CLOCKED))
+@pytest.mark.parametrize(("name", "moment", "what"), ASLEEP)
 def test_a_command_that_slept_past_its_lease_and_was_followed_writes_nothing_more(
-    name: str, s3_lab: Lab, scenarios: dict[str, Scenario]
+    name: str, moment: str, what: str, s3_lab: Lab, scenarios: dict[str, Scenario]
 ) -> None:
     """Its follower says whom it follows and why; waking up, it stops and says that it lost it."""
     scenario = timed(scenarios[name])
-    at = halfway(s3_lab, scenarios[name])
+    at = halfway(s3_lab, scenarios[name], moment, what)
     with s3_lab.asleep(scenario, at=at, slept_s=LONG_S) as first:
         follower = first.meanwhile(scenario, minute=11)
         assert follower.code == 0, follower

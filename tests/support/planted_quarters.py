@@ -279,4 +279,4 @@ def _publish(store: ObjectStore, layout: RunLayout, settings: Settings) -> None:
     run = read_run(store, layout.quarter, layout.run_id)
     reduce_run(store, run, get_reduce_options(settings))
     name_run(store, run, get_name_options(settings, store, report=lambda _done, _n: None))
-    publish_package(store, run, package_run(store, run))
+    publish_package(store, run, package_run(store, run), lambda: None)

@@ -87,7 +87,7 @@ def do_all(
     name_run(store, run, name_options(namer))
     record = package_run(store, run)
     if publish:
-        publish_package(store, run, record)
+        publish_package(store, run, record, lambda: None)
     return record
 
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -16,7 +17,12 @@ import pytest
 
 from ftm.core.errors import CorruptObjectError, LeaseHeldError, LeaseLostError, StoreError
 from ftm.storage import conditional_lease
-from ftm.storage.conditional_lease import FOLLOWED_AFTER, LEASE_LASTS, ConditionalLease
+from ftm.storage.conditional_lease import (
+    FOLLOWED_AFTER,
+    LEASE_LASTS,
+    RENEW_EVERY_S,
+    ConditionalLease,
+)
 from ftm.storage.file_lease import lock_path, who_locks
 from ftm.storage.lease import LIVE_NONCES, LeasedObject, Writer, encode_document, process_is_alive
 from ftm.storage.object_store import PROBE, ObjectStore, open_store
@@ -318,6 +324,74 @@ def test_a_lease_is_renewed_while_its_holder_works() -> None:
     clock.advance(minutes=4)
     held.ensure_held()
     held.release()
+
+
+def expiry(store: ObjectStore) -> str:
+    """Of the lease in the store."""
+    return str(json.loads(store.get(KEY))["lease"]["expires"])
+
+
+def until(condition: Callable[[], bool]) -> None:
+    """Look again and again."""
+    end = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.005)
+
+
+def test_a_store_that_fails_once_does_not_end_the_renewals() -> None:
+    """It may be back long before the lease runs out; there is time for three of them."""
+    assert LEASE_LASTS.total_seconds() > 3 * RENEW_EVERY_S
+    store, clock, failed = open_store("memory://"), Clock(), []
+
+    def fail_once(moment: str, key: str) -> None:
+        if (moment, key) == ("before put", KEY) and not failed:
+            failed.append(key)
+            raise StoreError("out of reach")
+
+    held = conditional(store, writer(1), clock, renew_every_s=0.01)
+    held.acquire()
+    store.hook = fail_once
+    until(lambda: bool(failed))
+    before = expiry(store)
+    clock.advance(minutes=1)
+    until(lambda: expiry(store) != before)
+    held.release()
+
+
+def test_a_renewal_that_finds_another_holder_stops_all_writing() -> None:
+    """Though the lease would not have run out for minutes."""
+    store, clock = open_store("memory://"), Clock()
+    held = conditional(store, writer(1), clock, renew_every_s=0.01)
+    held.acquire()
+    store.put(KEY, encode_document({"lease": None, "n": 9}))
+    until(lambda: not held.is_held())
+    with pytest.raises(LeaseLostError):
+        held.write({"n": 1})
+    assert peek_leased(store, KEY) == {"n": 9}
+
+
+def test_no_renewal_takes_up_a_lease_that_was_given_up() -> None:
+    """One that waited for its turn meanwhile finds that it is over."""
+    store = open_store("memory://")
+    held = conditional(store, writer(1), Clock(), renew_every_s=0.01)
+    held.acquire()
+    with held._guard:
+        time.sleep(0.05)
+        held.release()
+    given_up = store.get(KEY)
+    time.sleep(0.05)
+    assert store.get(KEY) == given_up
+
+
+def test_a_killed_process_that_nobody_waited_for_is_dead() -> None:
+    """Its id is still taken, as in a container without an init, or of a notebook's `Popen`."""
+    process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    assert process_is_alive(process.pid)
+    process.kill()
+    until(lambda: not process_is_alive(process.pid))
+    assert process.returncode is None
+    process.communicate()
 
 
 def test_a_put_whose_answer_got_lost_is_ours() -> None:

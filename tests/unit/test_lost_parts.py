@@ -22,6 +22,7 @@ from tests.support.fake_source import FakePreprocessor, FakeSource
 from tests.support.prefetch_quarter import (
     LAYOUT,
     QUARTER,
+    START,
     Killed,
     Lines,
     everything,
@@ -35,6 +36,7 @@ from tests.support.prefetch_quarter import (
 
 FIRMS = firms(14)
 TEXTS = {"1003": ["BAD"], "1007": ["BAD"], "1008": ["", ""], "1011": []}
+FIRST_PART = 1000 * int(START.timestamp())
 CHUNK = 6
 """Firms a chunk: parts 0 to 2 make the first one, 3 to 5, of two firms each, are open."""
 
@@ -80,8 +82,8 @@ def killed_before(store: ObjectStore, name: str) -> Iterator[None]:
 
 
 def part_key(number: int, dataset: str = "chunk", generation: int = 1) -> str:
-    """Of a part."""
-    name = f"_parts/gen={generation:04d}/{dataset}_part_{number:05d}.parquet"
+    """Of a part of the session that began at START."""
+    name = f"_parts/gen={generation:04d}/{dataset}_part_{FIRST_PART + number:05d}.parquet"
     return LAYOUT.key(name)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
 
 import pytest
@@ -202,11 +203,11 @@ def test_a_changed_part_is_found_before_it_becomes_a_chunk(memory: ObjectStore) 
     for store, version in ((memory, "v1"), (other, "v2")):
         with killed_at(store, 14), pytest.raises(Killed):
             prefetch(store, FakeSource(firms(6), version=version))
-    (key,) = [k for k in everything(memory) if "chunk_part_00000" in k]
+    (key,) = [k for k in everything(memory) if re.search(r"chunk_part_\d+00000\.", k)]
     memory.put(key, other.get(key))
     lines = Lines()
     prefetch(memory, FakeSource(firms(6)), progress=lines)
-    assert any("chunk_part_00000.parquet is damaged; its 2" in line for line in lines.messages)
+    assert any("00000.parquet is damaged; its 2" in line for line in lines.messages)
     prefetch(whole, FakeSource(firms(6)))
     assert everything(memory) == everything(whole)
 

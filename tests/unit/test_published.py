@@ -7,7 +7,7 @@ from hashlib import sha256
 
 import pytest
 
-from ftm.core.errors import CorruptObjectError, OrchestratorError
+from ftm.core.errors import CorruptObjectError, LeaseLostError, OrchestratorError
 from ftm.core.layout import RunLayout, current_pointer, sentiment_ready
 from ftm.core.schemas import DATASETS, FIRMS, PROCESSED_TABLES, SENTIMENT_READY
 from ftm.storage.object_store import ObjectStore, open_store
@@ -191,6 +191,35 @@ def test_a_pointer_that_lost_a_table_is_damage(store: ObjectStore) -> None:
     store.put(key, json.dumps(decode_sealed(sealed)).encode())
     with pytest.raises(CorruptObjectError, match=r"_current\.json is damaged"):
         read_published(store, QUARTER)
+
+
+@pytest.mark.parametrize("asleep_at", [sentiment_ready(QUARTER), current_pointer(QUARTER)])
+def test_who_slept_while_publishing_does_not_publish_over_a_follower(asleep_at: str) -> None:
+    """Even at the very put of the pointer, when the lease had just been looked at."""
+    store = open_store("memory://")
+    data = to_bytes(SENTIMENT_READY.empty_table(), SENTIMENT_READY)
+    ours, theirs = (
+        dict([put_table(store, LAYOUT, "themes_for_sentiment", data + more)])
+        for more in (b"", b"more")
+    )
+    awake = []
+
+    def check() -> None:
+        if awake:
+            raise LeaseLostError("lost")
+
+    def be_followed(when: str, key: str) -> None:
+        if (when, key) == ("before put", asleep_at) and not awake:
+            awake.append(key)
+            store.hook = lambda _moment, _key: None
+            publish(store, LAYOUT, theirs)
+
+    store.hook = be_followed
+    with pytest.raises(LeaseLostError):
+        publish(store, LAYOUT, ours, check=check)
+    published = require_published(store, QUARTER)
+    assert published.files == theirs
+    assert store.get(sentiment_ready(QUARTER)) == data + b"more"
 
 
 @pytest.mark.parametrize("moment", ["before put", "after put"])

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from ftm.storage.retrying import WAIT_MAX_S, RetryPolicy
+
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "runbook.md").read_text("utf-8")
 
@@ -48,6 +50,16 @@ def quoted() -> list[str]:
 
 
 TEXTS = texts()
+
+
+def test_the_bounds_of_retries_are_those_of_the_code() -> None:
+    """Every other test has bounds of its own; users read these, and wait."""
+    policy, text = RetryPolicy(), " ".join(PAGE.split())
+    assert (policy.first_contact_s, policy.later_s, policy.stall_s) == (6, 120, 30)
+    assert "beginning within two minutes (six seconds for a store that has not answered" in text
+    assert f"at most {policy.attempts} times" in text
+    assert f"waits of {policy.wait_s} s that double up to {WAIT_MAX_S:.0f} s" in text
+    assert f"A try ends after {policy.stall_s:.0f} s without a byte" in text
 
 
 @pytest.mark.parametrize("fragment", quoted())

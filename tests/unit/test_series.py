@@ -239,7 +239,7 @@ def test_a_panel_published_without_series_while_they_are_made_anew_gets_them(
         if moment == "after delete" and key == link_record(quarter):
             store.hook = lambda _moment, _key: None
             run = read_run(store, quarter, f"run-{quarter}")
-            publish_package(store, run, package_run(store, run))
+            publish_package(store, run, package_run(store, run), lambda: None)
             assert panel_series(store, quarter) == {None}
 
     store.hook = publish_without

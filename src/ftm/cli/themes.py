@@ -175,6 +175,7 @@ def link(
         threshold=THRESHOLD if threshold is None else threshold,
         series_threshold=SERIES_THRESHOLD if series_threshold is None else series_threshold,
         redo_from=Quarter.parse(redo_from) if redo_from else None,
+        say=_say,
     )
     if as_json:
         _print_json([dataclasses.asdict(line) for line in found])

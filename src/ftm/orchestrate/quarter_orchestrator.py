@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
@@ -210,8 +210,12 @@ class QuarterOrchestrator(Prefetched):
             return self._later.finish_running(plan, asked, wait=wait)
         return ""
 
-    def _alone(self, plan: RunPlan) -> AbstractContextManager[Held]:
-        return alone(self._store, plan.layout, say=self._watcher.message, clock=self._clock)
+    @contextmanager
+    def _alone(self, plan: RunPlan) -> Iterator[Held]:
+        """Hold the run's lease; the runners ask for it, too."""
+        lease = alone(self._store, plan.layout, say=self._watcher.message, clock=self._clock)
+        with lease as held, self._runner.holding(held), self._stage_runner.holding(held):
+            yield held
 
     def estimate_quarter(
         self,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 from ftm.analysis.attempt_records import has_outcome, last_attempt
@@ -23,6 +24,7 @@ from ftm.orchestrate.stage_work import StageWork
 from ftm.orchestrate.usage import describe_end, read_usage
 from ftm.storage.claims import claim_jobs, claimed_jobs
 from ftm.storage.object_store import ObjectStore
+from ftm.storage.run_lease import Held
 from ftm.storage.run_reader import read_spec
 from ftm.storage.run_records import JobClaim, JobRecord
 
@@ -74,6 +76,19 @@ class StageRunner:
         self._poll_s = poll_s
         self._price_per_hour = price_per_hour
         self._told: set[str] = set()
+        self._held: Held = _as_ever
+
+    @contextmanager
+    def holding(self, held: Held) -> Iterator[None]:
+        """Ask for a lease before anything is submitted, and at every look at the jobs.
+
+        Whoever slept and was followed leaves the jobs, and the record of their end, to the other.
+        """
+        self._held = held
+        try:
+            yield
+        finally:
+            self._held = _as_ever
 
     def submit(self, work: StageWork) -> Attempt:
         """The jobs of the last attempt if they still run, else a new attempt at what is to do."""
@@ -83,6 +98,7 @@ class StageRunner:
         if last is not None and self._was_never_submitted(work, last):
             return self._submit(work, last)
         number = (last.attempt if last else 0) + 1
+        self._held()
         record = work.claim(number, name=self._name(work), backend=self._backend_name)
         return self._submit(work, record)
 
@@ -123,6 +139,7 @@ class StageRunner:
             StoppedWatching: Ctrl-C; jobs that outlive this process go on.
         """
         statuses = self._wait(work, attempt)
+        self._held()
         ended = record_outcome(self._store, work.plan, attempt.record, statuses)
         if self._backend.outlives_us:
             usage = read_usage(self._store, work.plan.layout, self._price_per_hour)
@@ -172,6 +189,7 @@ class StageRunner:
 
     def _submit(self, work: StageWork, record: JobRecord) -> Attempt:
         jobs = self._jobs(work, record)
+        self._held()
         handle = self._backend.submit(jobs)
         if self._backend.outlives_us:
             handle = self._claim(work, record, jobs, handle)
@@ -207,6 +225,7 @@ class StageRunner:
             work.look()
             self._watcher.start(work.describe(attempt.record), work.views())
             while True:
+                self._held()
                 statuses = self._look(attempt.handle, work) or statuses
                 self._watcher.update(work.views(statuses))
                 if statuses and all(status.state.is_final for status in statuses):
@@ -260,8 +279,13 @@ class StageRunner:
         # Whatever stopped the command is what the user is to read.
         with suppress(FtmError):
             statuses = self._backend.poll(attempt.handle)
+            self._held()
             if all(status.state.is_final for status in statuses):
                 record_outcome(self._store, work.plan, attempt.record, statuses)
+
+
+def _as_ever() -> None:
+    """Nobody else can be at it."""
 
 
 def _how_to_come_back(plan: RunPlan) -> str:

@@ -159,8 +159,7 @@ def run_stages(
     if record is None or record.stage != STAGES[-1]:
         return StagesEnd(None, worked)
     if publish:
-        held()
-        publish_package(store, run, record)
+        publish_package(store, run, record, held)
     return StagesEnd(record, worked)
 
 

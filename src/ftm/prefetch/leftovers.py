@@ -70,4 +70,4 @@ def remove_files(
     parts = [info.key for info in store.list(layout.parts)]
     for key in (*(layout.key(file) for file in files), *parts):
         lease.ensure_held()
-        store.delete(key)
+        store.delete(key, again_if=lease.is_held)

@@ -219,15 +219,17 @@ class QuarterWriter:
     def clean_up(self) -> None:
         """Remove what is left of parts, then the checkpoint and with it the lease."""
         for left in list(self._store.list(self._layout.parts)):
-            self._lease.ensure_held()
-            self._store.delete(left.key)
+            self._remove(left.key)
         self._lease.delete()
         self.is_closed = True
 
     def _delete(self, files: Iterable[NamedFile]) -> None:
         for named in files:
-            self._lease.ensure_held()
-            self._store.delete(self._layout.key(named.file))
+            self._remove(self._layout.key(named.file))
+
+    def _remove(self, key: str) -> None:
+        self._lease.ensure_held()
+        self._store.delete(key, again_if=self._lease.is_held)
 
 
 def file_number(file: str) -> int:

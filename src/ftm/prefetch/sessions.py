@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 
 from ftm.connectors.discovery import PlanOptions
 from ftm.core.counted import counted
@@ -16,6 +17,9 @@ from ftm.storage.manifest import PrefetchManifest
 
 GIVE_UP = "ftm prefetch --quarter {} --give-up"
 """What to type to drop an unfinished session, with the quarter to be filled in."""
+
+_PARTS_A_SECOND = 1000
+"""More than any session writes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -293,6 +297,7 @@ def _new_session(
         kind=request.kind,
         generation=generation,
         created_at=now,
+        n_parts=int(datetime.fromisoformat(now).timestamp()) * _PARTS_A_SECOND,
         options=options,
         preprocessing=dict(request.preprocessing),
         chunk_size=request.chunk_size or request.default_chunk_size,

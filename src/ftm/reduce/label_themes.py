@@ -78,8 +78,7 @@ def apply_labels(
         labels = _put_labels(store, run, data, name=name)
         series = read_series_ids(store, quarter, run.spec.run_id)
         record = package_run(store, run, series=series)
-        held()
-        return labels, publish_again(store, run, record)
+        return labels, publish_again(store, run, record, held)
 
 
 def _put_labels(store: ObjectStore, run: RunRecords, data: bytes | None, *, name: str) -> Labels:

@@ -297,8 +297,7 @@ def _republish(store: ObjectStore, each: PublishedThemes, say: Say) -> None:
         files = {key.rpartition("/")[2]: digest for key, digest in record.files.items()}
         # Not what it was when this command began: a run may have published since.
         if files != dict(require_published(store, each.quarter).files):
-            held()
-            publish_again(store, each.run, record)
+            publish_again(store, each.run, record, held)
 
 
 def _describe(

@@ -26,6 +26,7 @@ from ftm.reduce.sentence_tables import sentiment_table, split_sentences
 from ftm.storage.object_store import ObjectStore
 from ftm.storage.parquet import fit, to_bytes
 from ftm.storage.published import Published, publish, put_table, require_published
+from ftm.storage.run_lease import Held
 from ftm.storage.run_reader import RunRecords, read_calls, read_run_manifest, read_table
 from ftm.storage.stage_records import (
     StageRecord,
@@ -116,14 +117,18 @@ def _hash(
     )
 
 
-def publish_again(store: ObjectStore, run: RunRecords, record: StageRecord) -> Published:
+def publish_again(
+    store: ObjectStore, run: RunRecords, record: StageRecord, held: Held
+) -> Published:
     """Point the quarter at other tables of the run that it points at.
 
     Raises:
         OrchestratorError: it points at another run by now.
+        LeaseLostError: another command is at the run.
     """
 
     def check() -> None:
+        held()
         published = require_published(store, run.layout.quarter)
         if published.run_id != run.spec.run_id:
             raise OrchestratorError(
@@ -135,9 +140,16 @@ def publish_again(store: ObjectStore, run: RunRecords, record: StageRecord) -> P
     return publish(store, run.layout, _files(record), check=check)
 
 
-def publish_package(store: ObjectStore, run: RunRecords, record: StageRecord) -> Published:
-    """Point the quarter at what stage package made."""
-    return publish(store, run.layout, _files(record))
+def publish_package(
+    store: ObjectStore, run: RunRecords, record: StageRecord, held: Held
+) -> Published:
+    """Point the quarter at what stage package made.
+
+    Raises:
+        LeaseLostError: another command is at the run.
+    """
+    held()
+    return publish(store, run.layout, _files(record), check=held)
 
 
 def _files(record: StageRecord) -> dict[str, str]:

@@ -123,7 +123,8 @@ class Session(_Model):
         source: where the plan was read from, once it was.
         plan_sha256: of the plan's file, once it is known.
         from_generation: preprocess: whose components are read; else None.
-        n_parts: names of parts given out so far; a name is never given twice.
+        n_parts: number of the next part. It begins with the time the session does, so that no two
+            sessions give a name twice: who slept and wakes up may delete a part of its own.
         parts: of the chunk that is open.
         chunks: closed by this session.
         skipped: firm → reason, this session.

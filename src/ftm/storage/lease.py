@@ -18,7 +18,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from ftm.core.errors import CorruptObjectError, LeaseHeldError
+from ftm.core.errors import CorruptObjectError, LeaseHeldError, LeaseLostError
 from ftm.storage.sealed import decode_sealed, encode_sealed
 
 LEASE_FIELD = "lease"
@@ -67,14 +67,23 @@ def _describe(owner: str, host: str, pid: int) -> str:
 
 
 def process_is_alive(pid: int) -> bool:
-    """Whether a process of this host has the id; one of another user counts."""
+    """Whether a process of this host has the id and runs; one of another user counts."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
     except OSError:
-        return True
-    return True
+        pass
+    return not _has_ended(pid)
+
+
+def _has_ended(pid: int) -> bool:
+    """Whether it was killed and only its parent has not noticed yet, where the system tells."""
+    try:
+        status = Path(f"/proc/{pid}/stat").read_text("ascii", errors="replace")
+    except OSError:
+        return False
+    return status.rpartition(")")[2].split()[:1] in (["Z"], ["X"])
 
 
 def process_place() -> str:
@@ -167,6 +176,14 @@ class LeasedObject(ABC):
         Raises:
             LeaseLostError: the lease ran out or was taken over.
         """
+
+    def is_held(self) -> bool:
+        """Whether `ensure_held` would let a write pass."""
+        try:
+            self.ensure_held()
+        except LeaseLostError:
+            return False
+        return True
 
     @abstractmethod
     def write(self, content: Document) -> None:

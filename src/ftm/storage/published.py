@@ -21,6 +21,7 @@ from ftm.core.errors import (
     ObjectExistsError,
     ObjectNotFoundError,
     OrchestratorError,
+    PreconditionFailedError,
 )
 from ftm.core.layout import PROCESSED_ROOT, RunLayout, current_pointer, sentiment_ready
 from ftm.core.quarter import Quarter
@@ -31,6 +32,7 @@ from ftm.storage.sealed import decode_sealed, encode_sealed
 SENTIMENT = "themes_for_sentiment"
 _VERSION_CHARACTERS = 12
 _END = ".parquet"
+_POINTER_TRIES = 10
 _RUN_ID = re.compile(r"\w[\w.-]*", re.ASCII)
 
 
@@ -186,21 +188,47 @@ def publish(
         files: file in the run's processed folder → sha256.
         check: called right before the pointer is put, as the copy may take minutes; raises where
             it must not be.
+
+    Raises:
+        OrchestratorError: others published all the time.
+        FtmError: as `check` raises.
     """
     published = Published(layout.quarter, layout.run_id, dict(files))
     _copy_sentiment(store, published)
     try:
-        check()
+        _put_pointer(store, published, check)
     except FtmError:
         if (current := read_published(store, layout.quarter)) is not None:
             _copy_sentiment(store, current)
         raise
-    pointer = encode_sealed({"run_id": layout.run_id, **published.files})
-    _put_if_other(store, current_pointer(layout.quarter), pointer)
     # Another run may have been published meanwhile: its pointer, our copy, or the other way round.
     if read_published(store, layout.quarter) == published:
         _copy_sentiment(store, published)
     return published
+
+
+def _put_pointer(store: ObjectStore, published: Published, check: Callable[[], None]) -> None:
+    """Put it over the very version that was there when it was seen that it may be put."""
+    key = current_pointer(published.quarter)
+    pointer = encode_sealed({"run_id": published.run_id, **published.files})
+    for _ in range(_POINTER_TRIES):
+        etag: str | None
+        try:
+            found, etag = store.get_versioned(key)
+        except ObjectNotFoundError:
+            found, etag = b"", None
+        check()
+        if found == pointer:
+            return
+        try:
+            store.put(key, pointer, if_absent=etag is None, if_match=etag)
+        except (ObjectExistsError, ObjectNotFoundError, PreconditionFailedError):
+            continue
+        return
+    raise OrchestratorError(
+        f"{store.name(key)} is written by others all the time; nothing is published, run the same "
+        "command again"
+    )
 
 
 def _copy_sentiment(store: ObjectStore, published: Published) -> None:
