@@ -40,7 +40,7 @@ from ftm.storage.run_records import (
     decode_outcome,
     decode_progress,
 )
-from ftm.storage.sealed import SEAL, decode_sealed, encode_sealed
+from ftm.storage.sealed import MAX_BYTES, SEAL, decode_sealed, encode_sealed
 from ftm.storage.stage_records import read_stage_table, require_stage
 from tests.support.business_firms import QUARTER
 from tests.support.damage import copy_of, damaged, examples, told
@@ -382,6 +382,21 @@ def test_a_document_of_before_seals_is_read() -> None:
     assert decode_sealed(b'{"run_id": "a"}') == {"run_id": "a"}
     with pytest.raises(ValueError, match="its own hash differs"):
         decode_sealed(encode_sealed({"run_id": "a"}).replace(b'"a"', b'"b"'))
+
+
+@pytest.mark.parametrize("text", [b'{"a":1,"a":1}', b'{"a":{"b":1,"b":2}}'])
+def test_a_document_that_names_something_twice_is_refused(text: bytes) -> None:
+    """Which of the two would be read is the parser's business."""
+    with pytest.raises(ValueError, match="a name comes twice"):
+        decode_sealed(text)
+
+
+def test_a_document_larger_than_any_of_ours_is_not_parsed() -> None:
+    """Valid as it is: blanks would be read for as long as somebody likes."""
+    text = b'{"a":1}'
+    assert decode_sealed(text.ljust(MAX_BYTES)) == {"a": 1}
+    with pytest.raises(ValueError, match="more than any document of ftm has"):
+        decode_sealed(text.ljust(MAX_BYTES + 1))
 
 
 def test_a_footer_that_counts_other_rows_contradicts_itself() -> None:
