@@ -79,7 +79,7 @@ def do_later_stage(stage: str, settings: Settings) -> StageRecord | None:
     run = read_run(store, layout.quarter, layout.run_id)
     tools = wiring.get_stage_tools(settings, store, allow_failed=settings.stage_allow_failed)
     record = do_stage(store, run, stage, tools, log.info)
-    log.info("%s: %s", stage, describe_stage(record))
+    log.info("%s: %s", stage, describe_stage(record, key=layout.stage_record(stage)))
     return record
 
 

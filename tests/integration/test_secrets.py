@@ -20,7 +20,8 @@ from pydantic import SecretStr
 
 from ftm.cli import main as cli_main
 from ftm.cli.main import COMMANDS
-from ftm.core.errors import LLMRefusedError
+from ftm.core.errors import AWSUnavailableError, LLMRefusedError
+from ftm.jobs.aws_calls import AWSClient, Patience
 from ftm.storage.manifest import load_manifest
 from ftm.storage.object_store import open_store
 from tests.support.batch import Cluster
@@ -197,6 +198,118 @@ def test_no_command_shows_a_credential_when_all_fails(
             assert kind != "file" or ended.value.code == ENDS.get(command, 0), (command, err)
     assert kind == "url" or logging.DEBUG in told.levels
     assert not store_leaks(published)
+
+
+SECRET = PLANTED["store"]
+MISTYPED = {
+    "AWS_ENDPOINT_URL": [f"u:{SECRET}@127.0.0.1:9", f"http:/u:{SECRET}@127.0.0.1:9"],
+    "AWS_ENDPOINT_URL_S3": [f"u:{SECRET}@127.0.0.1:9"],
+    "AWS_REGION": [f"u:{SECRET}@us-east-1"],
+    "FTM_STORE": [
+        *(f"AKIA:{SECRET}@bucket", f"s3:/AKIA:{SECRET}@bucket", f"s3://b?secret={SECRET}"),
+        f"s3://AKIA:{SECRET}",
+    ],
+    "S3_BUCKET": [f"AKIA:{SECRET}@bucket", f"b?secret={SECRET}"],
+    "LLM_BASE_URL": [f"u:{SECRET}@127.0.0.1:9/v1", f"http://u:a@{SECRET}@127.0.0.1:9/v1"],
+    "LLM_MODEL_NAME": [f"https://u:{SECRET}@127.0.0.1:9/model"],
+    "FTM_WRDS_HOST": [f"u:{SECRET}@127.0.0.1", f"postgresql://u:{SECRET}@127.0.0.1/wrds"],
+    "FTM_WRDS_DBNAME": [f"host=127.0.0.1 password={SECRET}"],
+    "WRDS_USERNAME": [f"u:{SECRET}"],
+    "FTM_BATCH_QUEUE": [f"https://u:{SECRET}@127.0.0.1:9/queue"],
+    "FTM_BATCH_JOB_DEFINITION": [f"u:{SECRET}@127.0.0.1"],
+}
+OF_QUARTER = ("--quarter", QUARTER)
+ASKED = [
+    ("status", *OF_QUARTER),
+    ("doctor",),
+    ("prefetch", *OF_QUARTER),
+    ("run-quarter", *OF_QUARTER, "--naming", "llm"),
+]
+
+
+def refusals(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], *commands: tuple[str, ...]
+) -> list[str]:
+    """The line in which each command says what it cannot use; none shows a credential."""
+    lines = []
+    with Told() as told:
+        for command in commands:
+            monkeypatch.setattr("sys.argv", ["ftm", *command])
+            with pytest.raises(SystemExit) as ended:
+                cli_main.main()
+            out, err = capfd.readouterr()
+            assert not leaks(out + err), f"{command}: {out} {err}"
+            assert not told.leaking, command
+            assert ended.value.code in (1, 2), (command, out, err)
+            (line,) = [each for each in (out + err).splitlines() if "cannot be used" in each]
+            lines.append(line)
+    return lines
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [(name, value) for name, values in MISTYPED.items() for value in values]
+)
+def test_a_mistyped_setting_with_a_password_is_refused_unseen(
+    name: str,
+    value: str,
+    environment: dict[str, str],
+    published: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    tmp_path: Path,
+) -> None:
+    """Before anything is asked, by its variable; every library at DEBUG."""
+    given = {**environment, "FTM_STORE": published, name: value}
+    for variable, text in given.items():
+        monkeypatch.setenv(variable, text)
+    monkeypatch.chdir(tmp_path)
+    for line in refusals(monkeypatch, capfd, *ASKED):
+        assert name in line
+
+
+def test_a_mistyped_store_flag_is_refused_unseen(
+    environment: dict[str, str],
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    tmp_path: Path,
+) -> None:
+    """As the variable is, by every kind of command."""
+    for variable, text in environment.items():
+        monkeypatch.setenv(variable, text)
+    monkeypatch.chdir(tmp_path)
+    for value in MISTYPED["FTM_STORE"]:
+        for line in refusals(monkeypatch, capfd, *((*each, "--store", value) for each in ASKED)):
+            assert "--store" in line
+
+
+def test_a_list_in_the_settings_file_is_refused_unseen(
+    environment: dict[str, str],
+    published: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    tmp_path: Path,
+) -> None:
+    """A value that is no text is not shown."""
+    del environment["LLM_BASE_URL"]
+    for variable, text in {**environment, "FTM_STORE": published}.items():
+        monkeypatch.setenv(variable, text)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "ftm.toml").write_text(f'llm_base_url = ["{SECRET}"]\n')
+    for line in refusals(monkeypatch, capfd, *ASKED):
+        assert "LLM_BASE_URL" in line
+
+
+@pytest.mark.parametrize("scheme", ["", "http:/", "http://", "odd://"])
+def test_a_mistyped_proxy_is_not_shown(scheme: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """AWS's library quotes it where it is no URL (at DEBUG also in its own log)."""
+    for name in ("HTTPS_PROXY", "https_proxy"):
+        monkeypatch.setenv(name, f"{scheme}user:{PLANTED['proxy']}@127.0.0.1:9")
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "planted")
+    client = AWSClient("sts", region="us-east-1", patience=Patience(limit_s=0.1, attempts=1))
+    with pytest.raises(AWSUnavailableError, match="proxy") as caught:
+        client.call("get_caller_identity")
+    assert not leaks(str(caught.value)), caught.value
 
 
 def test_commands_on_aws_show_no_credential(

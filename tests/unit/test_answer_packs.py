@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ftm.core.errors import LLMUnavailableError
 from ftm.core.layout import answer_packs, cached_answer
@@ -46,6 +48,20 @@ def name_everything(store: ObjectStore, options: LLMOptions = OPTIONS) -> list[N
     """Names of all items where no server is."""
     with LLMNamer(store, options, waits=FAST) as namer:
         return namer.name_all(ITEMS, done=lambda _: None)
+
+
+@given(st.data())
+def test_a_stored_answer_with_another_letter_is_asked_again(data: st.DataObject) -> None:
+    """It would be a topic's name: whatever byte is another one, there is no answer or the same."""
+    store = open_store("memory://")
+    cache = AnswerCache(store, OPTIONS.model)
+    right = answer("k")
+    cache.put(right)
+    whole = store.get(cached_answer("k"))
+    at = data.draw(st.integers(0, len(whole) - 1) | st.just(whole.index(b"backlog")))
+    changed = bytes([whole[at] ^ (1 << data.draw(st.integers(0, 7)))])
+    store.put(cached_answer("k"), whole[:at] + changed + whole[at + 1 :])
+    assert cache.get("k") in (None, right)
 
 
 def keys_of(store: ObjectStore, prefix: str) -> list[str]:

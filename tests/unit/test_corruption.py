@@ -46,7 +46,7 @@ from ftm.storage.run_records import (
     decode_outcome,
     decode_progress,
 )
-from ftm.storage.sealed import SEAL, decode_sealed, encode_sealed
+from ftm.storage.sealed import MAX_BYTES, SEAL, decode_sealed, encode_sealed
 from ftm.storage.stage_records import read_stage_table, require_stage
 from tests.support.business_firms import QUARTER
 from tests.support.damage import copy_of, damaged, examples, told
@@ -417,8 +417,8 @@ BOMBS = {
     "huge number": b'{"a":' + b"9" * 10_000 + b"}",
     "a name twice": b'{"run_id":"a","run_id":"b"}',
     "not text": b"\xff\xfe\x00",
-    "lone surrogate": b'{"run_id":"\\ud800"}',
-    "another folder": b'{"run_id":"../../x"}',
+    "lone surrogate": encode_sealed({"run_id": "\ud800"}),
+    "another folder": encode_sealed({"run_id": "../../x"}),
 }
 
 
@@ -442,7 +442,7 @@ def test_json_bombs_are_damage_like_any_other(key: str, bomb: bytes) -> None:
 
 @given(st.dictionaries(st.text(), st.none() | st.text() | st.integers() | st.floats(), max_size=5))
 def test_a_sealed_document_is_read_as_it_was(fields: dict[str, Any]) -> None:
-    """Whatever it holds; one without a seal, by an older ftm, is read too."""
+    """Whatever it holds."""
     fields.pop(SEAL, None)
     data = encode_sealed(fields)
     # NaN is not equal to itself.
@@ -456,6 +456,21 @@ def test_a_document_without_its_seal_is_damage() -> None:
         decode_sealed(b'{"run_id": "a"}')
     with pytest.raises(ValueError, match="its own hash differs"):
         decode_sealed(encode_sealed({"run_id": "a"}).replace(b'"a"', b'"b"'))
+
+
+@pytest.mark.parametrize("text", [b'{"a":1,"a":1}', b'{"a":{"b":1,"b":2}}'])
+def test_a_document_that_names_something_twice_is_refused(text: bytes) -> None:
+    """Which of the two would be read is the parser's business."""
+    with pytest.raises(ValueError, match="a name comes twice"):
+        decode_sealed(text)
+
+
+def test_a_document_larger_than_any_of_ours_is_not_parsed() -> None:
+    """Valid as it is: blanks would be read for as long as somebody likes."""
+    text = encode_sealed({"a": 1})
+    assert decode_sealed(text.ljust(MAX_BYTES)) == {"a": 1}
+    with pytest.raises(ValueError, match="more than any document of ftm has"):
+        decode_sealed(text.ljust(MAX_BYTES + 1))
 
 
 def test_a_footer_that_counts_other_rows_contradicts_itself() -> None:

@@ -18,32 +18,48 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ftm.core.errors import FtmError
-from ftm.core.layout import RunLayout
+from ftm.analysis.status import read_status
+from ftm.care.terraform_outputs import parse_outputs, settings_from
+from ftm.cli.status_table import print_status
+from ftm.core.errors import CorruptObjectError, FtmError, SetupError
+from ftm.core.layout import RunLayout, assigned_pointer
 from ftm.core.quarter import Quarter
 from ftm.core.schemas import THEME_CONTRIBUTIONS
 from ftm.core.settings import Settings
+from ftm.orchestrate.stages import describe_stage
+from ftm.orchestrate.usage import Usage, describe_end, read_usage
 from ftm.reduce.labels import COLUMNS, members_of, read_labels
+from ftm.reduce.link_quarters import link_quarters, read_series_ids
+from ftm.reduce.package_stage import package_inputs
+from ftm.storage.assigned import ASSIGNED_TABLES, read_assigned_table, require_assigned
 from ftm.storage.checkpoint import decode_given_up, decode_session
 from ftm.storage.lease import Writer, decode_document, lease_of
+from ftm.storage.linked import link_record, read_linked_table
 from ftm.storage.manifest import decode_manifest, encode_manifest
-from ftm.storage.object_store import open_store
+from ftm.storage.object_store import ObjectStore, open_store
 from ftm.storage.parquet import from_rows
 from ftm.storage.published import read_published
 from ftm.storage.run_records import (
     BatchLine,
+    BatchOutcome,
     BatchProgress,
     JobClaim,
     RunSpec,
+    StageOutcome,
     decode_batches,
     decode_job_claim,
+    decode_outcome,
     decode_progress,
     decode_spec,
 )
 from ftm.storage.sealed import SEAL, encode_sealed
+from ftm.storage.stage_records import STAGES, require_stage
 from tests.support.damage import examples
 from tests.support.fake_source import FakeSource
+from tests.support.planted_run import Planted, plant_run
+from tests.support.planted_stages import do_all
 from tests.support.prefetch_quarter import LAYOUT, Killed, firms, killed_at, prefetch
+from tests.support.published_quarter import assign_quarter, publish_quarter
 
 KEY = "s3://bucket/document"
 _N = 70
@@ -256,6 +272,187 @@ def test_pointers(data: st.DataObject) -> None:
     assert refused(parse, _as_sealed({"run_id": "../x"})) is None
     refused(parse, _as_sealed(data.draw(changed(valid))))
     refused(parse, data.draw(raw(_as_sealed(valid))))
+
+
+def unsealed(data: bytes) -> dict[str, Any]:
+    """A document without the hash of itself: what is changed in it is not noticed by that."""
+    fields = json.loads(data)
+    fields.pop(SEAL, None)
+    return dict(fields)
+
+
+def _never_a_bug(
+    data: st.DataObject, store: ObjectStore, key: str, work: Callable[[], object]
+) -> None:
+    """A record of a store changed: work is done, or refuses in one line; then it is put back."""
+    before = store.get(key)
+    valid = unsealed(before)
+    try:
+        for found in (_as_sealed(data.draw(changed(valid))), data.draw(raw(_as_sealed(valid)))):
+            store.put(key, found)
+            refused(lambda _: work(), found)
+    finally:
+        store.put(key, before)
+
+
+FIRST, SECOND = Quarter(2016, 2), Quarter(2016, 3)
+
+
+@cache
+def linked_store() -> ObjectStore:
+    """Two published quarters, linked."""
+    store = open_store("memory://")
+    for quarter in (FIRST, SECOND):
+        do_all(plant_run(store, ((0, 1), (0, 1), (1, 0)), quarter=quarter, run_id=f"r{quarter}"))
+    link_quarters(store, [FIRST, SECOND])
+    return store
+
+
+@examples(_N)
+@given(st.data())
+def test_link_records(data: st.DataObject) -> None:
+    """Of series: whoever reads them, and a command that links once more."""
+    store = linked_store()
+
+    def work() -> None:
+        read_series_ids(store, SECOND, f"r{SECOND}")
+        read_linked_table(store, SECOND, "theme_links")
+        link_quarters(store, [FIRST, SECOND])
+
+    _never_a_bug(data, store, link_record(SECOND), work)
+
+
+def test_a_link_record_that_names_no_table_is_damage() -> None:
+    """It is named, with the command that writes it again."""
+    store, key = linked_store(), link_record(SECOND)
+    before = store.get(key)
+    valid = unsealed(before)
+    del valid["series.parquet"]
+    store.put(key, _as_sealed(valid))
+    try:
+        with pytest.raises(CorruptObjectError, match=rf"{key} is damaged, it does not name series"):
+            read_series_ids(store, SECOND, f"r{SECOND}")
+    finally:
+        store.put(key, before)
+
+
+@cache
+def assigned_store() -> ObjectStore:
+    """Two published quarters, the second one scored with the themes of the first."""
+    store = open_store("memory://")
+    for quarter in (FIRST, SECOND):
+        publish_quarter(store, quarter)
+    assign_quarter(store, SECOND, themes_from=FIRST)
+    return store
+
+
+@examples(_N)
+@given(st.data())
+def test_assigned_pointers(data: st.DataObject) -> None:
+    """Of a quarter scored with an earlier one's themes."""
+    store = assigned_store()
+
+    def read() -> object:
+        assigned = require_assigned(store, SECOND, FIRST)
+        return [read_assigned_table(store, assigned, table) for table in ASSIGNED_TABLES]
+
+    _never_a_bug(data, store, assigned_pointer(SECOND, FIRST), read)
+
+
+@cache
+def packaged_run() -> Planted:
+    """A run with all its stages done, and the record of how its jobs ended."""
+    planted = plant_run(open_store("memory://"), ((0, 1), (0, 1), (1, 0), (0,), ()), batch_size=3)
+    do_all(planted)
+    ended = BatchOutcome(batch_id="2023Q1_batch_0000", state="FAILED", exit_code=1, seconds=2.5)
+    record = StageOutcome(name="j", batches=[ended])
+    planted.store.put(planted.layout.outcome("map", 1), record.encode())
+    return planted
+
+
+@pytest.mark.parametrize("stage", STAGES[1:])
+@examples(_N)
+@given(data=st.data())
+def test_stage_records(stage: str, data: st.DataObject) -> None:
+    """What shows a run, what goes on from it, and what puts a stage in words."""
+    planted = packaged_run()
+    store, layout = planted.store, planted.layout
+    run, key = planted.run, layout.stage_record(stage)
+
+    def work() -> None:
+        found = require_stage(store, layout, stage)
+        describe_stage(found, key=key)
+        print_status(read_status(store, layout.quarter))
+        package_inputs(store, run, {})
+
+    _never_a_bug(data, store, key, work)
+
+
+def test_a_package_record_without_its_figures_is_damage() -> None:
+    """It is named, with what to do, wherever they are shown."""
+    planted = packaged_run()
+    key = planted.layout.stage_record("package")
+    before = planted.store.get(key)
+    planted.store.put(key, _as_sealed({**unsealed(before), "facts": {}}))
+    try:
+        status = read_status(planted.store, planted.layout.quarter)
+    finally:
+        planted.store.put(key, before)
+    (told,) = status.unreadable.values()
+    assert f"{key} is damaged, fact n_calls: Field required; delete it" in told
+
+
+@examples(_N)
+@given(st.data())
+def test_outcomes(data: st.DataObject) -> None:
+    """Of an attempt's jobs."""
+    planted = packaged_run()
+    key = planted.layout.outcome("map", 1)
+
+    def read() -> None:
+        found = decode_outcome(planted.store.get(key), key=key).batches
+        describe_end(found, usage_of(planted))
+        print_status(read_status(planted.store, planted.layout.quarter))
+
+    _never_a_bug(data, planted.store, key, read)
+
+
+def usage_of(planted: Planted) -> Usage:
+    """Hours of the run's jobs."""
+    return read_usage(planted.store, planted.layout, 2.0)
+
+
+OUTPUTS = {
+    name: {"value": value}
+    for name, value in {
+        "store_url": "s3://b",
+        "aws_region": "us-east-1",
+        "cpu_queue": "q",
+        "cpu_job_definition": "d:1",
+        "stage_job_definition": "e:1",
+    }.items()
+}
+
+
+@examples(_N)
+@given(st.data())
+def test_outputs_of_terraform(data: st.DataObject) -> None:
+    """One output changed, or any bytes."""
+
+    def parse(found: bytes) -> object:
+        values = settings_from(parse_outputs(found, where="outputs.json"))
+        assert all(isinstance(value, str) for value in values.values())
+        return values
+
+    assert refused(parse, _as_json(OUTPUTS)) is not None
+    refused(parse, _as_json(data.draw(changed(OUTPUTS))))
+    refused(parse, data.draw(raw(_as_json(OUTPUTS))))
+
+
+def test_deeply_nested_outputs_are_no_outputs() -> None:
+    """The same line as for what is no JSON at all."""
+    with pytest.raises(SetupError, match=r"outputs.json holds no JSON \(nested too deeply\)"):
+        parse_outputs(b"[" * 100_000, where="outputs.json")
 
 
 @examples(4 * _N)

@@ -11,8 +11,9 @@ import pytest
 from ftm.core.errors import CorruptObjectError, OrchestratorError
 from ftm.core.layout import current_pointer, sentiment_ready
 from ftm.core.schemas import DATASETS, PROCESSED_TABLES
+from ftm.reduce.diagnosis import Diagnosis
 from ftm.reduce.name_stage import name_run
-from ftm.reduce.package_stage import diagnosis_of, package_run
+from ftm.reduce.package_stage import package_run
 from ftm.storage.object_store import ObjectStore, open_store
 from ftm.storage.parquet import from_bytes, to_bytes
 from ftm.storage.published import require_published
@@ -130,7 +131,7 @@ def test_firms_without_results_are_in_every_count(store: ObjectStore) -> None:
     record = do_all(planted, allow_failed=True)
     calls = rows_of(made_tables(store, record), "panel_calls")
     assert record.is_partial
-    assert diagnosis_of(record).is_partial
+    assert record.facts["is_partial"]
     statuses = {firm: row["status"] for firm, row in calls.items()}
     assert statuses == {
         "100000": "failed",
@@ -317,7 +318,7 @@ def test_the_diagnosis_is_that_of_the_tables(tables: dict[str, pa.Table]) -> Non
     """Counted again from the sentences."""
     planted = plant_run(open_store("memory://"), FIRMS, outcomes={3: "failed"})
     record = do_all(planted)
-    facts = diagnosis_of(record)
+    facts = Diagnosis(**record.facts)
     with_topics = {f for f, own in planted.themes.items() if own and f != "100003"}
     said = [r for r in tables["sentences"].to_pylist() if r["firm_id"] in with_topics]
     assert (facts.n_calls, facts.n_calls_with_topics) == (16, 9)

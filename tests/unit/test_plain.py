@@ -10,7 +10,7 @@ from rich.text import Text
 from ftm.cli.console import PlainConsole
 from ftm.cli.tables import make_table
 from ftm.core.plain import one_line, plain
-from ftm.core.urls import without_user
+from ftm.core.urls import shown, without_login, without_user
 
 
 def test_plain_keeps_all_that_can_be_read() -> None:
@@ -42,8 +42,37 @@ def test_a_console_shows_cells_as_they_are() -> None:
         ("http://host:9000/v1@x", "http://host:9000/v1@x"),
         ("s3://bucket/a@b", "s3://bucket/a@b"),
         ("failed: https://u:p@proxy, twice", "failed: https://proxy, twice"),
+        ("http://u:a@b@host/x", "http://host/x"),
     ],
 )
 def test_messages_show_urls_without_user_and_password(url: str, shown: str) -> None:
     """A secret key with a slash is a password, a port is none."""
     assert without_user(url) == shown
+
+
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [
+        ("ftp://x", "ftp://x"),
+        ("gpu:8000", "gpu:8000"),
+        ("http://gpu:8000/v1", "http://gpu:8000/v1"),
+        ("arn:aws:batch:us-east-1:1:job-queue/q", "arn:aws:batch:us-east-1:1:job-queue/q"),
+        ("u:pw@host:80", "…@host:80"),
+        ("http://u:p@w@host", "…@host"),
+        ("u%3Apw%40host", "…@host"),
+        ("AKIA:pw", "AKIA:…"),
+        ("s3://b?secret=pw", "s3://b…"),
+        ("s3://b?secret=p@w", "…"),
+        ("host password=pw", "host password…"),
+    ],
+)
+def test_of_a_refused_value_nothing_is_shown_that_may_be_secret(value: str, told: str) -> None:
+    """What is left still tells which value is meant."""
+    assert shown(value) == told
+
+
+def test_of_other_libraries_words_no_login_is_shown() -> None:
+    """They quote what they could not read, which need not be a URL."""
+    text = 'cannot reach "http:/u:pw@proxy:9" nor u:p@w@host; ann@example.org, https://a:9/b'
+    told = 'cannot reach "…@proxy:9" nor …@host; ann@example.org, https://a:9/b'
+    assert without_login(text) == told

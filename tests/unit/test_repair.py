@@ -6,7 +6,12 @@ from collections.abc import Sequence
 
 import pytest
 
-from ftm.core.errors import CorruptObjectError, FingerprintMismatchError, LeaseHeldError
+from ftm.core.errors import (
+    CorruptObjectError,
+    FingerprintMismatchError,
+    LeaseHeldError,
+    LeaseLostError,
+)
 from ftm.prefetch.repair import RepairSummary, is_left_by_repair, repair_quarter
 from ftm.storage.lease import Writer
 from ftm.storage.manifest import encode_manifest
@@ -55,6 +60,7 @@ def repair(
     *files: str,
     text: FakePreprocessor | None = None,
     progress: Lines | None = None,
+    clock: Clock | None = None,
 ) -> RepairSummary:
     """One `ftm verify --repair` of these files."""
     return repair_quarter(
@@ -63,7 +69,7 @@ def repair(
         files,
         source=lambda: source,
         preprocessor=text or FakePreprocessor(),
-        clock=Clock(),
+        clock=clock or Clock(),
         progress=progress,
         new_identity=dead_writer,
     )
@@ -181,6 +187,20 @@ def test_a_quarter_that_is_being_written_is_not_repaired(store: ObjectStore) -> 
     lease.acquire()
     with pytest.raises(LeaseHeldError, match="ann"):
         repair(store, FakeSource(firms(11)), CHUNK)
+
+
+def test_a_repair_that_slept_past_its_lease_writes_nothing(store: ObjectStore) -> None:
+    """Another command may be at the quarter by now."""
+    damage(store, CHUNK)
+    before, clock = everything(store), Clock()
+
+    class Sleeping(Lines):
+        def advance(self, *, firms: int = 0, sentences: int = 0) -> None:  # noqa: ARG002
+            clock.advance(hours=1)
+
+    with pytest.raises(LeaseLostError):
+        repair(store, FakeSource(firms(11), texts=TEXTS), CHUNK, progress=Sleeping(), clock=clock)
+    assert {k: v for k, v in everything(store).items() if k != LAYOUT.checkpoint} == before
 
 
 def test_a_lease_that_a_dead_repair_left_is_taken_away(store: ObjectStore) -> None:

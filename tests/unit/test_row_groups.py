@@ -8,6 +8,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from obstore.store import MemoryStore
 
 from ftm.connectors.s3_connector import S3TranscriptConnector
 from ftm.core.errors import CorruptObjectError
@@ -116,6 +117,30 @@ def test_a_transfer_that_flips_a_bit_is_fetched_again(s3: Bucket) -> None:
     s3.server.script = flipping(3)
     with pytest.raises(CorruptObjectError, match=r"the footer .* does not have the sha256"):
         reader(store).read_group(0)
+
+
+class FlippingStore(ObjectStore):
+    """In memory; its first ranges come with a bit flipped."""
+
+    def __init__(self, n_times: int) -> None:
+        super().__init__(MemoryStore(), url="memory://", scheme="memory")
+        self.n_left = n_times
+
+    def get_range(self, key: str, start: int, length: int) -> bytes:
+        """See ObjectStore."""
+        data = super().get_range(key, start, length)
+        self.n_left -= 1
+        return data if self.n_left < 0 else bytes([data[0] ^ 1]) + data[1:]
+
+
+def test_a_range_that_memory_or_a_disk_flips_is_read_once_more() -> None:
+    """Not on S3 only: a second look, and then it is damage."""
+    once, twice = FlippingStore(1), FlippingStore(2)
+    for store in (once, twice):
+        store.put(KEY, DATA)
+    assert reader(once).read_group(0).num_rows == 40
+    with pytest.raises(CorruptObjectError, match=r"the footer .* does not have the sha256"):
+        reader(twice).read_group(0)
 
 
 def test_a_damaged_chunk_leaves_the_other_row_groups_readable() -> None:

@@ -208,3 +208,129 @@ def test_a_line_break_after_the_key_is_left_out(
     monkeypatch.setenv("LLM_API_KEY", given)
     key = Settings.load().llm_api_key
     assert (key and key.get_secret_value()) == taken
+
+
+SECRET = "pl4nted"
+WITH_A_SECRET = [
+    ("AWS_ENDPOINT_URL", "u:{}@host"),
+    ("AWS_ENDPOINT_URL", "u:{}@host:9000"),
+    ("AWS_ENDPOINT_URL", "http:/u:{}@host:9000"),
+    ("AWS_ENDPOINT_URL", "http://u:{}@host:9000"),
+    ("AWS_ENDPOINT_URL", "http://u%3A{}%40host:9000"),
+    ("AWS_ENDPOINT_URL", "http://AKIA:{}"),
+    ("AWS_ENDPOINT_URL", "http://host:9000?secret={}"),
+    ("AWS_ENDPOINT_URL_S3", "u:{}@host:9000"),
+    ("AWS_ENDPOINT", "http://u:{}@host:9000"),
+    ("AWS_REGION", "u:{}@us-east-1"),
+    ("FTM_STORE", "AKIA:{}@bucket"),
+    ("FTM_STORE", "AKIA:{}"),
+    ("FTM_STORE", "s3:/AKIA:{}@bucket"),
+    ("FTM_STORE", "s3://AKIA:{}@bucket/prefix"),
+    ("FTM_STORE", "s3://AKIA:a/{}@bucket"),
+    ("FTM_STORE", "s3://AKIA:a@{}@bucket"),
+    ("FTM_STORE", "s3://AKIA:{}"),
+    ("FTM_STORE", "s3://b?secret={}"),
+    ("FTM_STORE", "s3://b?secret=a@{}"),
+    ("FTM_STORE", "s3://b/prefix#{}"),
+    ("FTM_STORE", "file://u:{}@host/folder"),
+    ("S3_BUCKET", "AKIA:{}@bucket"),
+    ("S3_BUCKET", "AKIA:a/{}@bucket"),
+    ("S3_BUCKET", "b?secret={}"),
+    ("LLM_BASE_URL", "u:{}@host/v1"),
+    ("LLM_BASE_URL", "http:/u:{}@host/v1"),
+    ("LLM_BASE_URL", "http://u:a/{}@host/v1"),
+    ("LLM_BASE_URL", "http://u:12/{}@host/v1"),
+    ("LLM_BASE_URL", "http://u:a@{}@host/v1"),
+    ("LLM_BASE_URL", "http://host/v1?api_key={}"),
+    ("LLM_MODEL_NAME", "https://u:{}@host/model"),
+    ("FTM_EMBEDDING_MODEL", "https://u:{}@host/model"),
+    ("FTM_WRDS_HOST", "u:{}@host"),
+    ("FTM_WRDS_HOST", "u:{}"),
+    ("FTM_WRDS_HOST", "postgresql://u:{}@host/wrds"),
+    ("FTM_WRDS_HOST", "host password={}"),
+    ("FTM_WRDS_DBNAME", "host=h password={}"),
+    ("FTM_WRDS_DBNAME", "postgresql://u:{}@host/wrds"),
+    ("WRDS_USERNAME", "u:{}"),
+    ("FTM_BATCH_QUEUE", "https://u:{}@host/queue"),
+    ("FTM_BATCH_JOB_DEFINITION", "u:{}@host"),
+    ("FTM_BATCH_STAGE_QUEUE", "u:{}@host"),
+    ("FTM_BATCH_STAGE_JOB_DEFINITION", "u:{}@host"),
+    ("FTM_WRDS_SSLMODE", "u:{}@host"),
+    ("FTM_CLUSTERING", "u:{}@host"),
+]
+
+
+@pytest.mark.parametrize(("name", "value"), WITH_A_SECRET)
+def test_a_value_with_a_password_is_refused_unseen(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    """However mistyped: the variable is named, the password is not."""
+    monkeypatch.setenv(name, value.format(SECRET))
+    with pytest.raises(ConfigError, match=rf"\b{name}\b.* cannot be used: ") as caught:
+        Settings.load()
+    assert SECRET not in str(caught.value)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize("value", [f"AKIA:{SECRET}@bucket", f"s3://b?secret={SECRET}"])
+def test_a_store_given_as_flag_is_refused_alike(value: str) -> None:
+    """Messages name both ways to give it."""
+    with pytest.raises(ConfigError, match="--store or FTM_STORE") as caught:
+        Settings.load(store=value)
+    assert SECRET not in str(caught.value)
+
+
+@pytest.mark.parametrize("value", ['["{}"]', '{{ password = "{}" }}', "4711"])
+@pytest.mark.parametrize("field", ["llm_base_url", "wrds_host", "store", "naming", "wrds_username"])
+def test_what_is_no_text_is_not_shown(tmp_path: Path, field: str, value: str) -> None:
+    """Only the variable that it should have been the text of."""
+    (tmp_path / "ftm.toml").write_text(f"{field} = {value.format('4711')}\n")
+    with pytest.raises(ConfigError, match="cannot be used") as caught:
+        Settings.load()
+    assert "4711" not in str(caught.value) or (field, value) == ("naming", "4711")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        *("localhost:9000", "localhost", "http://", "http:/localhost:9000", "ftp://localhost"),
+        *("http://local host", "http://localhost:port", "http://localhost:99999", "http://[::1"),
+        *("http://höst:9000", "http://999.1.1.1", "http://[fe80::1%25eth0]:9000", "http://a<b"),
+    ],
+)
+@pytest.mark.parametrize("name", ["AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"])
+def test_what_is_no_endpoint_is_refused_with_how_one_looks(
+    monkeypatch: pytest.MonkeyPatch, name: str, url: str
+) -> None:
+    """The S3 client would die of it, with a traceback of Rust's."""
+    monkeypatch.setenv(name, url)
+    with pytest.raises(
+        ConfigError, match=rf"{name} .*cannot be used: it looks like http://localhost:9000"
+    ):
+        Settings.load()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *(("AWS_ENDPOINT_URL", f"http://{host}") for host in ("127.0.0.1:9", "[::1]:9", "minio_1")),
+        ("AWS_ENDPOINT_URL", "https://bucket.vpce-0a.s3.us-east-1.vpce.amazonaws.com/"),
+        ("AWS_REGION", "us-gov-west-1"),
+        ("FTM_STORE", "s3://b/me@team/quarter=2023Q1"),
+        ("FTM_STORE", "file:///home/me@team/what?"),
+        ("S3_BUCKET", "b/prefix"),
+        ("LLM_BASE_URL", "http://u:pw@gpu.local:8000/v1"),
+        ("LLM_BASE_URL", "https://[::1]:8000/v1/"),
+        ("LLM_MODEL_NAME", "@cf/meta/llama-3:8b"),
+        ("FTM_WRDS_HOST", "/run/postgresql@16"),
+        ("FTM_WRDS_HOST", "fe80::1"),
+        ("FTM_BATCH_QUEUE", "arn:aws:batch:us-east-1:123456789012:job-queue/ftm-cpu"),
+        ("FTM_BATCH_JOB_DEFINITION", "ftm-map-cpu:3"),
+    ],
+)
+def test_what_has_no_password_is_taken(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    """`@`, `:` and `?` belong to paths, ports and addresses, too."""
+    monkeypatch.setenv(name, value)
+    assert value in Settings.load().model_dump().values()

@@ -256,6 +256,13 @@ def test_no_file_is_read_or_written(query: str, filled: ObjectStore, tmp_path: P
     assert [path.name for path in tmp_path.iterdir()] == ["secret.csv"]
 
 
+@pytest.mark.parametrize("change", ["set memory_limit = '1GB'", "reset threads"])
+def test_a_query_changes_no_setting(change: str, filled: ObjectStore) -> None:
+    """EXPLAIN ANALYZE carries out what it explains, and is no SET."""
+    with pytest.raises(QueryError, match="configuration has been locked"):
+        ftm.sql(f"explain analyze {change}", filled)
+
+
 def test_what_does_not_fit_into_memory_goes_to_a_folder_of_its_own(
     filled: ObjectStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

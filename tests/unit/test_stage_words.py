@@ -62,7 +62,7 @@ def named(**facts: Any) -> StageRecord:
 )
 def test_a_stage_tells_who_named_and_what_it_cost(record: StageRecord, words: str) -> None:
     """Answers asked and found, tokens of both kinds, and money where there are prices."""
-    assert describe_stage(record) == words
+    assert describe_stage(record, key="stages/name") == words
 
 
 class OneName(ToldNamer):

@@ -245,6 +245,30 @@ def test_without_deep_sizes_and_footers_are_seen_and_bodies_are_not() -> None:
     assert "--deep" not in cut.damaged[0].fix
 
 
+def test_an_object_without_bytes_is_seen_without_reading() -> None:
+    """Where no size is on record: a part of a run."""
+    key = next(key for key in sorted(packaged()) if key.startswith("intermediate/firm-topics/"))
+    found = found_in({**packaged(), key: b""}, deep=False)
+    assert [fault.what for fault in found.damaged if fault.key == key] == ["it is empty"]
+
+
+@pytest.mark.parametrize("deep", [False, True])
+def test_turns_of_firms_that_left_no_sentence_are_looked_at(deep: bool) -> None:
+    """Their file has no chunk beside it, and can be made anew like any other."""
+    store = open_store("memory://")
+    silent = {firm: [""] for firm in firms(5)[4:]}
+    prefetch(store, FakeSource(firms(5), texts=silent))
+    named = manifest(store)
+    (file,) = {f.replace("components", "chunk") for f in named.components} - named.chunks.keys()
+    file = file.replace("chunk", "components")
+    store.delete(LAYOUT.key(file))
+    found = verify_quarter(store, QUARTER, deep=deep)
+    assert [(fault.key, fault.what) for fault in found.damaged] == [
+        (LAYOUT.key(file), "it is gone")
+    ]
+    assert found.repairable == [file]
+
+
 def test_what_nothing_names_is_left_over_and_damages_nothing() -> None:
     """An orphan of a killed writer, and the generation before a refresh."""
     store = holding(prefetched())

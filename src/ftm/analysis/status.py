@@ -36,6 +36,7 @@ from ftm.storage.run_reader import (
     run_ids,
 )
 from ftm.storage.run_records import RunSpec
+from ftm.storage.stage_facts import facts_of
 from ftm.storage.stage_records import STAGES, read_stage
 
 _T = TypeVar("_T")
@@ -207,6 +208,7 @@ class _Context:
         is_partial = not read_run_manifest(self.store, layout, run.spec).complete
         records = {name: read_stage(self.store, layout, name) for name in STAGES[1:]}
         packaged = records[STAGES[-1]]
+        where = self.store.name(layout.stage_record(STAGES[-1]))
         outdated = self._outdated(run.spec)
         command = resume_command(
             run.spec,
@@ -221,7 +223,7 @@ class _Context:
             outdated=outdated,
             resume="" if (packaged and status.is_complete) or outdated else command,
             stages=tuple(name for name, record in records.items() if record),
-            diagnosis=packaged.facts if packaged else None,
+            diagnosis=facts_of(packaged, key=where) if packaged else None,
         )
 
     def _outdated(self, spec: RunSpec) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ftm.core.errors import SetupError
+from ftm.core.plain import one_line
 
 COMPUTE = ("gpu", "cpu")
 DEFAULT_SOURCE = "terraform/examples/complete"
@@ -68,9 +69,10 @@ def parse_outputs(printed: bytes, *, where: str) -> dict[str, Any]:
     """
     try:
         found = json.loads(printed)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
+        why = "nested too deeply" if isinstance(error, RecursionError) else error
         raise SetupError(
-            f"{where} holds no JSON ({error}); it has to be what `terraform output -json` prints"
+            f"{where} holds no JSON ({why}); it has to be what `terraform output -json` prints"
         ) from error
     if not isinstance(found, dict) or not all(
         isinstance(each, dict) and "value" in each for each in found.values()
@@ -96,9 +98,9 @@ def settings_from(outputs: Mapping[str, Any], *, compute: str | None = None) -> 
         SetupError: an output is missing, or there is no job definition yet.
     """
     if missing := [name for name in _NEEDED if name not in outputs]:
+        have = one_line(", ".join(sorted(outputs)))
         raise SetupError(
-            f"the outputs lack {missing[0]!r} and have {', '.join(sorted(outputs))}; "
-            f"ftm reads those of {DEFAULT_SOURCE}"
+            f"the outputs lack {missing[0]!r} and have {have}; ftm reads those of {DEFAULT_SOURCE}"
         )
     chosen = compute or ("gpu" if "gpu_job_definition" in outputs else "cpu")
     if chosen not in COMPUTE:
@@ -128,8 +130,9 @@ def settings_from(outputs: Mapping[str, Any], *, compute: str | None = None) -> 
         if (cpu := outputs.get("cpu_queue", outputs[queue])) != outputs[queue]:
             values["batch_stage_queue"] = cpu
     if wrong := [name for name, value in values.items() if not isinstance(value, str)]:
+        kind = type(values[wrong[0]]).__name__
         raise SetupError(
-            f"the output for {wrong[0]!r} is {values[wrong[0]]!r}, and should be a text; ftm reads "
-            f"those of {DEFAULT_SOURCE}"
+            f"the output for {wrong[0]!r} is a JSON {kind}, and should be a text; ftm reads those "
+            f"of {DEFAULT_SOURCE}"
         )
     return values

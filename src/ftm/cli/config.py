@@ -10,6 +10,7 @@ import click
 
 from ftm.core.errors import ConfigError, SetupError
 from ftm.core.settings import TOML_FILE, Settings, variable_name
+from ftm.core.urls import shown
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -63,14 +64,19 @@ def from_terraform(source: str, compute: str | None, output: Path, force: bool) 
     values = settings_from(outputs, compute=compute)
     text = read_file(output)
     if not force and (found := differences(text, values, path=output)):
-        told = "; ".join(f"{d.key} is {d.old!r}, Terraform says {d.new!r}" for d in found)
+        told = "; ".join(f"{d.key} is {_told(d.old)}, Terraform says {_told(d.new)}" for d in found)
         raise SetupError(f"{output} has other values: {told}. Replace them with --force")
     write_file(output, with_values(text, values, path=output))
     click.echo(f"wrote {output}")
     for key, value in values.items():
-        click.echo(f"  {key} = {value}")
+        click.echo(f"  {key} = {shown(value)}")
     _warn_of_overriding(output, values)
     click.echo("`ftm doctor` checks all of it", err=True)
+
+
+def _told(value: object) -> str:
+    """A value of either file, without what may be secret in it."""
+    return repr(shown(value)) if isinstance(value, str) else "no text"
 
 
 def _warn_of_overriding(output: Path, values: Mapping[str, str]) -> None:

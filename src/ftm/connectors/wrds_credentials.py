@@ -184,7 +184,7 @@ def _from_secrets_manager(settings: Settings, tried: list[str]) -> Credentials |
         code = error.response["Error"]["Code"]
         tried.append(f"Secrets Manager answered {code} for {SECRET_NAME!r}")
         return None
-    except (BotoCoreError, KeyError) as error:
+    except (BotoCoreError, KeyError, ValueError) as error:
         tried.append(f"Secrets Manager cannot be asked: {type(error).__name__}")
         return None
     return _parse_secret(text, settings, tried)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import tomllib
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -27,14 +27,30 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from ftm.core import setting_rules as rules
 from ftm.core.errors import ConfigError
 from ftm.core.plain import one_line
-from ftm.core.urls import without_user
+from ftm.core.urls import shown
 
 TOML_FILE = "ftm.toml"
 SSLMODES = ("require", "verify-ca", "verify-full", "disable")
 """Those of libpq's sslmodes under which it logs in once."""
 SECRETS = frozenset({"wrds_password", "llm_api_key"})
+_RULES: dict[str, Callable[[str], None]] = {
+    "store": rules.check_store,
+    "s3_bucket": rules.check_bucket,
+    "aws_endpoint_url": rules.check_endpoint,
+    "aws_region": rules.check_region,
+    "wrds_host": rules.check_wrds_host,
+    "wrds_dbname": rules.check_wrds_name,
+    "wrds_username": rules.check_wrds_name,
+    "batch_queue": rules.check_batch_name,
+    "batch_job_definition": rules.check_batch_name,
+    "batch_stage_queue": rules.check_batch_name,
+    "batch_stage_job_definition": rules.check_batch_name,
+    "llm_base_url": rules.check_llm_url,
+}
+"""Of the text of a field; that of any other holds no URL with a user."""
 
 
 def _env(*names: str) -> AliasChoices:
@@ -143,8 +159,11 @@ class Settings(BaseSettings):
     @classmethod
     def _text_alone(cls, value: object, info: ValidationInfo) -> object:
         """Paths may be any bytes; the rest goes where NUL and lone surrogates do not."""
-        if info.field_name != "pgpassfile" and isinstance(value, str):
-            _refuse_no_text(value)
+        name = str(info.field_name)
+        if isinstance(value, str) and name != "pgpassfile":
+            rules.check_text(value)
+            if name not in SECRETS:
+                _RULES.get(name, rules.check_no_user)(value)
         return value
 
     @field_validator("llm_api_key")
@@ -156,33 +175,6 @@ class Settings(BaseSettings):
                 "a key has no blank, line break or letter with an accent in it; copy it again"
             )
         return SecretStr(text) if text else None
-
-    @field_validator("wrds_host")
-    @classmethod
-    def _one_host(cls, host: str) -> str:
-        if "," in host:
-            raise ValueError("name one host; at several libpq would log in until one answers")
-        return host
-
-    @field_validator("store")
-    @classmethod
-    def _known_scheme(cls, url: str | None) -> str | None:
-        _refuse_user(url)
-        if url is None or url.startswith(("s3://", "file://")):
-            return url
-        raise ValueError("a store is s3://bucket[/prefix] or file:///folder")
-
-    @field_validator("s3_bucket")
-    @classmethod
-    def _bucket_alone(cls, name: str | None) -> str | None:
-        _refuse_user(f"//{name}")
-        return name
-
-    @field_validator("aws_endpoint_url")
-    @classmethod
-    def _endpoint_alone(cls, url: str | None) -> str | None:
-        _refuse_user(url)
-        return url
 
     @field_validator("wrds_sslmode")
     @classmethod
@@ -220,6 +212,10 @@ class Settings(BaseSettings):
             ConfigError: a value cannot be used; the message names the setting.
         """
         try:
+            rules.check_endpoints(os.environ)
+        except ValueError as error:
+            raise ConfigError(str(error)) from None
+        try:
             return cls(**{name: value for name, value in given.items() if value is not None})
         except ValidationError as error:
             raise ConfigError(_explain(error)) from None
@@ -238,24 +234,6 @@ class Settings(BaseSettings):
             init_settings,
             env_settings,
             InitSettingsSource(settings_cls, _read_toml(Path(TOML_FILE))),
-        )
-
-
-def _refuse_no_text(value: str) -> None:
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        raise ValueError("it holds bytes that are no UTF-8") from None
-    if "\0" in value:
-        raise ValueError("it holds a NUL character")
-
-
-def _refuse_user(url: str | None) -> None:
-    """What is in a URL ends up in messages, records and jobs."""
-    if url is not None and without_user(url) != url:
-        raise ValueError(
-            "it holds a user or password, which messages and records would show; AWS credentials "
-            "come from a profile, a role, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
         )
 
 
@@ -340,18 +318,19 @@ def _explain(error: ValidationError) -> str:
     name = _field_of(str(first["loc"][0])) if first["loc"] else "settings"
     info = Settings.model_fields.get(name)
     variable = variable_name(info) if info is not None else name
-    value = "" if name in SECRETS else f" {_shown(name, first['input'])!r}"
+    value = "" if name in SECRETS else _shown(first["input"], first["type"])
     why = first["msg"].removeprefix("Value error, ")
     if name == "store":
         return f"store{value} (--store or {variable}) cannot be used: {why}"
     return f"{variable}{value} cannot be used: {why}"
 
 
-def _shown(name: str, value: object) -> object:
-    """A value for a message, without what may be secret in it."""
-    if not isinstance(value, str):
-        return value
-    return without_user(f"//{value}")[2:] if name == "s3_bucket" else without_user(value)
+def _shown(value: object, kind: str) -> str:
+    """A blank and a value for a message; empty for one that is neither text nor a number."""
+    if isinstance(value, str):
+        return f" {shown(value)!r}"
+    is_number = isinstance(value, bool | int | float) and kind != "string_type"
+    return f" {value!r}" if is_number else ""
 
 
 def environment() -> dict[str, str]:

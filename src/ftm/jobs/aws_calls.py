@@ -22,7 +22,7 @@ from botocore.exceptions import (
 )
 
 from ftm.core.errors import AWSAccessError, AWSUnavailableError, ConfigError, JobError
-from ftm.core.urls import without_user
+from ftm.core.urls import without_login
 from ftm.storage.retrying import Bounds, Retrier
 
 _LOG = logging.getLogger(__name__)
@@ -209,12 +209,12 @@ def explain(error: Exception, *, what: str) -> JobError | ConfigError:
     if isinstance(error, ClientError):
         return _from_answer(error, what)
     if isinstance(error, (BotoConnectionError, HTTPClientError)):
-        told = without_user(str(error))
+        told = without_login(str(error))
         return AWSUnavailableError(
             f"{what}: AWS does not answer ({told}); is the region right (AWS_REGION), and the "
             "network there?"
         )
-    return JobError(f"{what}: {without_user(str(error))}")
+    return JobError(f"{what}: {without_login(str(error))}")
 
 
 def _from_answer(error: ClientError, what: str) -> JobError:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import ipaddress
 import socket
 from collections.abc import Callable, Sequence
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult
 
 from ftm.core.errors import ConfigError, LLMUnavailableError
-from ftm.core.urls import without_user
+from ftm.core.urls import shown, split_http
 
 _OURS = tuple(
     ipaddress.ip_network(network)
@@ -34,15 +34,10 @@ def split_base_url(base_url: str) -> SplitResult:
     Raises:
         ConfigError: it is no http or https URL with a host.
     """
-    try:
-        parts = urlsplit(base_url)
-        usable = parts.scheme in ("http", "https") and bool(parts.hostname)
-        _ = parts.port
-    except ValueError:
-        usable = False
-    if not usable:
+    parts = split_http(base_url)
+    if parts is None:
         raise ConfigError(
-            f"LLM_BASE_URL {without_user(base_url)!r} cannot be used; it looks like "
+            f"LLM_BASE_URL {shown(base_url)!r} cannot be used; it looks like "
             "http://localhost:8000/v1"
         )
     return parts

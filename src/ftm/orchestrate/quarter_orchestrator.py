@@ -34,6 +34,7 @@ from ftm.storage.object_store import ObjectStore
 from ftm.storage.run_lease import Held, alone
 from ftm.storage.run_reader import damaged_batches, published_run, read_calls, read_run
 from ftm.storage.run_records import BatchLine, JobRecord
+from ftm.storage.stage_facts import facts_of
 from ftm.storage.stage_records import STAGES
 
 if TYPE_CHECKING:
@@ -393,11 +394,12 @@ class QuarterOrchestrator(Prefetched):
             return submitted_stage(plan.spec, end.submitted)
         published = published_run(self._store, plan.quarter) == plan.spec.run_id
         usage = read_usage(self._store, plan.layout, self._price_per_hour)
+        where = self._store.name(plan.layout.stage_record(STAGES[-1]))
         return replace(
             summary,
             state="complete" if end.worked else state,
             seconds=time.monotonic() - started_s,
-            diagnosis=end.package.facts if end.package else None,
+            diagnosis=facts_of(end.package, key=where) if end.package else None,
             last_stage=asked.span.last,
             tables=self._store.name(plan.layout.processed_root) if end.package else "",
             published=published,

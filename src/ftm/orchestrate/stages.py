@@ -22,6 +22,7 @@ from ftm.reduce.reduce_stage import (
 )
 from ftm.storage.object_store import ObjectStore
 from ftm.storage.run_reader import RunRecords
+from ftm.storage.stage_facts import facts_of
 from ftm.storage.stage_records import STAGES, StageRecord, is_done, read_stage, require_stage
 
 REPORT_EVERY_S = 30.0
@@ -155,7 +156,8 @@ def run_stages(
             return StagesEnd(None, worked=True, submitted=stage)
         if record != before:
             worked = True
-            say(f"{stage}: {describe_stage(record)} in {time.monotonic() - started_s:.1f} s")
+            made = describe_stage(record, key=run.layout.stage_record(stage))
+            say(f"{stage}: {made} in {time.monotonic() - started_s:.1f} s")
     if record is None or record.stage != STAGES[-1]:
         return StagesEnd(None, worked)
     if publish:
@@ -222,16 +224,24 @@ def _inputs(store: ObjectStore, run: RunRecords, stage: str, tools: StageTools) 
     return package_inputs(store, run, tools.series(run.layout.quarter, run.spec.run_id))
 
 
-def describe_stage(record: StageRecord) -> str:
-    """What came out of a stage, in a few words."""
-    facts = record.facts
+def describe_stage(record: StageRecord, *, key: str) -> str:
+    """What came out of a stage, in a few words.
+
+    Args:
+        record: of the stage.
+        key: where it is, for the error.
+
+    Raises:
+        CorruptObjectError: it lacks a fact.
+    """
     if record.stage == "reduce":
+        facts = facts_of(record, key=key)
         text = (
             f"{counted(facts['n_themes'], 'theme')} of {facts['n_themed']:,} of "
             f"{counted(facts['n_topics'], 'topic')}"
         )
     elif record.stage == "name":
-        text = _describe_names(facts)
+        text = _describe_names(facts_of(record, key=key))
     else:
         text = counted(len(record.files), "table")
     return f"{text}, partial: batches that failed are left out" if record.is_partial else text

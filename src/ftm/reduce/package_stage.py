@@ -14,7 +14,7 @@ from ftm.reduce.aggregator import FirmTopics, firm_topics
 from ftm.reduce.calls import Origin, call_rows, calls_table, firm_statuses
 from ftm.reduce.constraints import check_tables
 from ftm.reduce.counts import count_calls
-from ftm.reduce.diagnosis import Diagnosis, diagnose
+from ftm.reduce.diagnosis import diagnose
 from ftm.reduce.final_themes import FinalThemes, finish_themes
 from ftm.reduce.firms import count_firms, firms_table
 from ftm.reduce.labels import Labels, read_labels
@@ -28,6 +28,7 @@ from ftm.storage.parquet import fit, to_bytes
 from ftm.storage.published import Published, publish, put_table, require_published
 from ftm.storage.run_lease import Held
 from ftm.storage.run_reader import RunRecords, read_calls, read_run_manifest, read_table
+from ftm.storage.stage_facts import facts_of
 from ftm.storage.stage_records import (
     StageRecord,
     hash_inputs,
@@ -156,11 +157,6 @@ def _files(record: StageRecord) -> dict[str, str]:
     return {key.rpartition("/")[2]: sha for key, sha in record.files.items()}
 
 
-def diagnosis_of(record: StageRecord) -> Diagnosis:
-    """The figures that stage package recorded."""
-    return Diagnosis(**record.facts)
-
-
 def make_tables(
     store: ObjectStore,
     run: RunRecords,
@@ -256,8 +252,10 @@ def check_names(run: RunRecords, *, reduced: StageRecord, named: StageRecord) ->
 
     Raises:
         OrchestratorError: they are of others.
+        CorruptObjectError: the record does not say how they were made.
     """
-    if named.inputs_sha256 != name_inputs(named.facts["method"], reduced):
+    facts = facts_of(named, key=run.layout.stage_record("name"))
+    if named.inputs_sha256 != name_inputs(facts["method"], reduced):
         raise OrchestratorError(
             f"stage name of run {run.spec.run_id} was done for other themes than stage reduce has "
             f"made since; run `ftm run-quarter --quarter {run.spec.quarter} --from name`"

@@ -11,7 +11,7 @@ from urllib.parse import unquote, urlsplit
 from obstore.store import LocalStore, S3Store
 
 from ftm.core.errors import ConfigError, StoreError, StoreUnavailableError
-from ftm.core.urls import without_user
+from ftm.core.urls import shown
 
 if TYPE_CHECKING:
     from obstore.store import ClientConfig
@@ -45,7 +45,7 @@ def folder_of(rest: str, url: str) -> Path:
     """
     folder = Path(unquote(rest))
     if not folder.is_absolute():
-        raise ConfigError(f"{url!r} is not an absolute folder; write file:///home/me/store")
+        raise ConfigError(f"{shown(url)!r} is not an absolute folder; write file:///home/me/store")
     if "\0" in str(folder) or any(len(part.encode()) > _LONGEST_NAME for part in folder.parts):
         raise ConfigError(f"{url!r} cannot be a folder: a name in it is too long, or has a NUL")
     return folder
@@ -80,18 +80,16 @@ def _bucket_and_prefix(rest: str, url: str) -> tuple[str, str]:
     bucket, _, prefix = rest.partition("/")
     if not _BUCKET.fullmatch(bucket):
         raise ConfigError(
-            f"{without_user(url)!r} names no valid bucket; write s3://bucket or s3://bucket/prefix"
+            f"{shown(url)!r} names no valid bucket; write s3://bucket or s3://bucket/prefix"
         )
     prefix = prefix.rstrip("/")
     if prefix and (urlsplit(url).query or urlsplit(url).fragment):
-        raise ConfigError(f"{without_user(url)!r}: a prefix has no ? and no #")
+        raise ConfigError(f"{shown(url)!r}: a prefix has no ? and no #")
     try:
         if prefix:
             check_key(prefix)
     except StoreError as error:
-        raise ConfigError(
-            f"{without_user(url)!r}: {prefix!r} cannot be a prefix ({error})"
-        ) from error
+        raise ConfigError(f"{shown(url)!r}: {prefix!r} cannot be a prefix ({error})") from error
     return bucket, prefix
 
 

@@ -28,7 +28,7 @@ from ftm.core.errors import (
     StoreGaveUpError,
     StoreUnavailableError,
 )
-from ftm.core.urls import without_user
+from ftm.core.urls import shown
 from ftm.storage.backends import BULK_TIMEOUT_S, check_key, file_backend, folder_of, s3_backends
 from ftm.storage.retrying import Bounds, Retrier, RetryPolicy
 from ftm.storage.store_errors import BusyStoreError, TransientStoreError, explain
@@ -389,6 +389,4 @@ def open_store(
             rest, url, endpoint_url=endpoint_url, region=region, stall_s=stall_s
         )
         return ObjectStore(quick, bulk=bulk, url=url, scheme="s3", hook=hook, retry=retry)
-    raise ConfigError(
-        f"unknown store {without_user(url)!r}; use s3://bucket[/prefix] or file:///folder"
-    )
+    raise ConfigError(f"unknown store {shown(url)!r}; use s3://bucket[/prefix] or file:///folder")
