@@ -82,9 +82,21 @@ def test_digits_or_open_brackets_without_end_are_a_sentence_like_any_other(unit:
         assert classify_kinds([endless(unit, 2**17)], ["Executives"]) == ["content"]
 
 
+def test_a_greeting_is_not_looked_for_from_every_article() -> None:
+    """What is said of a good question begins at the first of a run of articles."""
+    with cpu_seconds(LIMIT_S):
+        assert classify_kinds(["Hello, " + endless("a ", 2**16)], ["Executives"]) == ["greeting"]
+
+
+def test_a_word_of_colons_is_no_url_soon() -> None:
+    """No password is looked for after each of them."""
+    with cpu_seconds(LIMIT_S):
+        assert BOUND.tokenizer.url_match(endless("a:", 2**17)) is None
+
+
 def test_introducing_an_officer_over_and_over_is_linear() -> None:
-    """One word of 50,000 characters counts as one of the 32 that a hand-over may have."""
-    said = "We are joined by " + endless("officer/", 50_000)
+    """One word of 250,000 characters counts as one of the 32 that a hand-over may have."""
+    said = "We are joined by " + endless("officer/", 250_000)
     with cpu_seconds(LIMIT_S):
         assert manages_conversation(said, analyst=False)
         assert not manages_conversation(said + "; costs", analyst=False)
