@@ -14,7 +14,9 @@ from ftm.cli.main import cli
 from ftm.connectors.s3_connector import S3TranscriptConnector
 from ftm.storage.manifest import load_manifest
 from ftm.storage.object_store import ObjectStore, open_store
+from ftm.text.kinds import classify_kinds
 from ftm.text.parallel import ParallelPreprocessor
+from tests.support.endless import all_endless, cpu_seconds
 from tests.support.fake_source import FakeSource
 from tests.support.hostile import NAMES, OBEYED, TEXTS
 from tests.support.planted_run import plant_run
@@ -125,6 +127,20 @@ def test_texts_of_all_kinds_go_through_the_real_pipeline(memory: ObjectStore) ->
         assert {
             f: len(v.sentences) for f, v in connector.fetch_transcripts(None).firms.items()
         } == {firm: len(said) for firm, said in rows.items()}
+
+
+def test_runs_without_end_stall_neither_prefetch_nor_kinds(memory: ObjectStore) -> None:
+    """A call with 3,500 characters of each kind: seconds for all, not a minute for some."""
+    texts = {f"{n:03}": [f"Margin demand grew {run} here."]
+             for n, run in enumerate(all_endless(3_500).values())}  # fmt: skip
+    with ParallelPreprocessor("rules", 1) as text, cpu_seconds(20):
+        prefetch(memory, FakeSource(sorted(texts), texts=texts), text=text)
+    assert not load_manifest(memory, QUARTER).failed
+    rows = stored_rows(memory)
+    assert set(rows) == set(texts)
+    said = [sentence for sentences in rows.values() for sentence in sentences]
+    with cpu_seconds(20):
+        assert len(classify_kinds(said, ["Executives"] * len(said))) == len(said)
 
 
 @pytest.mark.exhaustive

@@ -20,18 +20,28 @@ PLACEHOLDER = re.compile(r"\[(?:FIRM|PERSON|NAME)\]", re.IGNORECASE)
 _TITLES = word_set("names", "titles")
 _NOBODY = word_set("names", "nobody")
 _SHORT = mapping("names", "short")
+_MAX_NAME_PARTS = 20
 _PART = re.compile(r"[^\W\d_](?:[\w'\u2019-]*\w)?\.?")
-_CAPITALISED = r"[A-ZÀ-ÖØ-Þ][\w'\u2019-]*"
+_CAPITAL = "[A-ZÀ-ÖØ-Þ]"
+_INSIDE = r"[\w'\u2019-]"
+_CAPITALISED = rf"{_CAPITAL}{_INSIDE}*"
+# Words are begun at their first character only: tried from each, "AAAA" would be quadratic.
+_WORD_START = rf"(?<!{_INSIDE})"
+_BEFORE_CAPITAL = rf"{_WORD_START}((?:(?!{_CAPITAL}){_INSIDE})*+)"
 _TITLED = re.compile(
     rf"\b(?:Mr|Ms|Mrs|Dr|Prof|Messrs)\.?\s+{_CAPITALISED}(?:\s+(?:[A-Z]\.\s+)?{_CAPITALISED}){{0,2}}"
 )
 _MARKS = ("®", "™", "℠", "(R)", "(TM)")
+_MARK = rf"{_INSIDE}++\s?[®™℠]"
 _MARKED = re.compile(
-    rf"(?:{_CAPITALISED}\s+){{0,3}}[\w'\u2019-]+\s?[®™℠]|[\w'\u2019-]+\s?\((?:R|TM)\)"
+    rf"{_WORD_START}(?:(?:{_CAPITALISED}\s+){{0,3}}{_MARK}|{_INSIDE}++\s?\((?:R|TM)\))"
+    rf"|{_BEFORE_CAPITAL}(?:{_CAPITALISED}\s+){{1,3}}{_MARK}"
 )
+"""A name and its mark; the first group is what stands before the capital that it begins with."""
 _INNER_CAPITAL = re.compile(r"(?<!\w)(?:[a-z]+[A-Z][a-z]\w*|[A-Z][a-z]+[A-Z][a-z]\w*)(?!\w)")
 _ORDINARY_INNER = name_words("inner_capitals")
-_RUN_WORD = re.compile(r"[A-ZÀ-ÖØ-Þ][\w\u2019'-]*[a-zß-ÿ][\w\u2019'-]*")
+_RUN_WORD = re.compile(rf"{_BEFORE_CAPITAL}({_CAPITALISED}[a-zß-ÿ]{_INSIDE}*)")
+"""A capitalised word with a small letter in it, as the second group."""
 _GENERAL = name_words("general_capitalised")
 _BUSINESS = name_words("business")
 
@@ -138,6 +148,7 @@ def _person_parts(name: str) -> list[str]:
     parts = [part for part in _PART.findall(name) if part.rstrip(".").lower() not in _TITLES]
     if any(part.lower() in _NOBODY for part in parts):
         return []
+    parts = parts[:_MAX_NAME_PARTS]
     return [part.capitalize() for part in parts] if name.isupper() else parts
 
 
@@ -189,19 +200,20 @@ def _sub_singles(
 
 def _is_first(text: str, start: int) -> bool:
     """Whether what begins here begins a sentence."""
-    before = text[:start].rstrip(" \t\n\"'\u201c\u2018(-")
-    return not before or before[-1] in ".?!:"
+    while start and text[start - 1] in " \t\n\"'\u201c\u2018(-":
+        start -= 1
+    return not start or text[start - 1] in ".?!:"
 
 
 def _brand_runs(text: str) -> Iterable[str]:
     """Runs of two capitalised words or more inside a sentence, general words cut off."""
     run: list[re.Match[str]] = []
     for match in _RUN_WORD.finditer(text):
-        follows = bool(run) and text[run[-1].end() : match.start()] == " "
+        follows = bool(run) and text[run[-1].end(2) : match.start(2)] == " "
         if not follows:
             yield from _as_brand(run, text)
             run = []
-        if match[0] in _GENERAL or _is_first(text, match.start()):
+        if match[2] in _GENERAL or _is_first(text, match.start(2)):
             yield from _as_brand(run, text)
             run = []
         else:
@@ -221,11 +233,11 @@ def _is_ordinary(word: str, lower: frozenset[str]) -> bool:
 
 def _as_brand(run: list[re.Match[str]], text: str) -> Iterable[str]:
     if len(run) > 1:
-        yield text[run[0].start() : run[-1].end()]
+        yield text[run[0].start(2) : run[-1].end(2)]
 
 
 def _without_products(text: str, runs: re.Pattern[str] | None) -> str:
     if any(mark in text for mark in _MARKS):
-        text = _MARKED.sub(NAME, text)
+        text = _MARKED.sub(lambda match: (match[1] or "") + NAME, text)
     text = _sub(runs, NAME, text)
     return _INNER_CAPITAL.sub(lambda m: m[0] if m[0] in _ORDINARY_INNER else NAME, text)

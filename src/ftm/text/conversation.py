@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import re
 
+from ftm.text.brackets import without_brackets
+
 _NAME_MARK = re.compile(r"\[indiscernible\]", re.IGNORECASE)
-_OTHER_MARK = re.compile(r"\([^)]*\)|[\[\]^]")
+_SQUARE = str.maketrans("[]^", "   ")
 _FILLER = re.compile(
     r"(?:so|and|but|now|okay|ok|yes|yeah|yep|no|well|right|again|then|also|actually|oh|listen"
     r"|first"
@@ -213,7 +215,7 @@ _INTRO = re.compile(
     r"(?:i'm|i am|we're|we are) (?:also )?(?:pleased |happy |delighted )?(?:to be )?(?:joined"
     r"|accompanied) (?:here )?(?:(?:today|this \w+|on (?:the|today's) call|on the line|in the"
     r" room)"
-    r"\b[^;:]*|(?:by|with)\b[^;:]*\b(?:officer|cfo|ceo|coo|chief|president|chairman|treasurer)\b"
+    r"\b[^;:]*|(?:by|with)\b(?=[^;:]*\Z)[^;:]*\b(?:officer|cfo|ceo|coo|chief|president|chairman|treasurer)\b"
     r"[^;:]*)"
     r"|(?:then )?we(?:'ll| will)\b(?: [\w',&-]+){0,16} (?:and|then) (?:answer|take|wrap-?up with)"
     r" (?:a"
@@ -284,7 +286,8 @@ def _bare(text: str) -> tuple[str, str]:
         Two texts in lower case, without the points at the end; a marked name is "someone".
     """
     text = _NAME_MARK.sub(" Someone", text.replace("\u2019", "'"))
-    text = " ".join(_OTHER_MARK.sub(" ", text).split()).replace(" ,", ",").replace("Someone '", "'")
+    spoken = without_brackets(text, {"(": ")"}).translate(_SQUARE)
+    text = " ".join(spoken.split()).replace(" ,", ",").replace("Someone '", "'")
     end = _NAME_LAST.sub("", text.rstrip(".?!- "))
     named = _without_start(end, names=False)
     bare = _NAME_BETWEEN.sub("", _without_start(named, names=True))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from ftm.text.brackets import without_brackets
 from ftm.text.conversation import manages_conversation
 from ftm.text.lexicon import word_set
 
@@ -45,8 +46,11 @@ def _any(*patterns: str) -> re.Pattern[str]:
     return re.compile("|".join(f"(?:{pattern})" for pattern in patterns))
 
 
-_FIGURE = re.compile(r"\d[\d.,]*\s?(?:%|percent|million|billion|basis)|[$€£¥]\s?\d")
-"""A figure: what has one reports something, unless it is legal boilerplate."""
+_FIGURE = re.compile(r"\d[.,]*+\s?(?:%|percent|million|billion|basis)|[$€£¥]\s?\d")
+"""A figure: what has one reports something, unless it is legal boilerplate.
+
+Its last digit is enough; from each of a million digits to their end would be quadratic.
+"""
 
 _FORWARD = re.compile(r"forward[- ]looking")
 _FORWARD_WHAT = re.compile(
@@ -221,7 +225,9 @@ _GREETING = _any(
     rf"{_TO_CLAUSE_END}",
     rf"\bwelcome (?:you |everyone |everybody |all |back |again |each )*(?:of you )?(?:to|on|for)\b"
     rf"{_TO_CLAUSE_END}|\bwelcome\b(?: everyone| everybody| all| back)*",
-    r"\b(?:that's |that is |it's |it is |is )?(?:a |an |this |very |another |such )*(?:good|great"
+    # A run of such words is begun at its first one only, or "a a a" would be quadratic.
+    r"\b(?:that's |that is |it's |it is |is )?(?<!\ba )(?<!\ban )(?<!\bthis )(?<!\bvery )"
+    r"(?<!\banother )(?<!\bsuch )(?:a |an |this |very |another |such )*(?:good|great"
     r"|excellent|fair|fantastic|interesting|very good|really good|terrific|super) (?:question"
     r"|point"
     r"|questions)\b",
@@ -264,11 +270,10 @@ _PLEASANTRY = re.compile(
 """Cheap test: without one of these no pattern of a greeting can match."""
 _PLEASANT_WORDS = word_set("kinds", "pleasant")
 _WORD = re.compile(r"[^\W_][\w'&.-]*")
-_MARK = re.compile(r"\[[^\]]*\]|\([^)]*\)")
 
 
 def _kind(text: str, speaker_type: str) -> str:
-    spoken = _MARK.sub(" ", text.replace("\u2019", "'"))
+    spoken = without_brackets(text.replace("\u2019", "'"), {"[": "]", "(": ")"})
     lower = spoken.lower()
     analyst = speaker_type.strip().lower() == "analysts"
     if not analyst:

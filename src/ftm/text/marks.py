@@ -14,6 +14,8 @@ from ftm.text.words import TRANSCRIPTION_MARK
 _EDITORIAL = re.compile(r"\[([^\[\]]*)\]")
 _NOTHING_LEFT = re.compile(r"\(\s*\)|(?<!\w)['\u2019]s(?!\w)")
 """Empty parentheses, and the possessive of a name that is gone."""
+_MAX_NESTED = 50
+"""Brackets within brackets are taken off from the innermost on; those farther out stay."""
 _BLANKS = re.compile(r"\s+")
 _BLANK_BEFORE_POINT = re.compile(r"\s+(?=[,.;:?!](?!\w))")
 _COMMAS = re.compile(r",(?:\s?,)+")
@@ -32,7 +34,10 @@ def without_marks(text: str) -> str:
         no letter or digit would be left.
     """
     found = text
-    while (bare := _EDITORIAL.sub(r"\1", TRANSCRIPTION_MARK.sub(" ", found))) != found:
+    for _ in range(_MAX_NESTED):
+        bare = _EDITORIAL.sub(r"\1", TRANSCRIPTION_MARK.sub(" ", found))
+        if bare == found:
+            break
         found = _tidied(bare)
     return found if any(char.isalnum() for char in found) else text
 

@@ -85,6 +85,7 @@ def _pipeline(name: str, nlp: Language) -> TextPipeline:
 
     from ftm.text import components
     from ftm.text.lemmas import lemma_table
+    from ftm.text.long_words import bound_affixes
     from ftm.text.spacy_pipeline import SpacyTextPipeline
     from ftm.text.tokens import DocReader, RuleReader
 
@@ -94,6 +95,7 @@ def _pipeline(name: str, nlp: Language) -> TextPipeline:
     stopwords |= word_set("stopwords", "calls") | word_set("stopwords", "fillers")
     _complete(nlp)
     _keep_generations(nlp)
+    bound_affixes(nlp)
     resources = {
         "stopwords": sorted(stopwords),
         "lexicon": lexicon_version(),

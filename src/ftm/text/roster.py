@@ -5,10 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import groupby
 
 from ftm.text.lexicon import mapping, word_set
 
 _NAME_PART = re.compile(r"[^\W\d_](?:[\w'\u2019]*[\w])?\.?")
+_WORD = re.compile(r"\w+")
 _TITLES = word_set("names", "titles")
 _NOBODY = word_set("names", "nobody")
 _NEVER_INTRODUCED = word_set("names", "never_introduced")
@@ -60,6 +63,20 @@ class Roster:
         """Every token that can begin a mention."""
         return self.singles | self.names.keys()
 
+    @cached_property
+    def _by_length(self) -> dict[str, tuple[tuple[int, frozenset[tuple[str, ...]]], ...]]:
+        """First token → (tokens of a name, all names of so many), longest first.
+
+        A call may thank a thousand Johns; each mention must not be compared with each of them.
+        """
+        return {
+            first: tuple(
+                (length, frozenset(same))
+                for length, same in groupby(sorted(names, key=len, reverse=True), key=len)
+            )
+            for first, names in self.names.items()
+        }
+
     def mentions(
         self,
         word_at: Callable[[int], str],
@@ -85,10 +102,10 @@ class Roster:
         self, word_at: Callable[[int], str], index: int, is_first: Callable[[int], bool]
     ) -> int:
         word = word_at(index)
-        for name in self.names.get(word, ()):
-            rest = range(index + 1, index + len(name))
-            if [*map(word_at, rest)] == [*name[1:]] and not any(map(is_first, rest)):
-                return index + len(name)
+        for length, names in self._by_length.get(word, ()):
+            rest = range(index + 1, index + length)
+            if (word, *map(word_at, rest)) in names and not any(map(is_first, rest)):
+                return index + length
         if word not in self.singles:
             return index
         if word in self.ambiguous and is_first(index):
@@ -125,7 +142,8 @@ def make_roster(
     longest_first = {
         first: tuple(sorted(found, key=lambda n: (-len(n), n))) for first, found in names.items()
     }
-    said = {name for name in given if _is_said(name.lower(), spoken)}
+    words = frozenset(_WORD.findall(spoken))
+    said = {name for name in given if _is_said(name.lower(), spoken, words)}
     singles |= given - {name for name in said - singles if is_word(name.lower())}
     sure = given - said
     ambiguous = frozenset(one for one in singles - sure if is_word(one.lower()))
@@ -137,10 +155,12 @@ def _given_names(name: str) -> list[str]:
     return [name, *_SHORT.get(name.lower(), "").split()]
 
 
-def _is_said(word: str, spoken: str) -> bool:
-    """Whether a lower-case word occurs; without a text, it may."""
+def _is_said(word: str, spoken: str, words: Collection[str]) -> bool:
+    """Whether a lower-case word occurs among the words of a text; without a text, it may."""
     if not spoken:
         return True
+    if _WORD.fullmatch(word):
+        return word in words
     return word in spoken and re.search(rf"\b{re.escape(word)}\b", spoken) is not None
 
 
