@@ -116,7 +116,7 @@ def test_what_is_left_out_here_is_killed_in_another_scenario(
 
 def _write(moment: str) -> str:
     """What is done to which file, wherever it lies."""
-    return f"{moment.split()[1]} {re.sub(r'part_[0-9]+', 'part', moment.rpartition('/')[2])}"
+    return f"{moment.split()[1]} {re.sub(r'_[0-9]+', '', moment.rpartition('/')[2])}"
 
 
 def careless(what: str) -> Scenario:

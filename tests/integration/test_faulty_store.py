@@ -131,7 +131,7 @@ def check(
 
 
 # Seeds that bring a fault of each kind: of most, one request in twenty is one or two faults.
-@pytest.mark.parametrize(("rate", "seed", "kinds"), [(0.05, 51, PLAIN), (0.2, 224, FAULTS)])
+@pytest.mark.parametrize(("rate", "seed", "kinds"), [(0.05, 51, PLAIN), (0.2, 226, FAULTS)])
 def test_a_prefetch_from_a_store_that_fails(
     prefetching: Phase, s3_server: S3Server, rate: float, seed: int, kinds: tuple[Fault, ...]
 ) -> None:

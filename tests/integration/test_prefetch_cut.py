@@ -131,7 +131,7 @@ def test_without_a_yes_nobody_logs_in_again(
         each.prefetch_quarter(QUARTER)
     assert role.logins(role.user) == 1
     assert told.n_questions == (reply is False)
-    assert json.loads(store.get(LAYOUT.checkpoint))["session"]["n_parts"] >= 1
+    assert json.loads(store.get(LAYOUT.checkpoint))["session"]["parts"]
 
 
 def test_a_part_damaged_after_the_cut_is_read_again_with_the_rest(
@@ -181,7 +181,7 @@ def wait_for_a_part(folder: Path) -> None:
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         text = checkpoint.read_text() if checkpoint.exists() else "{}"
-        if (json.loads(text).get("session") or {}).get("n_parts", 0):
+        if (json.loads(text).get("session") or {}).get("parts"):
             return
         time.sleep(0.005)
     pytest.fail("no part was written")
