@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 
 import pytest
@@ -13,6 +15,7 @@ from ftm.core.errors import (
     LeaseLostError,
 )
 from ftm.core.schemas import CHUNK
+from ftm.prefetch.giving_up import give_up_quarter
 from ftm.storage import conditional_lease
 from ftm.storage.checkpoint import decode_session
 from ftm.storage.object_store import ObjectStore, open_store
@@ -237,6 +240,68 @@ def test_invariant_6_who_publishes_replaces_only_what_it_found(
     with pytest.raises(LeaseLostError, match="published by another writer"):
         prefetch(memory, FakeSource(firms(2)))
     assert memory.get(LAYOUT.manifest) == theirs
+
+
+def _prefetch(store: ObjectStore, clock: Clock) -> None:
+    prefetch(store, FakeSource(firms(5)), clock=clock)
+
+
+def _refresh(store: ObjectStore, clock: Clock) -> None:
+    prefetch(store, FakeSource(firms(5), version="v2"), clock=clock, refresh=True)
+
+
+def _give_up(store: ObjectStore, clock: Clock) -> None:
+    give_up_quarter(store, QUARTER, clock=clock, new_identity=dead_writer)
+
+
+def published(store: ObjectStore) -> None:
+    """A quarter to begin with."""
+    prefetch(store, FakeSource(firms(5)))
+
+
+def half_refreshed(store: ObjectStore) -> None:
+    """Published, and an unfinished refresh of it."""
+    published(store)
+    with killed_at(store, 14), pytest.raises(Killed):
+        _refresh(store, Clock())
+
+
+@pytest.mark.parametrize(
+    ("start", "command"),
+    [(lambda _store: None, _prefetch), (published, _refresh), (half_refreshed, _give_up)],
+    ids=["prefetch", "refresh", "give up"],
+)
+def test_invariant_6_wherever_it_sleeps_past_its_lease_it_writes_no_more(
+    start: Callable[[ObjectStore], None], command: Callable[[ObjectStore, Clock], None]
+) -> None:
+    """At every put and delete in turn: it ends what it has begun, and stops before the next."""
+    moments = _moments(start, command, sleep_at=-1)
+    assert len(moments) > 10
+    for at in range(1, len(moments)):  # 0 is before the put that takes the lease
+        seen = _moments(start, command, sleep_at=at)
+        begun = at + 1 if moments[at].startswith("after") else at + 2
+        assert seen == moments[:begun]
+
+
+def _moments(
+    start: Callable[[ObjectStore], None],
+    command: Callable[[ObjectStore, Clock], None],
+    *,
+    sleep_at: int,
+) -> list[str]:
+    """What a command puts and deletes if its machine sleeps for 20 minutes at one of them."""
+    store, clock, seen = open_store("memory://"), Clock(), list[str]()
+    start(store)
+
+    def hook(moment: str, key: str) -> None:
+        seen.append(f"{moment} {key}")
+        if len(seen) == sleep_at + 1:
+            clock.advance(minutes=20)
+
+    store.hook = hook
+    with suppress(LeaseLostError):
+        command(store, clock)
+    return seen
 
 
 def test_invariant_6_who_slept_before_publishing_does_not_publish(memory: ObjectStore) -> None:
