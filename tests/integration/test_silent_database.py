@@ -17,7 +17,7 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from sqlalchemy.engine import Engine
+from sqlalchemy.engine import Engine, RootTransaction
 
 from ftm.connectors import wrds_session
 from ftm.connectors.wrds_connector import WRDSConnector
@@ -115,6 +115,25 @@ def test_ctrl_c_ends_a_query_that_runs(role: PostgresServer) -> None:
     session.close()
     assert time.monotonic() - started < 2.5
     assert not queries(role)
+
+
+def test_ctrl_c_while_a_refused_query_is_rolled_back(
+    role: PostgresServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the middle of SQLAlchemy's own code it would end in an AssertionError of it."""
+    session = opened(role, [])
+    roll_back = RootTransaction._do_rollback
+
+    def struck(transaction: RootTransaction) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0.2)
+        roll_back(transaction)
+
+    monkeypatch.setattr(RootTransaction, "_do_rollback", struck)
+    with pytest.raises(KeyboardInterrupt):
+        session.readable("SELECT 1 FROM nowhere")
+    monkeypatch.undo()
+    session.close()
 
 
 def test_a_killed_process_leaves_no_query_at_the_server(role: PostgresServer) -> None:

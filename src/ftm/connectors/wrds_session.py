@@ -139,7 +139,8 @@ class WRDSSession:
             list(self.rows(statement))
         except WRDSQueryError as error:
             with self._translated():
-                self._open().rollback()
+                # Not on this thread: Ctrl-C in the middle of it ends in an error of SQLAlchemy.
+                self._calls.run(self._open().rollback)
             if getattr(error, "pgcode", None) in _DENIED:
                 return str(error.__cause__ or error).splitlines()[0]
             raise
