@@ -8,12 +8,15 @@ from typing import Any
 
 import pytest
 
+from ftm.core.errors import CorruptObjectError
 from ftm.naming.base import Name, NamingItem
 from ftm.orchestrate.stages import describe_stage
+from ftm.reduce.diagnosis import Diagnosis
 from ftm.reduce.name_stage import name_run
 from ftm.reduce.reduce_stage import reduce_run
 from ftm.storage.object_store import open_store
 from ftm.storage.run_reader import read_run
+from ftm.storage.stage_facts import facts_of
 from ftm.storage.stage_records import StageRecord
 from tests.support.business_firms import QUARTER
 from tests.support.planted_run import plant_run
@@ -94,3 +97,14 @@ def test_names_of_a_partial_run_are_partial() -> None:
     partial = reduced.model_copy(update={"is_partial": True})
     run.store.put(run.layout.stage_record("reduce"), partial.encode())
     assert name_run(run.store, records, name_options()).is_partial
+
+
+def test_a_diagnosis_is_read_back_with_every_figure_it_is_recorded_with() -> None:
+    """The record's check, which stands below stage package, knows each by name."""
+    made = Diagnosis(3, 2, 4, 2.0, None, 0.1, 0.2, 0.3, 0.4, 1, 1.0, 2.0, is_partial=True)
+    record = StageRecord(stage="package", inputs_sha256="x", files={}, facts=made.as_dict())
+    assert facts_of(record, key="k") == made.as_dict()
+    for name in made.as_dict().keys() - {"is_partial"}:
+        less = {key: value for key, value in made.as_dict().items() if key != name}
+        with pytest.raises(CorruptObjectError, match=rf"k is damaged, fact {name}: Field required"):
+            facts_of(record.model_copy(update={"facts": less}), key="k")
