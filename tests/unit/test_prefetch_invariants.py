@@ -348,3 +348,20 @@ def test_invariant_7_one_bad_firm_is_recorded_and_a_rerun_tries_it_again(
     assert broken.queries[-1] == ["1002"]
     mended = prefetch(memory, FakeSource(firms(6)))
     assert (mended.failed, mended.n_firms, mended.n_new_firms) == ({}, 6, 1)
+
+
+def test_invariant_6_no_two_sessions_give_a_part_the_same_name(memory: ObjectStore) -> None:
+    """Who sleeps in the middle of a delete, and wakes up in another's session, deletes its own."""
+    clock, names = Clock(), list[set[str]]()
+
+    def note(moment: str, key: str) -> None:
+        if moment == "after put" and key.startswith(LAYOUT.parts):
+            names[-1].add(key)
+
+    memory.hook = note
+    for chosen in (["1000", "1001"], None):
+        names.append(set())
+        prefetch(memory, FakeSource(firms(6)), chosen, clock=clock)
+        clock.advance(minutes=6)
+    assert all(names)
+    assert not names[0] & names[1]
